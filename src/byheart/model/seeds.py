@@ -1,0 +1,30 @@
+"""Randomness as an argument: one independent generator for every purpose, seed and step."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+import torch
+
+
+class Stream(IntEnum):
+    """Purposes that draw. A number is never given a new meaning: results would change."""
+
+    WEIGHTS = 0
+    ORDER = 1
+    BATCH = 2
+    OUTPUT = 3
+    RANDOM_CAPTION = 4
+
+
+def seed_of(seed: int, stream: Stream, *index: int) -> int:
+    """63 bits from (seed, purpose, index); neighbours are unrelated (numpy's SeedSequence)."""
+    state = np.random.SeedSequence([seed, int(stream), *index]).generate_state(1, np.uint64)
+    return int(state[0]) >> 1
+
+
+def generator(
+    device: torch.device | str, seed: int, stream: Stream, *index: int
+) -> torch.Generator:
+    return torch.Generator(device).manual_seed(seed_of(seed, stream, *index))

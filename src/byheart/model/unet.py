@@ -1,0 +1,76 @@
+"""Stable Diffusion's UNet in several widths, from scratch or from somebody's pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import UNet2DConditionModel
+
+from byheart.config import UNet
+from byheart.data.hub import folder_or_hub, from_pretrained, weights_from_pretrained
+
+
+def build_unet(
+    config: UNet, channels: int, side: int, text_width: int, seed: int
+) -> UNet2DConditionModel:
+    """A UNet2DConditionModel for latents (channels, side, side), initialised from `seed`.
+
+    Topology as Stable Diffusion v1 and v2 (Rombach et al. 2022): four resolutions, two residual
+    blocks each, cross-attention to the prompt on the first three and in the middle. The presets
+    change widths, heads and group size only; configs/unet/ says how.
+    """
+    if config.pretrained:
+        return _pretrained(config.pretrained, channels)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        unet = UNet2DConditionModel(
+            sample_size=side,
+            in_channels=channels,
+            out_channels=channels,
+            block_out_channels=tuple(config.widths),
+            # diffusers' historical name: these are numbers of heads, not their width.
+            attention_head_dim=tuple(config.heads),
+            norm_num_groups=config.groups,
+            cross_attention_dim=config.cross_attention_dim or text_width,
+            use_linear_projection=config.linear_projection,
+        )
+    if config.zero_init:
+        zero_init(unet)
+    return unet
+
+
+def zero_init(unet: UNet2DConditionModel) -> None:
+    """Every residual branch and the output begin at zero, as in the latent diffusion code.
+
+    diffusers leaves this out, since it loads trained weights. Ho et al. 2020 zero the same places.
+    """
+    for name, module in unet.named_modules():
+        if name == "conv_out" or name.endswith((".conv2", ".proj_out")):
+            for weight in module.parameters():
+                torch.nn.init.zeros_(weight)
+
+
+def _pretrained(path: str, channels: int) -> UNet2DConditionModel:
+    path = folder_or_hub(path, "unet.pretrained")
+    unet = weights_from_pretrained(UNet2DConditionModel, path, part="unet")
+    if unet.config.in_channels != channels or unet.config.out_channels != channels:
+        raise ValueError(
+            f"unet.pretrained={path} works on latents of {unet.config.in_channels} channels, the "
+            f"codec makes {channels}: type codec=sd_vae codec.path={path}"
+        )
+    return unet.float()
+
+
+def pretrained_schedule(path: str) -> dict[str, Any]:
+    """The scheduler configuration that lies beside a pipeline's UNet. ValueError: none there."""
+    from diffusers import DDPMScheduler
+
+    if Path(path).is_dir() and not (Path(path) / "scheduler").is_dir():
+        raise ValueError(f"unet.pretrained={path} has no scheduler folder: give the pipeline's")
+    return dict(from_pretrained(DDPMScheduler, path, part="scheduler").config)
+
+
+def parameters(unet: torch.nn.Module) -> int:
+    return sum(weight.numel() for weight in unet.parameters())

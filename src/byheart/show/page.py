@@ -1,0 +1,119 @@
+"""report.html: one self-contained page about one run, made from the files the run left."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from byheart.runs import Run, read_jsonl, write_text
+from byheart.show.figures import enlarged, loss_svg, png_bytes
+
+CONDITIONS = {
+    "unseen": "unseen prompts",
+    "empty": "the empty prompt",
+    "captions": "the training captions",
+}
+
+
+def write_report(run: Run) -> Path:
+    """Draw report.html from measures.json, outputs.csv, outputs.npz and training.jsonl."""
+    measures = json.loads(run.file("measures.json").read_text(encoding="utf-8"))
+    machine = json.loads(run.file("environment.json").read_text(encoding="utf-8"))
+    training = read_jsonl(run.file("training.jsonl"))
+    with run.file("outputs.csv").open(encoding="utf-8", newline="") as handle:
+        headline = measures["weights"]["headline"]
+        rows = [row for row in csv.DictReader(handle) if row["weights"] == headline]
+    with np.load(run.file("outputs.npz"), allow_pickle=False) as arrays:
+        outputs, train = arrays["outputs"], arrays["train"]
+        shown = {int(index): k for k, index in enumerate(arrays["train_index"])}
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.filters |= {"percent": percent, "number": number}
+    template = resources.files("byheart.show").joinpath("page.html").read_text(encoding="utf-8")
+    page = environment.from_string(template).render(
+        m=measures,
+        machine=machine,
+        names=CONDITIONS,
+        sentences=sentences(measures),
+        examples=_examples(rows, outputs, train, shown),
+        sheet=_inline(run.file("outputs.png").read_bytes()),
+        loss=Markup(loss_svg([r["step"] for r in training], [r["loss"] for r in training])),
+        config=run.file("config.yaml").read_text(encoding="utf-8"),
+        command=machine["command"],
+    )
+    write_text(run.file("report.html"), page)
+    return run.file("report.html")
+
+
+def sentences(measures: dict[str, Any]) -> list[str]:
+    """What happened, in plain words; no sentence without its number and its count."""
+    n = measures["n_images"]
+    said = []
+    for key, name in CONDITIONS.items():
+        condition = measures["conditions"][key]
+        if condition is None:
+            continue
+        count, copied = condition["outputs"], condition["copied"]
+        hits = round(copied["rate"] * count)
+        which = "the training image" if n == 1 else f"copies of one of the {n} training images"
+        some = "Every one" if hits == count else ("None" if hits == 0 else f"{hits}")
+        verb = "is" if hits in {0, 1} or hits == count else "are"
+        said.append(
+            f"{some} of the {count} outputs under {name} {verb} {which} "
+            f"(95 % interval {percent(copied['low'])} to {percent(copied['high'])})."
+        )
+    unseen = measures["conditions"]["unseen"]
+    said.append(
+        f"Under unseen prompts the worst of {unseen['outputs']} outputs is off by "
+        f"{unseen['rmse']['max']:.4f} (RMSE, 1 = black against white), the median by "
+        f"{unseen['rmse']['median']:.4f}; two different pictures of this source are typically "
+        f"{measures['reference']['distance']:.3f} apart."
+    )
+    chance = measures["chance"]
+    if chance["rate"] is not None:
+        said.append(
+            f"Of {chance['count']} real pictures the model never saw, {percent(chance['rate'])} "
+            "pass the same test by chance."
+        )
+    return said
+
+
+def percent(value: float | None) -> str:
+    if value is None:
+        return "n/a"
+    scaled = 100 * value
+    return f"{scaled:.0f} %" if scaled in {0.0, 100.0} else f"{scaled:.1f} %"
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    return "n/a" if value is None else f"{value:.{digits}f}"
+
+
+def _examples(
+    rows: list[dict[str, str]], outputs: np.ndarray, train: np.ndarray, shown: dict[int, int]
+) -> list[dict[str, Any]]:
+    """Six outputs under six unseen prompts, the first noise of each, with their nearest image."""
+    chosen = [k for k, r in enumerate(rows) if r["condition"] == "unseen" and r["noise"] == "0"]
+    return [
+        {
+            "prompt": rows[k]["prompt"],
+            "output": _inline(png_bytes(enlarged(outputs[k], 160))),
+            "nearest": _inline(png_bytes(enlarged(train[shown[int(rows[k]["nearest_index"])]], 160))),
+            "name": rows[k]["nearest"],
+            "rmse": float(rows[k]["rmse"]),
+            "copied": rows[k]["copied"] == "1",
+            "exact": rows[k]["exact"] == "1",
+        }
+        for k in chosen[:6]
+    ]
+
+
+def _inline(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
