@@ -203,6 +203,18 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def names(node: Any = None, prefix: str = "") -> list[str]:
+    """Every setting's dotted name."""
+    found = []
+    for item in fields(Config if node is None else node):
+        inner = globals().get(item.type) if isinstance(item.type, str) else item.type
+        if is_dataclass(inner):
+            found += names(inner, f"{prefix}{item.name}.")
+        else:
+            found.append(prefix + item.name)
+    return found
+
+
 def validate(config: Config) -> None:
     """Check every range, then what only makes sense together. ValueError: one line."""
     _check_ranges(config, "")
@@ -244,15 +256,14 @@ def _check_images(config: Config) -> None:
         raise ValueError("codec=sd_vae needs weights: type codec.path=<folder or hub id>")
     if config.text.encoder == "clip" and not config.text.path:
         raise ValueError("text=clip needs weights: type text.path=<folder or hub id>")
-    # Three halvings of the latent, so its side must be a multiple of 8; the VAE itself halves
-    # three times before that (checked again once the VAE is read).
-    step = 8 * (codec.patch if codec.kind == "patch" else 8)
-    if images.size % step:
+    # Three halvings of the latent, so its side must be a multiple of 8. A VAE's own factor is
+    # checked once it is read.
+    step = 8 * codec.patch
+    if codec.kind == "patch" and images.size % step:
         below, over = images.size // step * step, (images.size // step + 1) * step
         fits = f"images.size={over}" if below == 0 else f"images.size={below} or {over}"
         raise ValueError(
-            f"images.size={images.size} is not a multiple of {step} "
-            f"(8 x {'codec.patch' if codec.kind == 'patch' else 'the VAE factor'}): type {fits}"
+            f"images.size={images.size} is not a multiple of {step} (8 x codec.patch): type {fits}"
         )
 
 

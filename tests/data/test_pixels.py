@@ -63,8 +63,7 @@ def test_a_rotated_file_equals_its_upright_twin(kind: str, orientation: int) -> 
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = {"lossless": True} if kind == "WEBP" else {}
-    image = Image.fromarray(np.ascontiguousarray(stored))
-    data = encoded(image, kind, exif=exif, **options)
+    data = encoded(Image.fromarray(stored.copy()), kind, exif=exif, **options)
     assert (read_square(data, 15) == upright[:, 3:18]).all()
 
 
@@ -117,6 +116,7 @@ def test_a_path_its_bytes_and_the_opened_picture_give_the_same(tmp_path: Path) -
         (encoded(plain("RGB", (1, 2, 3)), "PNG", transparency=(1, 2, 4)), (1, 2, 3)),
         (encoded(plain("L", 5), "PNG", transparency=5), (255, 255, 255)),
     ],
+    ids=lambda value: "" if isinstance(value, bytes) else str(value),
 )
 def test_each_kind_of_pixel_becomes_the_right_rgb(data: bytes, rgb: tuple[int, ...]) -> None:
     pixels = read_square(data, 4)

@@ -135,6 +135,16 @@ class VaeCodec:
         return torch.cat(images)
 
 
+def check_side(codec: Codec, size: int) -> None:
+    """ValueError: an image side whose latent cannot be halved three times."""
+    if size % (8 * codec.factor):
+        below = size // (8 * codec.factor) * 8 * codec.factor
+        raise ValueError(
+            f"images.size={size} is not a multiple of {8 * codec.factor} (8 x the codec's "
+            f"{codec.factor}): type images.size={below or 8 * codec.factor}"
+        )
+
+
 def round_trip_rmse(
     codec: Codec, images: UInt8[Tensor, "n 3 s s"], latents: Float[Tensor, "n c l l"]
 ) -> float:

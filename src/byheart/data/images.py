@@ -168,7 +168,7 @@ def drop_near_duplicates(
     for start in range(0, k, BLOCK):
         bounds = _squared_distances(coarse[start : start + BLOCK], coarse) / TILE**2
         for index, bound in enumerate(bounds, start):
-            near = np.flatnonzero(stays & (bound * 4 < limit))
+            near = np.flatnonzero(stays & (bound < limit))
             distances = [_squared_distance(images[index], images[other]) for other in near]
             if distances and min(distances) < limit:
                 gone.append((index, int(near[np.argmin(distances)])))

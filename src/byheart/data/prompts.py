@@ -11,6 +11,7 @@ import json
 from functools import cache as once
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -97,11 +98,8 @@ def _minilm(texts: list[str], config: Text) -> Float[Tensor, "p l 384"]:
 
 def _clip(texts: list[str], config: Text) -> Float[Tensor, "p l d"]:
     """A pipeline's own tokenizer and text encoder, as Stable Diffusion uses them: padding attended."""
-    from transformers import CLIPTextModel, CLIPTokenizer
-
     assert config.path is not None
-    tokenizer = from_pretrained(CLIPTokenizer, config.path, part="tokenizer")
-    model = weights_from_pretrained(CLIPTextModel, config.path, part="text_encoder").eval()
+    tokenizer, model = clip_parts(config.path)
     rows = []
     for start in range(0, len(texts), ENCODE_BATCH):
         tokens = tokenizer(
@@ -114,6 +112,14 @@ def _clip(texts: list[str], config: Text) -> Float[Tensor, "p l d"]:
         with torch.inference_mode():
             rows.append(model(tokens["input_ids"]).last_hidden_state)
     return torch.cat(rows)
+
+
+def clip_parts(path: str) -> tuple[Any, Any]:
+    """A pipeline's CLIPTokenizer and CLIPTextModel, in eval mode. ValueError: unreadable."""
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    tokenizer = from_pretrained(CLIPTokenizer, path, part="tokenizer")
+    return tokenizer, weights_from_pretrained(CLIPTextModel, path, part="text_encoder").eval()
 
 
 def _hash(texts: list[str], config: Text) -> Float[Tensor, "p l 384"]:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from byheart.config import Config, total_steps
 from byheart.model.fit import State
 
 MANIFEST = "manifest.json"
@@ -45,6 +47,15 @@ def save(folder: Path, state: State, keep: int, final: bool) -> Path:
     for old in sorted(folder.glob("step-*"))[:-keep]:
         shutil.rmtree(old)
     return place
+
+
+def save_if_due(folder: Path, state: State, config: Config, accelerator: Accelerator) -> None:
+    """Every `checkpoint.every` steps and after the last; the first process writes."""
+    every, last = config.checkpoint.every, state.step == total_steps(config)
+    if last or (every and state.step % every == 0):
+        if accelerator.is_main_process:
+            save(folder, state, config.checkpoint.keep, final=last)
+        accelerator.wait_for_everyone()
 
 
 def newest_valid(folder: Path) -> tuple[Path | None, list[str]]:

@@ -45,3 +45,15 @@ class Conditioning:
         noise = torch.randn(shape, generator=draws, device=self.rows.device)[part]
         noise = noise * self.random_like
         return torch.where(mine.drop[:, None, None], self.rows[:1], noise)
+
+
+def conditioning_for(
+    config: Captions, captions: tuple[str, ...], texts: list[str], vectors: Float[Tensor, "p l d"]
+) -> Conditioning:
+    """vectors: one row for each of `texts`; texts[0] is the empty prompt."""
+    assert texts[0] == ""
+    of_image = torch.tensor([texts.index(c) for c in captions], device=vectors.device)
+    # Of the overall scale of real prompts, counted where they have words.
+    said = vectors[vectors.abs().sum(dim=-1) > 0]
+    scale = float(said.square().mean().sqrt())
+    return Conditioning(vectors, of_image, scale if config.mode == "random" else None)

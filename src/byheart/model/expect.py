@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from diffusers import UNet2DConditionModel
 
 from byheart.config import Config, total_steps
+from byheart.model.sample import Conditions
 from byheart.model.unet import parameters
 
 # Bytes a second through the optimizer, measured low: an expectation should rather be too long.
@@ -40,8 +41,7 @@ def duration(seconds: float) -> str:
 
 def expect(
     unet: UNet2DConditionModel,
-    shape: tuple[int, int, int],
-    text_shape: tuple[int, int],
+    given: Conditions,
     outputs: int,
     config: Config,
     accelerator: Accelerator,
@@ -49,15 +49,16 @@ def expect(
     """Time one forward and backward pass of this process's rows; nothing learns from it."""
     device = accelerator.device
     rows = max(1, config.fit.batch // (accelerator.num_processes * config.fit.accumulate))
-    seconds = _pass(unet, rows, shape, text_shape, accelerator)
+    seconds = _pass(unet, rows, given, accelerator)
     if seconds < 2:  # the first pass also chooses kernels; where that matters, time a second
-        seconds = _pass(unet, rows, shape, text_shape, accelerator)
+        seconds = _pass(unet, rows, given, accelerator)
     count = parameters(unet)
     tensors = 7 + (3 if config.fit.ema > 0 else 0)  # AdamW reads and writes 7 per weight, EMA 3
     optimizer = count * 4 * tensors / TRAFFIC.get(device.type, TRAFFIC["cpu"])
     per_step = seconds * config.fit.accumulate + optimizer
     # A forward pass is a third of forward and backward.
-    passes = outputs * config.sample.steps * (2 if config.sample.guidance > 1 else 1)
+    kinds = 2 if config.fit.ema > 0 else 1
+    passes = outputs * kinds * config.sample.steps * (2 if config.sample.guidance > 1 else 1)
     return Expectation(
         train=total_steps(config) * per_step,
         sample=passes * seconds / rows / 3 / accelerator.num_processes,
@@ -68,13 +69,12 @@ def expect(
 def _pass(
     unet: UNet2DConditionModel,
     rows: int,
-    shape: tuple[int, int, int],
-    text_shape: tuple[int, int],
+    given: Conditions,
     accelerator: Accelerator,
 ) -> float:
     device = accelerator.device
-    x = torch.zeros(rows, *shape, device=device)
-    prompt = torch.zeros(rows, *text_shape, device=device)
+    x = torch.zeros(rows, *given.shape, device=device)
+    prompt = torch.zeros(rows, *given.prompts.shape[1:], device=device)
     t = torch.zeros(rows, dtype=torch.long, device=device)
     began = time.perf_counter()
     with accelerator.autocast():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -28,6 +28,31 @@ class State:
     ema: EMAModel | None
     optimizer: torch.optim.Optimizer
     step: int = 0  # optimizer steps done
+
+    @contextmanager
+    def using(self, kind: str) -> Iterator[UNet2DConditionModel]:
+        """The UNet in eval mode with the last weights (`raw`) or their average (`ema`)."""
+        weights = list(self.unet.parameters())
+        self.unet.eval()
+        if kind == "ema":
+            assert self.ema is not None
+            self.ema.store(weights)
+            self.ema.copy_to(weights)
+        try:
+            yield self.unet
+        finally:
+            if kind == "ema":
+                assert self.ema is not None
+                self.ema.restore(weights)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return ("raw", "ema") if self.ema is not None else ("raw",)
+
+    def forget_optimizer(self) -> None:
+        """Free the moments and gradients: half of the memory, of no use after the last step."""
+        self.optimizer.state.clear()
+        self.unet.zero_grad(set_to_none=True)
 
 
 @dataclass(frozen=True)

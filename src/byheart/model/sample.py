@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
@@ -23,19 +24,26 @@ def initial_noise(seed: int, noise: int, shape: tuple[int, ...]) -> Float[Tensor
     return torch.randn(shape, generator=draws)
 
 
+@dataclass(frozen=True)
+class Conditions:
+    """What all outputs of a run share: the schedule, the prompts' vectors, a latent's shape."""
+
+    schedule: DDIMScheduler
+    prompts: Float[Tensor, "p l d"]  # row 0 is the empty prompt
+    shape: tuple[int, int, int]
+
+
 def sample(
     unet: Denoiser,
-    schedule: DDIMScheduler,
-    prompts: Float[Tensor, "p l d"],
+    given: Conditions,
     prompt_of: Int[Tensor, " s"],
     noise_of: Int[Tensor, " s"],
-    shape: tuple[int, int, int],
     seed: int,
     config: Sample,
     device: torch.device,
     advance: Callable[[int], object] = lambda outputs: None,
 ) -> Float[Tensor, "s c h w"]:
-    """Latents of the outputs, on the CPU. `prompts[0]` is the empty prompt.
+    """Latents of the outputs, on the CPU: prompt row `prompt_of[k]` from noise seed `noise_of[k]`.
 
     Both samplers are deterministic given the initial noise (DDIM with eta = 0). With guidance g > 1
     the prediction is empty + g (prompt - empty) (Ho & Salimans 2022, eq. 6).
@@ -43,12 +51,12 @@ def sample(
     """
     done = []
     for rows in torch.arange(len(prompt_of)).split(config.batch):
-        sampler = build_sampler(schedule, config.sampler)
+        sampler = build_sampler(given.schedule, config.sampler)
         sampler.set_timesteps(config.steps, device=device)
-        x = torch.stack([initial_noise(seed, int(k), shape) for k in noise_of[rows]]).to(device)
-        x = x * sampler.init_noise_sigma
-        prompt = prompts[prompt_of[rows]].to(device)
-        empty = prompts[:1].to(device).expand_as(prompt)
+        noises = [initial_noise(seed, int(k), given.shape) for k in noise_of[rows]]
+        x = torch.stack(noises).to(device) * sampler.init_noise_sigma
+        prompt = given.prompts[prompt_of[rows]].to(device)
+        empty = given.prompts[:1].to(device).expand_as(prompt)
         with torch.inference_mode():
             for t in sampler.timesteps:
                 prediction = unet(x, t, prompt, return_dict=False)[0]
@@ -58,25 +66,33 @@ def sample(
                 x = sampler.step(prediction.float(), t, x, return_dict=False)[0]
         done.append(x.cpu())
         advance(len(rows))
-    return torch.cat(done) if done else torch.empty(0, *shape)
+    return torch.cat(done) if done else torch.empty(0, *given.shape)
 
 
-def shared_out(total: int, accelerator: Accelerator) -> Int[Tensor, " mine"]:
-    """The outputs this process makes: every world-size-th, so that all finish together."""
-    return torch.arange(accelerator.process_index, total, accelerator.num_processes)
-
-
-def gathered(
-    mine: Float[Tensor, "m c h w"], total: int, accelerator: Accelerator
-) -> Float[Tensor, "total c h w"]:
-    """All processes' outputs in the order `shared_out` dealt them."""
-    world = accelerator.num_processes
+def sample_shared(
+    unet: Denoiser,
+    given: Conditions,
+    prompt_of: Int[Tensor, " s"],
+    noise_of: Int[Tensor, " s"],
+    seed: int,
+    config: Sample,
+    accelerator: Accelerator,
+    advance: Callable[[int], object] = lambda outputs: None,
+) -> Float[Tensor, "s c h w"]:
+    """`sample`, the outputs dealt out among the processes; all of them, in order, on each."""
+    total, world = len(prompt_of), accelerator.num_processes
+    # Every world-size-th output, so that all processes finish together.
+    mine = torch.arange(accelerator.process_index, total, world)
+    with accelerator.autocast():
+        latents = sample(
+            unet, given, prompt_of[mine], noise_of[mine], seed, config, accelerator.device, advance
+        )
     if world == 1:
-        return mine
+        return latents
     longest = -(-total // world)
-    padded = torch.zeros(longest, *mine.shape[1:])
-    padded[: len(mine)] = mine
+    padded = torch.zeros(longest, *given.shape)
+    padded[: len(latents)] = latents
     everyone = accelerator.gather(padded.to(accelerator.device)).cpu()
-    # (process, place) -> place * world + process
-    order = everyone.view(world, longest, *mine.shape[1:]).transpose(0, 1).flatten(0, 1)
-    return order[:total].contiguous()
+    # Output k was made by process k % world as its (k // world)-th.
+    in_order = everyone.view(world, longest, *given.shape).transpose(0, 1).flatten(0, 1)
+    return in_order[:total].contiguous()

@@ -10,6 +10,7 @@ from diffusers import UNet2DConditionModel
 
 from byheart.config import UNet
 from byheart.data.hub import folder_or_hub, from_pretrained, weights_from_pretrained
+from byheart.model.seeds import Stream, seed_of
 
 
 def build_unet(
@@ -24,7 +25,7 @@ def build_unet(
     if config.pretrained:
         return _pretrained(config.pretrained, channels)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(seed_of(seed, Stream.WEIGHTS))
         unet = UNet2DConditionModel(
             sample_size=side,
             in_channels=channels,

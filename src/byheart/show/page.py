@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import json
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,44 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from byheart.runs import Run, read_jsonl, write_text
-from byheart.show.figures import enlarged, loss_svg, png_bytes
+from byheart.runs import Run, beside, read_jsonl, write_text
+from byheart.show.figures import enlarged, loss_svg, png_bytes, save_pixels, sheet
 
 CONDITIONS = {
     "unseen": "unseen prompts",
     "empty": "the empty prompt",
     "captions": "the training captions",
 }
+
+
+def write_pictures(
+    run: Run,
+    outputs: Mapping[str, Any],
+    verdicts: Mapping[str, Any],
+    asked: Sequence[Any],
+    images: Any,
+    headline: str,
+) -> None:
+    """outputs.npz, from which all is redrawn, and outputs.png, the contact sheet.
+
+    outputs: 8-bit tensors (s, 3, h, w) by kind of weights. Only the training images that are the
+    nearest of some output are kept: a report needs no more.
+    """
+    made = outputs[headline].permute(0, 2, 3, 1).numpy()
+    index = verdicts[headline].nearest.numpy()
+    kept = np.unique(index)
+    train = images.train[kept].permute(0, 2, 3, 1).numpy()
+    with beside(run.file("outputs.npz")) as part:
+        save_pixels(part, {"outputs": made, "train": train, "train_index": kept})
+    nearest = train[np.searchsorted(kept, index)]
+    sections = []
+    for key, name in CONDITIONS.items():
+        rows = [k for k, question in enumerate(asked) if question.condition == key]
+        if rows:
+            title = f"{len(rows)} outputs under {name}, each above its nearest training image"
+            sections.append((title, made[rows], nearest[rows]))
+    with beside(run.file("outputs.png")) as part:
+        part.write_bytes(png_bytes(sheet(sections)))
 
 
 def write_report(run: Run) -> Path:

@@ -1,0 +1,138 @@
+"""What a run says while it works and writes down when it is done."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+from accelerate import Accelerator
+from tqdm import tqdm
+
+from byheart.config import Config, flatten, total_steps
+from byheart.data.images import ImageSet
+from byheart.model import checkpoint
+from byheart.model.expect import Expectation
+from byheart.model.fit import State, Step
+from byheart.runs import Run, append_jsonl, keep_rows_up_to, read_jsonl
+
+ROWS = 200  # about so many in training.jsonl, however long the run
+
+
+class Journal:
+    """Progress for people, training.jsonl and the tracker for later; the first process writes."""
+
+    def __init__(self, run: Run, config: Config, accelerator: Accelerator) -> None:
+        self.run, self.config, self.accelerator = run, config, accelerator
+        self.main = accelerator.is_main_process
+        self.steps = total_steps(config)
+        self.began = time.perf_counter()
+        self.seconds = {"train": 0.0, "sample": 0.0, "measure": 0.0}
+
+    def say(self, words: str) -> None:
+        if self.main:
+            print(words, flush=True)
+
+    def announce(self, images: ImageSet, expected: Expectation) -> None:
+        """Before anything long: what will be learned, how long it takes, what it needs."""
+        count = len(images.train)
+        what = f"1 image ({images.train_captions[0]})" if count == 1 else f"{count} images"
+        self.say(f"learning {what} at {self.config.images.size} px into {self.run.path}")
+        for reason in images.unreadable:
+            self.say(f"left out, unreadable: {reason}")
+        where = f"{self.accelerator.device.type}, {self.accelerator.num_processes} process(es)"
+        self.say(f"expected on {where}: {expected}")
+
+    def resume(self, state: State) -> None:
+        """Go on from the newest whole checkpoint, if there is one; name those that are not whole."""
+        place, damaged = checkpoint.newest_valid(self.run.file("checkpoints"))
+        for fault in damaged:
+            self.say(f"checkpoint skipped, {fault}")
+        if place is not None:
+            checkpoint.load(place, state)
+            self.say(f"resuming at step {state.step} of {self.steps}")
+        if self.main:
+            keep_rows_up_to(self.run.file("training.jsonl"), state.step)
+        rows = read_jsonl(self.run.file("training.jsonl"))
+        self.seconds["train"] = rows[-1]["seconds"] if rows else 0.0
+        tracker = self.config.tracker
+        if tracker != "none":
+            settings = {k: str(v) for k, v in flatten(asdict(self.config)).items()}
+            self.accelerator.init_trackers("byheart", config=settings)
+        self._clock, self._last = time.perf_counter(), state.step
+        self.bar = tqdm(
+            total=self.steps, initial=state.step, desc="fit", unit="step",
+            disable=None if self.main else True, smoothing=0.05,
+        )  # fmt: skip
+
+    def record(self, step: Step) -> None:
+        """One row now and then. ValueError: the loss is no longer a number."""
+        self.bar.update()
+        if step.step % max(1, self.steps // ROWS) and step.step != self.steps:
+            return
+        mean = float(self.accelerator.reduce(step.loss, "mean"))
+        if not math.isfinite(mean):
+            raise ValueError(
+                f"the loss became {mean} at step {step.step}: type a smaller fit.lr than "
+                f"{self.config.fit.lr}, or fit.precision=fp32"
+            )
+        now = time.perf_counter()
+        spent, done = now - self._clock, step.step - self._last
+        self._clock, self._last = now, step.step
+        self.seconds["train"] += spent
+        batch = self.config.fit.batch
+        row = {
+            "step": step.step,
+            "exposures": step.step * batch / self.config.n_images,
+            "loss": mean,
+            "lr": step.lr,
+            "images_per_second": done * batch / spent,
+            "seconds": self.seconds["train"],
+        }
+        if self.main:
+            append_jsonl(self.run.file("training.jsonl"), row)
+        self.accelerator.log(row, step=step.step)
+        rate = f"{row['images_per_second']:.0f} images/s"
+        self.bar.set_postfix_str(f"loss {mean:.5f}, {rate}", refresh=False)
+
+    @contextmanager
+    def sampling(self, kind: str, total: int) -> Iterator[Callable[[int], object]]:
+        """Progress of one kind of weights' outputs."""
+        self.bar.close()
+        began = time.perf_counter()
+        words = {"ema": "sample (averaged weights)", "raw": "sample (last weights)"}[kind]
+        mine = -(-total // self.accelerator.num_processes)
+        with tqdm(total=mine, desc=words, unit="image", disable=None if self.main else True) as bar:
+            yield bar.update
+        self.seconds["sample"] += time.perf_counter() - began
+
+    def facts(self, parameters: int, ceiling: float) -> dict[str, Any]:
+        """The part of measures.json that is known before measuring."""
+        return {
+            "parameters": parameters,
+            "steps": self.steps,
+            "exposures_per_image": self.steps * self.config.fit.batch / self.config.n_images,
+            "ceiling_rmse": ceiling,
+        }
+
+    def times(self, measuring_since: float) -> dict[str, float]:
+        """Seconds of each part so far, and since the run began."""
+        now = time.perf_counter()
+        earlier = max(0.0, self.seconds["train"] - (now - self.began))
+        self.seconds["measure"] = now - measuring_since
+        return {**self.seconds, "total": now - self.began + earlier}
+
+    def conclude(self, measures: dict[str, Any]) -> None:
+        """The result in a line for each condition, and where to look."""
+        for name, condition in measures["conditions"].items():
+            if condition:
+                copied, rmse = condition["copied"], condition["rmse"]
+                self.say(
+                    f"{name:>9}: {round(copied['rate'] * copied['count'])} of {copied['count']} "
+                    f"outputs copied, RMSE median {rmse['median']:.4f}, max {rmse['max']:.4f}"
+                )
+        self.say(f"look at {self.run.file('report.html')}")
+

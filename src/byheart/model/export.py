@@ -1,0 +1,45 @@
+"""model/: the trained network in diffusers layout, to be opened without byheart."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+
+from byheart.config import Config
+from byheart.data.codec import Codec, VaeCodec
+from byheart.data.prompts import clip_parts
+
+
+def save_model(
+    folder: Path, unet: UNet2DConditionModel, schedule: DDIMScheduler, codec: Codec, config: Config
+) -> None:
+    """UNet and scheduler; with a VAE and CLIP the whole StableDiffusionPipeline.
+
+    Written beside and moved into place.
+    """
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        if isinstance(codec, VaeCodec) and config.text.encoder == "clip":
+            assert config.text.path is not None
+            tokenizer, text_encoder = clip_parts(config.text.path)
+            StableDiffusionPipeline(
+                vae=codec.vae,
+                text_encoder=text_encoder,
+                tokenizer=tokenizer,
+                unet=unet,
+                scheduler=schedule,
+                safety_checker=None,
+                feature_extractor=None,
+                requires_safety_checker=False,
+            ).save_pretrained(part)
+        else:
+            unet.save_pretrained(part / "unet")
+            schedule.save_pretrained(part / "scheduler")
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(part, folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

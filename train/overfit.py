@@ -1,0 +1,122 @@
+"""Train a diffusion model on a few images, then ask it for anything else.
+
+    accelerate launch train/overfit.py n_images=1
+
+images -> latents -> fit -> sample -> measure -> report, top to bottom. `--help` lists every setting.
+"""
+
+from __future__ import annotations
+
+import os
+
+# A waiting OpenMP thread spins; when another program takes one of two cores, every parallel
+# section then waits out its time slice (measured: 30 times slower). Read once, when torch loads.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+# transformers warns of image processors that nobody here asks for.
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from byheart import runs
+from byheart.command import run_command
+from byheart.config import Config
+from byheart.data.codec import check_side, load_codec, round_trip_rmse
+from byheart.data.images import load_images
+from byheart.data.prompts import embed, widen
+from byheart.evaluate import check_bank, evaluate, questions, reference_of
+from byheart.journal import Journal
+from byheart.live import Onlooker
+from byheart.machine import accelerator_for, environment
+from byheart.model import checkpoint
+from byheart.model.conditioning import conditioning_for, training_captions
+from byheart.model.expect import expect
+from byheart.model.export import save_model
+from byheart.model.fit import fit, start
+from byheart.model.objective import build_schedule
+from byheart.model.sample import Conditions, sample_shared
+from byheart.model.unet import build_unet, parameters
+from byheart.show.page import write_pictures, write_report
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+
+
+def overfit(config: Config) -> None:
+    """One run, resumed where it stopped. ValueError: what the user can mend, before any writing."""
+    run = runs.locate(config)
+    runs.claim(run, config)
+    if run.finished:
+        print(f"done already, nothing changed: {run.file('report.html')}")
+        return
+    check_bank(config)
+    accelerator = accelerator_for(config, run)
+    journal = Journal(run, config, accelerator)
+    device, main = accelerator.device, accelerator.is_main_process
+
+    # images -> latents
+    images = load_images(config.images, config.n_images, run.cache)
+    reference = reference_of(images, config, run)
+    codec = load_codec(config.codec, run.cache)
+    check_side(codec, config.images.size)
+    latents = codec.encode(images.train)
+    ceiling = round_trip_rmse(codec, images.train, latents)
+    shape = (latents.shape[1], latents.shape[2], latents.shape[3])
+
+    # prompts, each text once; the first is the empty one
+    captions = training_captions(config.captions, images.train_captions)
+    asked = questions(config, captions)
+    texts = list(dict.fromkeys(["", *captions, *(q.prompt for q in asked)]))
+    vectors = embed(texts, config.text, run.cache)
+
+    # fit
+    schedule = build_schedule(config)
+    unet = build_unet(config.unet, shape[0], shape[1], vectors.shape[-1], config.seed).to(device)
+    vectors = widen(vectors, unet.config.cross_attention_dim).to(device)
+    given = Conditions(schedule, vectors, shape)
+    journal.announce(images, expect(unet, given, len(asked), config, accelerator))
+    if main:
+        runs.open_(run, config)
+    state = start(unet, config)
+    journal.resume(state)
+    conditioning = conditioning_for(config.captions, captions, texts, vectors)
+    prompt_of = torch.tensor([texts.index(q.prompt) for q in asked])
+    noise_of = torch.tensor([q.noise for q in asked])
+    onlooker = Onlooker(run, config, images.train[0], codec, given, prompt_of)
+    for step in fit(state, latents.to(device), conditioning, schedule, config, accelerator):
+        journal.record(step)
+        checkpoint.save_if_due(run.file("checkpoints"), state, config, accelerator)
+        if main:
+            onlooker.look(state, device)
+    state.forget_optimizer()
+
+    # sample, with the last weights and with their average
+    outputs = {}
+    for kind in state.kinds:
+        with state.using(kind) as network, journal.sampling(kind, len(asked)) as advance:
+            made = sample_shared(
+                network, given, prompt_of, noise_of, config.seed, config.sample, accelerator, advance
+            )
+            if main and kind == config.evaluate.weights:
+                save_model(run.file("model"), network, schedule, codec, config)
+        outputs[kind] = codec.decode(made)
+
+    # measure -> report
+    if main:
+        began = time.perf_counter()
+        table, measures, verdicts = evaluate(outputs, asked, images, reference, config)
+        write_pictures(run, outputs, verdicts, asked, images, config.evaluate.weights)
+        measures |= journal.facts(parameters(unet), ceiling) | {"seconds": journal.times(began)}
+        runs.write_text(run.file("outputs.csv"), table)
+        runs.write_json(run.file("measures.json"), measures)
+        runs.write_json(run.file("environment.json"), environment(accelerator, sys.argv))
+        write_report(run)
+        journal.conclude(measures)
+    accelerator.wait_for_everyone()
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(overfit, CONFIGS))
