@@ -165,6 +165,7 @@ class Config:
     checkpoint: Checkpoint
     live: Live
     tracker: str = one_of("none", "tensorboard", "wandb")
+    threads: int = at_least(0)
 
 
 # Settings that change how a run is watched, never what comes out of it: a finished run is the

@@ -30,11 +30,20 @@ def accelerator_for(config: Config, run: Run) -> Accelerator:
     asked, able = config.fit.precision, torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     if asked == "bf16" and not able:
         raise ValueError("fit.precision=bf16 needs a GPU that has it: type fit.precision=auto")
-    return Accelerator(
+    accelerator = Accelerator(
         mixed_precision="bf16" if able and asked != "fp32" else "no",
         log_with=None if config.tracker == "none" else config.tracker,
         project_dir=run.path,
     )
+    # `accelerate launch` gives a process one thread, whatever the machine has.
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
+    torch.set_num_threads(config.threads or max(1, cores() // here))
+    return accelerator
+
+
+def cores() -> int:
+    """Processors this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def environment(accelerator: Accelerator, arguments: list[str]) -> dict[str, Any]:

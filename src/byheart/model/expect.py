@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
 from diffusers import UNet2DConditionModel
+from torch import Tensor
 
 from byheart.config import Config, total_steps
 from byheart.model.sample import Conditions
@@ -46,41 +48,50 @@ def expect(
     config: Config,
     accelerator: Accelerator,
 ) -> Expectation:
-    """Time one forward and backward pass of this process's rows; nothing learns from it."""
+    """Time a pass of training and one of sampling; nothing learns from them."""
     device = accelerator.device
     rows = max(1, config.fit.batch // (accelerator.num_processes * config.fit.accumulate))
-    seconds = _pass(unet, rows, given, accelerator)
+    seconds = _timed(lambda: _learn(unet, rows, given, accelerator), device)
     if seconds < 2:  # the first pass also chooses kernels; where that matters, time a second
-        seconds = _pass(unet, rows, given, accelerator)
+        seconds = _timed(lambda: _learn(unet, rows, given, accelerator), device)
     count = parameters(unet)
     tensors = 7 + (3 if config.fit.ema > 0 else 0)  # AdamW reads and writes 7 per weight, EMA 3
     optimizer = count * 4 * tensors / TRAFFIC.get(device.type, TRAFFIC["cpu"])
     per_step = seconds * config.fit.accumulate + optimizer
-    # A forward pass is a third of forward and backward.
     kinds = 2 if config.fit.ema > 0 else 1
-    passes = outputs * kinds * config.sample.steps * (2 if config.sample.guidance > 1 else 1)
+    calls = kinds * config.sample.steps * (2 if config.sample.guidance > 1 else 1)
+    mine = -(-outputs // accelerator.num_processes)
+    together = min(mine, config.sample.batch)
+    with torch.inference_mode():
+        answer = _timed(lambda: _forward(unet, together, given, accelerator), device)
     return Expectation(
         train=total_steps(config) * per_step,
-        sample=passes * seconds / rows / 3 / accelerator.num_processes,
+        sample=calls * -(-mine // together) * answer,
         memory=count * 4 * (4 + (1 if config.fit.ema > 0 else 0)),
     )
 
 
-def _pass(
-    unet: UNet2DConditionModel,
-    rows: int,
-    given: Conditions,
-    accelerator: Accelerator,
-) -> float:
+def _timed(work: Callable[[], object], device: torch.device) -> float:
+    began = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began
+
+
+def _learn(
+    unet: UNet2DConditionModel, rows: int, given: Conditions, accelerator: Accelerator
+) -> None:
+    _forward(unet, rows, given, accelerator).square().mean().backward()
+    unet.zero_grad(set_to_none=True)
+
+
+def _forward(
+    unet: UNet2DConditionModel, rows: int, given: Conditions, accelerator: Accelerator
+) -> Tensor:
     device = accelerator.device
     x = torch.zeros(rows, *given.shape, device=device)
     prompt = torch.zeros(rows, *given.prompts.shape[1:], device=device)
     t = torch.zeros(rows, dtype=torch.long, device=device)
-    began = time.perf_counter()
     with accelerator.autocast():
-        unet(x, t, prompt, return_dict=False)[0].float().square().mean().backward()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    seconds = time.perf_counter() - began
-    unet.zero_grad(set_to_none=True)
-    return seconds
+        return unet(x, t, prompt, return_dict=False)[0].float()

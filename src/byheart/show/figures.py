@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-INK, PAPER, ACCENT, FAINT = "#1d1d1f", "#ffffff", "#0072b2", "#8a8a8e"
+INK, PAPER, GROUND, ACCENT = "#1d1d1f", "#ffffff", "#e9e9ee", "#0072b2"
 CELL = 64  # least width of a picture on a sheet, pixels
 COLUMNS = 16
 
@@ -27,16 +27,18 @@ def enlarged(image: UInt8[np.ndarray, "s s 3"], least: int) -> Image.Image:
 def sheet(sections: Sequence[tuple[str, Pixels, Pixels]]) -> Image.Image:
     """Contact sheet: per section a title, then rows of outputs, each above its nearest image.
 
+    The nearest images stand on a blue line, so that the two rows are not mistaken for each other.
+
     sections: (title, outputs, nearest training images), equally many of both.
     """
     side = enlarged(sections[0][1][0], CELL).width
-    gap, title_height = max(2, side // 16), 28
-    pair = 2 * side + 2 + 2 * gap
+    gap, title_height, line = max(2, side // 16), 28, 3
+    pair = 2 * side + line + 2 * gap
     columns = COLUMNS if side <= 96 else max(4, COLUMNS * 96 // side)
     rows = [-(-len(outputs) // columns) for _, outputs, _ in sections]
     width = columns * (side + gap) + gap
     height = sum(title_height + r * pair + gap for r in rows) + gap
-    canvas = Image.new("RGB", (width, height), PAPER)
+    canvas = Image.new("RGB", (width, height), GROUND)
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(15)
     y = gap
     for (title, outputs, nearest), count in zip(sections, rows, strict=True):
@@ -46,7 +48,8 @@ def sheet(sections: Sequence[tuple[str, Pixels, Pixels]]) -> Image.Image:
             x = gap + k % columns * (side + gap)
             top = y + k // columns * pair
             canvas.paste(enlarged(output, CELL), (x, top))
-            canvas.paste(enlarged(image, CELL), (x, top + side + 2))
+            draw.rectangle((x, top + side, x + side - 1, top + side + line - 1), fill=ACCENT)
+            canvas.paste(enlarged(image, CELL), (x, top + side + line))
         y += count * pair + gap
     return canvas
 

@@ -1,0 +1,56 @@
+"""A rate and its interval, beside scipy's and beside what is known by hand."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from byheart.measure.interval import Rate, wilson
+
+
+def test_nothing_seen_in_a_hundred_is_not_never() -> None:
+    none = wilson(0, 100)
+    assert (none.rate, none.low) == (0.0, 0.0)
+    assert none.high == pytest.approx(0.0370, abs=5e-5)  # z² / (n + z²)
+
+
+def test_all_of_512_is_not_always() -> None:
+    every = wilson(512, 512)
+    assert (every.rate, every.high) == (1.0, 1.0)
+    assert every.low == pytest.approx(0.993, abs=6e-4)
+    assert every.low == pytest.approx(512 / (512 + 1.959963984540054**2), abs=1e-12)
+
+
+def test_half_of_a_hundred() -> None:
+    half = wilson(50, 100)
+    assert half.hits == 50 and half.count == 100 and half.rate == 0.5
+    assert (half.low, half.high) == pytest.approx((0.4038315, 0.5961685), abs=1e-7)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 64, 512, 100_000])
+def test_the_interval_is_scipys(count: int) -> None:
+    for hits in sorted({0, 1, count // 3, count // 2, count - 1, count}):
+        ours = wilson(hits, count)
+        known = binomtest(hits, count).proportion_ci(0.95, method="wilson")
+        assert (ours.low, ours.high) == pytest.approx((known.low, known.high), abs=1e-12)
+
+
+def test_of_nothing_counted_nothing_is_known() -> None:
+    assert wilson(0, 0) == Rate(0, 0, None, None, None)
+
+
+@pytest.mark.parametrize(("hits", "count"), [(1, 0), (-1, 5), (6, 5), (0, -1), (-2, -1)])
+def test_more_hits_than_counted_are_refused(hits: int, count: int) -> None:
+    with pytest.raises(ValueError, match=f"{hits} hits of {count}"):
+        wilson(hits, count)
+
+
+@given(st.integers(1, 10**6).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_the_interval_holds_the_rate_and_stays_within_0_and_1(pair: tuple[int, int]) -> None:
+    hits, count = pair
+    rate, mirrored = wilson(hits, count), wilson(count - hits, count)
+    assert rate.rate is not None and rate.low is not None and rate.high is not None
+    assert 0 <= rate.low <= rate.rate <= rate.high <= 1 and rate.low < rate.high
+    assert mirrored.low == pytest.approx(1 - rate.high, abs=1e-12)

@@ -1,0 +1,296 @@
+"""Checkpoints are complete or absent, and what is damaged is never loaded."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from safetensors.torch import load_file
+
+from byheart.config import Config
+from byheart.model import checkpoint
+from byheart.model.checkpoint import load, newest_valid, save, save_if_due
+from byheart.model.fit import State, start
+
+Compose = Callable[..., Config]
+FILES = ("unet.safetensors", "ema.safetensors", "optimizer.safetensors", "manifest.json")
+
+
+def small_unet(width: int = 4) -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        sample_size=8, in_channels=3, out_channels=3, block_out_channels=(width,),
+        down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",), mid_block_type=None,
+        layers_per_block=1, norm_num_groups=2, cross_attention_dim=4,
+    )  # fmt: skip
+
+
+def advance(state: State) -> None:
+    """One optimizer step; what it learns is of no interest."""
+    weights = list(state.unet.parameters())
+    torch.stack([(w - state.step).square().mean() for w in weights]).sum().backward()
+    state.optimizer.step()
+    state.optimizer.zero_grad()
+    if state.ema is not None:
+        state.ema.step(weights)
+    state.step += 1
+
+
+@pytest.fixture
+def fresh(compose: Compose) -> Callable[..., State]:
+    config = compose("fit.ema=0.5", "budget.steps=20")
+    return lambda width=4: start(small_unet(width), config)
+
+
+def everything(state: State) -> dict[str, bytes]:
+    named = list(state.unet.named_parameters())
+    found = {f"raw {n}": w.detach().numpy().tobytes() for n, w in named}
+    assert state.ema is not None
+    for (name, weight), shadow in zip(named, state.ema.shadow_params, strict=True):
+        found[f"ema {name}"] = shadow.numpy().tobytes()
+        for key, value in state.optimizer.state[weight].items():
+            found[f"{key} {name}"] = torch.as_tensor(value).numpy().tobytes()
+    return found | {"steps": bytes([state.step, state.ema.optimization_step])}
+
+
+def saved(folder: Path, state: State, steps: int, keep: int = 9) -> dict[int, dict[str, bytes]]:
+    """Checkpoints after each of `steps` steps, and what was true then."""
+    truth = {}
+    for _ in range(steps):
+        advance(state)
+        save(folder, state, keep, final=False)
+        truth[state.step] = everything(state)
+    return truth
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_all_that_training_changes_comes_back_to_the_byte(
+    fresh: Callable[..., State], tmp_path: Path
+) -> None:
+    state = fresh()
+    truth = saved(tmp_path, state, 3)
+    place, damaged = newest_valid(tmp_path)
+    assert place == tmp_path / "step-00000003" and damaged == []
+    assert names(place) == sorted(FILES)
+    other = fresh()
+    advance(other)
+    load(place, other)
+    assert everything(other) == truth[3]
+    advance(other)
+    advance(state)
+    assert everything(other) == everything(state)
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("damage", [flip_a_bit, cut_short, empty, Path.unlink])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
+    fresh: Callable[..., State], tmp_path: Path, name: str, damage: Callable[[Path], object]
+) -> None:
+    state = fresh()
+    truth = saved(tmp_path, state, 3)
+    damage(tmp_path / "step-00000003" / name)
+    place, damaged = newest_valid(tmp_path)
+    assert place == tmp_path / "step-00000002"
+    assert len(damaged) == 1 and damaged[0].startswith("step-00000003: ")
+    assert (name if name != "manifest.json" else "step-00000003") in damaged[0]
+    load(place, state)
+    assert everything(state) == truth[2]
+
+
+def test_no_flipped_bit_of_a_manifest_goes_unnoticed(
+    fresh: Callable[..., State], tmp_path: Path
+) -> None:
+    state = fresh()
+    advance(state)
+    manifest = save(tmp_path, state, keep=1, final=False) / "manifest.json"
+    intact = manifest.read_bytes()
+    for place in range(len(intact)):
+        for bit in range(8):
+            content = bytearray(intact)
+            content[place] ^= 1 << bit
+            manifest.write_bytes(content)
+            valid, damaged = newest_valid(tmp_path)
+            assert valid is None and len(damaged) == 1, (place, bit, bytes(content))
+    manifest.write_bytes(intact)
+    assert newest_valid(tmp_path)[0] is not None
+
+
+def test_where_nothing_is_whole_all_is_named_and_nothing_taken(
+    fresh: Callable[..., State], tmp_path: Path
+) -> None:
+    assert newest_valid(tmp_path) == (None, []) == newest_valid(tmp_path / "absent")
+    saved(tmp_path, fresh(), 2)
+    for place in tmp_path.iterdir():
+        cut_short(place / "unet.safetensors")
+    assert newest_valid(tmp_path) == (
+        None,
+        [f"step-0000000{k}: unet.safetensors is damaged" for k in (2, 1)],
+    )
+
+
+@pytest.mark.parametrize("keep", [1, 2, 3])
+def test_the_newest_are_kept_and_the_rest_pruned(
+    fresh: Callable[..., State], tmp_path: Path, keep: int
+) -> None:
+    saved(tmp_path, fresh(), 5, keep)
+    assert names(tmp_path) == [f"step-0000000{k}" for k in range(6 - keep, 6)]
+
+
+def test_a_damaged_newer_one_does_not_crowd_out_what_is_saved_after_it(
+    fresh: Callable[..., State], tmp_path: Path
+) -> None:
+    state = fresh()
+    saved(tmp_path, state, 5)
+    for place in ("step-00000005", "step-00000004"):
+        cut_short(tmp_path / place / "unet.safetensors")
+    place, _ = newest_valid(tmp_path)
+    assert place is not None and place.name == "step-00000003"
+    load(place, state)
+    (tmp_path / "step-00000004").rename(tmp_path / "step-00000007")
+    advance(state)
+    save(tmp_path, state, keep=1, final=False)
+    assert newest_valid(tmp_path) == (tmp_path / "step-00000004", [])
+
+
+def test_a_damaged_one_of_the_same_step_is_replaced(
+    fresh: Callable[..., State], tmp_path: Path
+) -> None:
+    state = fresh()
+    truth = saved(tmp_path, state, 1)
+    (tmp_path / "step-00000001" / "ema.safetensors").unlink()
+    save(tmp_path, state, keep=1, final=False)
+    other = fresh()
+    place, damaged = newest_valid(tmp_path)
+    assert place is not None and damaged == []
+    load(place, other)
+    assert everything(other) == truth[1]
+
+
+def test_another_architecture_is_refused_and_left_as_it_was(
+    fresh: Callable[..., State], tmp_path: Path
+) -> None:
+    saved(tmp_path, fresh(), 1)
+    place, _ = newest_valid(tmp_path)
+    assert place is not None
+    other = fresh(8)
+    before = {name: w.clone() for name, w in other.unet.state_dict().items()}
+    with pytest.raises(ValueError, match="another architecture: move it away"):
+        load(place, other)
+    after = other.unet.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before) and other.step == 0
+
+
+class Unplugged(BaseException):
+    """Neither an error nor a mistake: the process is asked to die."""
+
+
+@pytest.mark.parametrize("calls", [0, 1, 2])
+@pytest.mark.parametrize("error", [OSError, Unplugged])
+def test_an_interrupted_save_leaves_the_older_one_and_nothing_half(
+    fresh: Callable[..., State],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    calls: int,
+    error: type[BaseException],
+) -> None:
+    state = fresh()
+    truth = saved(tmp_path, state, 1)
+    advance(state)
+    written: list[Path] = []
+
+    def interrupted(tensors: Any, path: Path) -> None:
+        if len(written) == calls:
+            path.write_bytes(b"half")
+            raise error("no space left")
+        written.append(path)
+        path.write_bytes(b"")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_file", interrupted)
+        with pytest.raises(error):
+            save(tmp_path, state, keep=1, final=False)
+    assert names(tmp_path) == ["step-00000001"]
+    place, damaged = newest_valid(tmp_path)
+    assert place is not None and damaged == []
+    load(place, state)
+    assert everything(state) == truth[1]
+
+
+def test_what_a_killed_process_left_is_swept_away(
+    fresh: Callable[..., State], tmp_path: Path
+) -> None:
+    (tmp_path / ".step-00000001.999999.part").mkdir()
+    (tmp_path / ".step-00000001.999999.part" / "unet.safetensors").write_bytes(b"half")
+    assert newest_valid(tmp_path) == (None, [])
+    saved(tmp_path, fresh(), 1)
+    assert names(tmp_path) == ["step-00000001"]
+
+
+def test_a_final_checkpoint_holds_the_weights_and_their_average_only(
+    fresh: Callable[..., State], tmp_path: Path
+) -> None:
+    state = fresh()
+    advance(state)
+    place = save(tmp_path, state, keep=1, final=True)
+    assert names(place) == ["ema.safetensors", "manifest.json", "unet.safetensors"]
+    manifest = json.loads((place / "manifest.json").read_text())
+    assert manifest["step"] == 1 and manifest["final"] is True
+    other = fresh()
+    load(place, other)
+    assert other.step == 1
+    weights = load_file(place / "unet.safetensors")
+    assert all(torch.equal(w, weights[n]) for n, w in other.unet.state_dict().items())
+    with other.using("ema") as network:
+        average = load_file(place / "ema.safetensors")
+        assert all(torch.equal(w, average[n]) for n, w in network.named_parameters())
+
+
+def test_a_checkpoint_stays_whole_wherever_it_is_moved(
+    fresh: Callable[..., State], tmp_path: Path
+) -> None:
+    saved(tmp_path / "here", fresh(), 1)
+    shutil.move(tmp_path / "here", tmp_path / "there")
+    assert newest_valid(tmp_path / "there") == (tmp_path / "there" / "step-00000001", [])
+
+
+@pytest.mark.parametrize(
+    ("every", "expected"), [(0, [5]), (1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (9, [5])]
+)
+def test_checkpoints_are_due_now_and_then_and_at_the_end(
+    compose: Compose, process: Callable[..., Any], tmp_path: Path, every: int, expected: list[int]
+) -> None:
+    config = compose("budget.steps=5", f"checkpoint.every={every}", "checkpoint.keep=9")
+    state = start(small_unet(), config)
+    for _ in range(5):
+        advance(state)
+        save_if_due(tmp_path / "second", state, config, process(1, 2))
+        save_if_due(tmp_path / "first", state, config, process(0, 2))
+    assert names(tmp_path / "first") == [f"step-0000000{step}" for step in expected]
+    assert not (tmp_path / "second").exists()
+    last = tmp_path / "first" / "step-00000005" / "manifest.json"
+    assert json.loads(last.read_text())["final"] is True
+    for step in expected[:-1]:
+        manifest = tmp_path / "first" / f"step-0000000{step}" / "manifest.json"
+        assert json.loads(manifest.read_text())["final"] is False

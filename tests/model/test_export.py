@@ -1,0 +1,145 @@
+"""model/ opens in stock diffusers and gives there what it gives here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DiffusionPipeline,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+
+from byheart.config import Config
+from byheart.data.codec import PatchCodec, load_codec
+from byheart.data.prompts import embed
+from byheart.model.export import save_model
+from byheart.model.objective import build_schedule
+from byheart.model.sample import Conditions, initial_noise, sample
+from byheart.model.unet import build_unet
+
+Compose = Callable[..., Config]
+
+
+def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    a, b = one.state_dict(), other.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_the_unet_and_its_schedule_open_in_stock_diffusers(narrow: Compose, tmp_path: Path) -> None:
+    config = narrow("unet.zero_init=false")
+    unet, schedule = build_unet(config.unet, 12, 8, 8, seed=0), build_schedule(config)
+    save_model(tmp_path / "model", unet, schedule, PatchCodec(2), config)
+    assert sorted(p.name for p in (tmp_path / "model").iterdir()) == ["scheduler", "unet"]
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+    opened = UNet2DConditionModel.from_pretrained(tmp_path / "model", subfolder="unet")
+    assert same_weights(opened, unet)
+    read = DDIMScheduler.from_pretrained(tmp_path / "model", subfolder="scheduler")
+    assert torch.equal(read.alphas_cumprod, schedule.alphas_cumprod)
+    assert read.config.prediction_type == "sample"
+    read.set_timesteps(8)
+    assert read.timesteps.tolist() == [999, 874, 749, 624, 499, 374, 249, 124]
+    assert not list((tmp_path / "model").rglob("*.bin"))
+
+
+def test_what_was_exported_can_be_started_from(narrow: Compose, tmp_path: Path) -> None:
+    config = narrow("fit.prediction=v_prediction")
+    unet, schedule = build_unet(config.unet, 12, 8, 8, seed=0), build_schedule(config)
+    save_model(tmp_path / "model", unet, schedule, PatchCodec(2), config)
+    again = replace(narrow(), unet=replace(config.unet, pretrained=str(tmp_path / "model")))
+    assert same_weights(build_unet(again.unet, 12, 8, 8, seed=9), unet)
+    own = build_schedule(again)
+    assert torch.equal(own.betas, schedule.betas)
+    ours, theirs = ({k: v for k, v in s.config.items() if k[0] != "_"} for s in (schedule, own))
+    assert ours == theirs
+
+
+def test_the_weights_that_are_in_use_are_the_ones_exported_and_replace_the_older(
+    narrow: Compose, tmp_path: Path
+) -> None:
+    config = narrow()
+    schedule = build_schedule(config)
+    for seed in (0, 1):
+        unet = build_unet(config.unet, 12, 8, 8, seed=seed)
+        save_model(tmp_path / "model", unet, schedule, PatchCodec(2), config)
+        (tmp_path / "model" / "stray").touch()
+    save_model(tmp_path / "model", unet, schedule, PatchCodec(2), config)
+    opened = UNet2DConditionModel.from_pretrained(tmp_path / "model", subfolder="unet")
+    assert same_weights(opened, unet)
+    assert not (tmp_path / "model" / "stray").exists()
+
+
+def test_an_interrupted_export_leaves_the_older_one(
+    narrow: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = narrow()
+    schedule = build_schedule(config)
+    first, second = (build_unet(config.unet, 12, 8, 8, seed=seed) for seed in (0, 1))
+    save_model(tmp_path / "model", first, schedule, PatchCodec(2), config)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(schedule, "save_pretrained", full)
+    with pytest.raises(OSError, match="no space left"):
+        save_model(tmp_path / "model", second, schedule, PatchCodec(2), config)
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+    opened = UNet2DConditionModel.from_pretrained(tmp_path / "model", subfolder="unet")
+    assert same_weights(opened, first)
+
+
+@pytest.fixture
+def whole(compose: Compose, tiny_pipeline: Path, tmp_path: Path) -> tuple[Config, Conditions, Path]:
+    """A run with a VAE and CLIP, its model exported."""
+    config = compose("images.size=64", "codec=sd_vae", f"codec.path='{tiny_pipeline}'",
+                     "text=clip", f"text.path='{tiny_pipeline}'",
+                     f"unet.pretrained='{tiny_pipeline}'", "sample.steps=2")  # fmt: skip
+    codec = load_codec(config.codec, tmp_path / "cache")
+    unet, schedule = build_unet(config.unet, 4, 8, 32, seed=0), build_schedule(config)
+    save_model(tmp_path / "model", unet, schedule, codec, config)
+    rows = embed(["", "the old harbour", "xyzzy 7!"], config.text, tmp_path / "cache")
+    return config, Conditions(schedule, rows, (4, 8, 8)), tmp_path
+
+
+@pytest.mark.parametrize("guidance", [1.0, 4.0])
+def test_the_stock_pipeline_paints_what_we_paint(
+    whole: tuple[Config, Conditions, Path], guidance: float
+) -> None:
+    config, given, folder = whole
+    opened = StableDiffusionPipeline.from_pretrained(folder / "model")
+    opened.set_progress_bar_config(disable=True)
+    theirs = opened(
+        ["the old harbour", "xyzzy 7!"],
+        latents=torch.stack([initial_noise(0, k, given.shape) for k in (3, 4)]),
+        num_inference_steps=2,
+        guidance_scale=guidance,
+        output_type="np",
+    ).images
+    unet = UNet2DConditionModel.from_pretrained(folder / "model", subfolder="unet")
+    asked = replace(config.sample, guidance=guidance)
+    prompts, noises = torch.tensor([1, 2]), torch.tensor([3, 4])
+    latents = sample(unet, given, prompts, noises, 0, asked, torch.device("cpu"))
+    ours = load_codec(config.codec, folder / "cache").decode(latents)
+    assert theirs.shape == (2, 64, 64, 3) and theirs.std() > 0.01
+    apart = ours.permute(0, 2, 3, 1).float() - torch.from_numpy(theirs) * 255
+    assert float(apart.abs().max()) < 0.51  # ours is rounded, nothing else
+
+
+def test_each_part_of_the_pipeline_is_the_one_it_came_with(
+    whole: tuple[Config, Conditions, Path], tiny_pipeline: Path
+) -> None:
+    opened = DiffusionPipeline.from_pretrained(whole[2] / "model")
+    source = DiffusionPipeline.from_pretrained(tiny_pipeline)
+    assert type(opened) is StableDiffusionPipeline and opened.safety_checker is None
+    for part in ("unet", "vae", "text_encoder"):
+        assert same_weights(getattr(opened, part), getattr(source, part))
+    assert opened.tokenizer("the fox").input_ids == source.tokenizer("the fox").input_ids
+    assert torch.equal(opened.scheduler.betas, source.scheduler.betas)
+    vae = AutoencoderKL.from_pretrained(whole[2] / "model", subfolder="vae")
+    assert vae.config.scaling_factor == source.vae.config.scaling_factor

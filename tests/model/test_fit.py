@@ -1,0 +1,254 @@
+"""The training loop: the same weights however the batch is cut and wherever it is interrupted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from byheart.config import Config, Fit
+from byheart.model import checkpoint
+from byheart.model.fit import State, _parts, fit, learning_rate, start
+
+Compose = Callable[..., Config]
+Train = Callable[[Config], Any]
+
+
+def bytes_of(state: State) -> tuple[dict[str, bytes], list[bytes]]:
+    weights = {name: w.detach().numpy().tobytes() for name, w in state.unet.state_dict().items()}
+    assert state.ema is not None
+    return weights, [shadow.numpy().tobytes() for shadow in state.ema.shadow_params]
+
+
+# ------------------------------------------------------------------------------- learning rate
+
+
+@pytest.mark.parametrize(
+    ("warmup", "decay", "step", "expected"),
+    [
+        (0.1, 0.2, 0, 0.1),  # the first of ten steps up
+        (0.1, 0.2, 4, 0.5),
+        (0.1, 0.2, 9, 1.0),
+        (0.1, 0.2, 50, 1.0),
+        (0.1, 0.2, 80, 1.0),
+        (0.1, 0.2, 90, 0.5),
+        (0.1, 0.2, 99, 0.05),  # the last of twenty down
+        (0.0, 0.0, 0, 1.0),
+        (0.0, 0.0, 99, 1.0),
+        (0.0, 1.0, 0, 1.0),
+        (0.0, 1.0, 50, 0.5),
+        (0.0, 1.0, 99, 0.01),
+        (1.0, 0.0, 0, 0.01),
+        (1.0, 0.0, 99, 1.0),
+        (0.001, 0.001, 0, 1.0),  # shares of less than a step
+        (0.001, 0.001, 99, 1.0),
+    ],
+)
+def test_the_rate_rises_stays_and_falls(
+    compose: Compose, warmup: float, decay: float, step: int, expected: float
+) -> None:
+    settings = replace(compose("fit.lr=0.004").fit, warmup=warmup, decay=decay)
+    assert learning_rate(settings, step, 100) == pytest.approx(0.004 * expected)
+
+
+def test_the_rate_is_never_zero_while_there_are_steps(compose: Compose) -> None:
+    settings: Fit = compose().fit
+    for steps in (1, 2, 3, 17, 200):
+        rates = [learning_rate(settings, step, steps) for step in range(steps)]
+        assert all(0 < rate <= settings.lr for rate in rates)
+
+
+# ------------------------------------------------------------------------------------- training
+
+
+def test_the_loss_goes_down_and_every_step_is_told(narrow: Compose, training: Train) -> None:
+    config = narrow("budget.steps=60", "fit.batch=8", "fit.lr=0.01", "n_images=1")
+    run = training(config)
+    told = [(step.step, float(step.loss), step.lr) for step in run.steps(run.begin())]
+    assert [number for number, _, _ in told] == list(range(1, 61))
+    assert [lr for _, _, lr in told] == [learning_rate(config.fit, k, 60) for k in range(60)]
+    # A network that says zero has the mean square of the picture as its loss.
+    assert told[0][1] == pytest.approx(float(run.latents.square().mean()), rel=1e-5)
+    assert sum(loss for _, loss, _ in told[-5:]) / 5 < 0.2 * told[0][1]
+
+
+def test_accumulating_in_four_parts_gives_the_same_weights(
+    narrow: Compose, training: Train
+) -> None:
+    states = []
+    for accumulate in (1, 4):
+        config = narrow(
+            "budget.steps=6", "fit.batch=8", f"fit.accumulate={accumulate}", "n_images=3"
+        )
+        run = training(config)
+        state = run.begin()
+        losses = [float(step.loss) for step in run.steps(state)]
+        states.append((state, losses))
+    (one, losses), (four, losses_in_parts) = states
+    assert losses == pytest.approx(losses_in_parts, rel=1e-4)
+    pairs = zip(one.unet.parameters(), four.unet.parameters(), strict=True)
+    assert max(float((a - b).abs().max()) for a, b in pairs) < 1e-5
+
+
+def test_the_gradient_of_the_parts_is_the_gradient_of_the_batch(
+    narrow: Compose, training: Train
+) -> None:
+    steps = {}
+    for accumulate in (1, 2, 8):
+        run = training(narrow(f"fit.accumulate={accumulate}", "fit.batch=8", "unet.zero_init=false",
+                              "fit.clip=0", "fit.lr=1", "fit.warmup=0"))  # fmt: skip
+        state = run.begin()
+        before = [w.detach().clone() for w in state.unet.parameters()]
+        state.optimizer = torch.optim.SGD(state.unet.parameters(), lr=1.0)
+        next(run.steps(state))
+        pairs = zip(before, state.unet.parameters(), strict=True)
+        steps[accumulate] = torch.cat([(b - w.detach()).flatten() for b, w in pairs])
+    assert steps[1].norm() > 0.01
+    for accumulate in (2, 8):
+        assert (steps[accumulate] - steps[1]).norm() < 1e-5 * steps[1].norm()
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.001])
+def test_the_gradient_is_no_longer_than_its_limit(
+    narrow: Compose, training: Train, clip: float
+) -> None:
+    run = training(narrow(f"fit.clip={clip}", "fit.lr=1", "fit.warmup=0", "unet.zero_init=false"))
+    state = run.begin()
+    before = [w.detach().clone() for w in state.unet.parameters()]
+    state.optimizer = torch.optim.SGD(state.unet.parameters(), lr=1.0)
+    next(run.steps(state))
+    pairs = zip(before, state.unet.parameters(), strict=True)
+    length = float(torch.cat([(b - w.detach()).flatten() for b, w in pairs]).norm())
+    assert length > 0.01 if clip == 0 else length == pytest.approx(clip, rel=0.01)
+
+
+@pytest.mark.parametrize("stop", [1, 3])
+def test_an_interrupted_run_ends_byte_for_byte_where_an_uninterrupted_one_does(
+    narrow: Compose, training: Train, tmp_path: Path, stop: int
+) -> None:
+    run = training(narrow("budget.steps=6", "fit.batch=4", "n_images=3", "fit.ema=0.5"))
+    whole = run.finished()
+    interrupted = run.begin()
+    for step in run.steps(interrupted):
+        if step.step == stop:
+            break
+    checkpoint.save(tmp_path, interrupted, keep=1, final=False)
+    place, damaged = checkpoint.newest_valid(tmp_path)
+    assert place is not None and damaged == []
+    resumed = run.begin(seed=9)  # nothing of the fresh weights may survive
+    checkpoint.load(place, resumed)
+    assert resumed.step == stop and bytes_of(resumed) == bytes_of(interrupted)
+    assert [step.step for step in run.steps(resumed)] == list(range(stop + 1, 7))
+    assert bytes_of(resumed) == bytes_of(whole)
+
+
+def test_a_finished_run_trains_no_further(narrow: Compose, training: Train) -> None:
+    run = training(narrow("budget.steps=2", "fit.batch=4"))
+    state = run.finished()
+    before = bytes_of(state)
+    assert list(run.steps(state)) == [] and bytes_of(state) == before
+
+
+def test_exposures_are_a_budget_too(narrow: Compose, training: Train) -> None:
+    run = training(narrow("budget.steps=null", "budget.exposures=3", "n_images=5", "fit.batch=4"))
+    assert [step.step for step in run.steps(run.begin())] == [1, 2, 3, 4]  # 15 of 4 at a time
+
+
+# ------------------------------------------------------------------------------------ processes
+
+
+@pytest.mark.parametrize(("processes", "accumulate"), [(1, 1), (2, 1), (4, 1), (2, 2), (3, 4)])
+def test_every_row_is_worked_on_once_by_one_process(
+    compose: Compose, process: Callable[..., Accelerator], processes: int, accumulate: int
+) -> None:
+    settings = compose("fit.batch=24", f"fit.accumulate={accumulate}").fit
+    parts = [_parts(settings, process(k, processes)) for k in range(processes)]
+    assert all(len(slices) == accumulate for slices in parts)
+    rows = [list(range(24))[part] for slices in parts for part in slices]
+    assert [row for part in rows for row in part] == list(range(24))
+    assert len({len(part) for part in rows}) == 1
+
+
+def test_a_batch_that_cannot_be_shared_evenly_says_what_to_type(
+    narrow: Compose, training: Train, process: Callable[..., Accelerator]
+) -> None:
+    run = training(narrow("fit.batch=6", "fit.accumulate=2"))
+    state = run.begin()
+    before = bytes_of(state)
+    with pytest.raises(ValueError, match=r"fit\.batch=6 .* type fit\.batch=8") as error:
+        next(fit(state, run.latents, run.conditioning, run.schedule, run.config, process(0, 4)))
+    assert "\n" not in str(error.value) and bytes_of(state) == before
+
+
+# -------------------------------------------------------------------------------------- average
+
+
+@pytest.mark.parametrize(
+    ("share", "steps", "horizon"), [(0.05, 200, 10), (0.5, 1000, 500), (0.05, 4, 1), (1, 7, 7)]
+)
+def test_the_average_reaches_back_a_share_of_the_run_but_at_least_a_step(
+    narrow: Compose, training: Train, share: float, steps: int, horizon: float
+) -> None:
+    state = training(narrow(f"fit.ema={share}", f"budget.steps={steps}")).begin()
+    assert state.ema is not None and state.kinds == ("raw", "ema")
+    assert state.ema.decay == pytest.approx(math.exp(-1 / horizon))
+
+
+def test_the_average_is_the_recursion_written_by_hand(narrow: Compose, training: Train) -> None:
+    run = training(narrow("budget.steps=8", "fit.batch=4", "fit.ema=0.1", "fit.lr=0.01"))
+    state = run.begin()
+    by_hand = state.unet.conv_out.bias.detach().clone()
+    decay = math.exp(-1)  # 0.1 of 8 steps is less than one
+    for number, _ in enumerate(run.steps(state)):
+        kept = min(decay, (1 + number) / (10 + number)) if number else 0.0
+        by_hand = kept * by_hand + (1 - kept) * state.unet.conv_out.bias.detach()
+    names = [name for name, _ in state.unet.named_parameters()]
+    assert state.ema is not None
+    shadow = state.ema.shadow_params[names.index("conv_out.bias")]
+    assert torch.allclose(shadow, by_hand, atol=1e-7)
+    assert not torch.allclose(shadow, state.unet.conv_out.bias, atol=1e-5)
+
+
+def test_the_average_is_borrowed_and_the_last_weights_come_back_exactly(
+    narrow: Compose, training: Train
+) -> None:
+    run = training(narrow("budget.steps=5", "fit.batch=4", "fit.ema=1"))
+    state = run.finished()
+    before = bytes_of(state)
+    with state.using("ema") as network:
+        assert network is state.unet and not network.training
+        borrowed = [w.detach().numpy().tobytes() for w in network.parameters()]
+        assert borrowed == before[1] != list(before[0].values())
+    assert bytes_of(state) == before
+    with state.using("raw") as network:
+        assert not network.training and bytes_of(state) == before
+    with pytest.raises(RuntimeError, match="out of memory"), state.using("ema"):
+        raise RuntimeError("out of memory")
+    assert bytes_of(state) == before
+
+
+def test_without_an_average_there_is_one_kind_of_weights(narrow: Compose, training: Train) -> None:
+    state = training(narrow("fit.ema=0", "evaluate.weights=raw")).begin()
+    assert state.ema is None and state.kinds == ("raw",)
+
+
+def test_the_optimizer_has_the_settings_and_can_be_forgotten(
+    narrow: Compose, training: Train
+) -> None:
+    config = narrow("budget.steps=1", "fit.betas=[0.8,0.99]", "fit.weight_decay=0.5")
+    run = training(config)
+    state = start(run.begin().unet, config)
+    group = state.optimizer.param_groups[0]
+    assert (group["betas"], group["weight_decay"], group["lr"]) == ((0.8, 0.99), 0.5, 0.002)
+    list(run.steps(state))
+    assert len(state.optimizer.state) == len(list(state.unet.parameters()))
+    before = bytes_of(state)
+    state.forget_optimizer()
+    assert not state.optimizer.state and all(w.grad is None for w in state.unet.parameters())
+    assert bytes_of(state) == before

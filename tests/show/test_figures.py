@@ -1,0 +1,130 @@
+"""Pictures for people: what the model made is shown pixel by pixel, and the same numbers give the
+same bytes."""
+
+from __future__ import annotations
+
+import io
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from byheart.show.figures import enlarged, live, loss_svg, png_bytes, save_pixels, sheet
+
+
+def noise(count: int, side: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+
+
+def places(canvas: Image.Image, image: np.ndarray) -> list[tuple[int, int, int]]:
+    """(factor, row, column) wherever the image stands, every pixel a factor x factor square."""
+    pixels, found = np.asarray(canvas), []
+    height, width = pixels.shape[:2]
+    for factor in range(1, min(height, width) // image.shape[0] + 1):
+        big = image.repeat(factor, 0).repeat(factor, 1)
+        side = big.shape[0]
+        rows, columns = height - side + 1, width - side + 1
+        maybe = np.ones((rows, columns), bool)
+        for y, x in ((0, 0), (side - 1, side - 1), (0, side - 1), (side // 2, side // 2)):
+            maybe &= (pixels[y : y + rows, x : x + columns] == big[y, x]).all(-1)
+        found += [
+            (factor, int(y), int(x))
+            for y, x in zip(*np.nonzero(maybe), strict=True)
+            if (pixels[y : y + side, x : x + side] == big).all()
+        ]
+    return found
+
+
+@pytest.mark.parametrize(("side", "factor"), [(8, 8), (16, 4), (48, 2), (64, 1), (100, 1)])
+def test_the_sheet_shows_every_output_and_its_nearest_image_pixel_by_pixel(
+    side: int, factor: int
+) -> None:
+    first, second, train = noise(19, side, 0), noise(2, side, 1), noise(3, side, 2)
+    chosen = [k % 2 for k in range(19)]
+    canvas = sheet([("one", first, train[chosen]), ("two", second, train[[2, 2]])])
+    assert canvas.mode == "RGB"
+    for output in [*first, *second]:
+        spots = places(canvas, output)
+        assert len(spots) == 1 and spots[0][0] == factor
+    for index, count in enumerate((10, 9, 2)):
+        spots = places(canvas, train[index])
+        assert len(spots) == count and {spot[0] for spot in spots} == {factor}
+    # Each output stands over its own: same column, and nothing but these two there in between.
+    for k, output in enumerate(first):
+        _, row, column = places(canvas, output)[0]
+        below = [y for _, y, x in places(canvas, train[chosen[k]]) if x == column and y > row]
+        assert min(below) - row < 1.5 * side * factor
+
+
+def test_a_sheet_of_one_output_is_a_sheet() -> None:
+    output, train = noise(1, 8, 0), noise(1, 8, 1)
+    canvas = sheet([("alone", output, train)])
+    assert len(places(canvas, output[0])) == len(places(canvas, train[0])) == 1
+
+
+def test_the_title_of_a_section_is_drawn() -> None:
+    output, train = noise(1, 8, 0), noise(1, 8, 1)
+    with_words = np.asarray(sheet([("a title", output, train)]))
+    other = np.asarray(sheet([("another", output, train)]))
+    assert with_words.shape == other.shape and (with_words != other).any()
+
+
+def test_enlarging_makes_squares_and_mixes_nothing() -> None:
+    image = noise(1, 5, 0)[0]
+    big = np.asarray(enlarged(image, 12))
+    assert big.tolist() == image.repeat(3, 0).repeat(3, 1).tolist()
+    assert np.asarray(enlarged(image, 5)).tolist() == image.tolist()
+    assert np.asarray(enlarged(image, 1)).tolist() == image.tolist()  # never smaller
+
+
+def test_the_live_view_shows_the_training_image_and_the_outputs() -> None:
+    image, outputs = noise(1, 16, 0)[0], noise(4, 16, 1)
+    canvas = live(image, outputs, "after 10 steps")
+    spots = [places(canvas, picture) for picture in (image, *outputs)]
+    assert [len(spot) for spot in spots] == [1] * 5
+    columns = [spot[0][2] for spot in spots]
+    assert columns == sorted(columns)  # the training image first, then the outputs in order
+    assert png_bytes(canvas) != png_bytes(live(image, outputs, "after 20 steps"))
+
+
+# ------------------------------------------------------------------------------------- loss, bytes
+
+
+def test_the_same_losses_give_the_same_bytes_and_others_do_not() -> None:
+    steps, losses = [1, 2, 3, 4], [1.0, 0.5, 0.1, 0.02]
+    svg = loss_svg(steps, losses)
+    assert svg == loss_svg(steps, losses)
+    assert svg != loss_svg(steps, [1.0, 0.5, 0.1, 0.03])
+
+
+def test_the_curve_is_one_svg_element_that_names_its_axes_and_no_date() -> None:
+    svg = loss_svg(range(1, 6), [1.0, 0.5, 0.1, 0.02, 0.01])
+    assert svg.startswith("<svg") and "<script" not in svg and "<image" not in svg
+    root = ElementTree.fromstring(svg)
+    words = " ".join(text.strip() for text in root.itertext() if text.strip())
+    assert "optimizer steps" in words and "training loss" in words
+    assert "date" not in svg.lower() and "matplotlib" not in svg.lower()
+
+
+def test_a_run_of_one_row_has_a_curve_too() -> None:
+    assert ElementTree.fromstring(loss_svg([1], [0.5])) is not None
+
+
+def test_a_png_repeats_its_bytes_and_gives_its_pixels_back() -> None:
+    image = noise(1, 9, 0)[0]
+    data = png_bytes(Image.fromarray(image))
+    assert data == png_bytes(Image.fromarray(image))
+    assert np.asarray(Image.open(io.BytesIO(data))).tolist() == image.tolist()
+
+
+def test_saved_pixels_repeat_their_bytes_and_come_back(tmp_path: Path) -> None:
+    arrays = {"outputs": noise(3, 4, 0), "index": np.array([2, 5])}
+    save_pixels(tmp_path / "a.npz", arrays)
+    save_pixels(tmp_path / "b.npz", arrays)
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as back:
+        assert {name: back[name].tolist() for name in back} == {
+            name: array.tolist() for name, array in arrays.items()
+        }

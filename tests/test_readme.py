@@ -1,0 +1,77 @@
+"""The README's commands, typed as they stand there."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(?:bash|sh)\n(.*?)```", README, re.S)
+COMMANDS = [line.strip() for block in BLOCKS for line in block.splitlines() if line.strip()]
+RUNS = [c.split(" #")[0].strip() for c in COMMANDS if "train/overfit.py" in c]
+FIRST = RUNS[0].removeprefix("pip install -e . && ")
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Path:
+    """A place to type in that looks like a fresh clone."""
+    (tmp_path / "train").symlink_to(ROOT / "train")
+    return tmp_path
+
+
+def test_the_first_commands_are_the_promised_ones():
+    assert COMMANDS[0] == "pip install -e . && accelerate launch train/overfit.py n_images=1"
+    assert 'pip install -e ".[test]" && pytest' in COMMANDS
+
+
+@pytest.mark.parametrize("command", RUNS)
+def test_every_run_in_the_readme_is_a_valid_configuration(command, monkeypatch):
+    from hydra import compose, initialize_config_dir
+
+    from byheart.config import declare, read
+
+    declare()
+    typed = re.search(r"train/overfit\.py ?(.*)", command).group(1).split()
+    overrides = [word for word in typed if not word.startswith("-")]
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        config = read(compose("overfit", overrides=overrides))
+    assert config.n_images >= 1
+
+
+def run_in(desk: Path, command: str) -> None:
+    tools = Path(sys.executable).parent
+    done = subprocess.run(
+        command, shell=True, cwd=desk, capture_output=True, text=True, timeout=900,
+        env={"PATH": f"{tools}:/usr/bin:/bin", "HOME": str(desk), "HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def assert_by_heart(run: Path, tolerance: float) -> None:
+    measures = json.loads((run / "measures.json").read_text())
+    for kind in ("raw", "ema"):
+        unseen, empty = (measures["weights"][kind][k] for k in ("unseen", "empty"))
+        assert unseen["outputs"] == 64
+        assert unseen["copied"]["rate"] == empty["copied"]["rate"] == 1
+        assert max(unseen["rmse"]["max"], empty["rmse"]["max"]) <= tolerance
+    report = (run / "report.html").read_text(encoding="utf-8")
+    assert "Every one of the 64 outputs under unseen prompts is the training image" in report
+
+
+@pytest.mark.slow
+def test_the_first_command_shows_one_image_by_heart(desk):
+    run_in(desk, FIRST)
+    run = desk / "outputs" / "emoji-tiny" / "n1-s0"
+    assert_by_heart(run, tolerance=0.02)
+    assert "OpenMoji" in (run / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_photograph_is_learned_by_heart_as_well(desk):
+    command = next(c for c in RUNS if c.endswith("n_images=1 images=photos"))
+    run_in(desk, command)
+    assert_by_heart(desk / "outputs" / "photos-tiny" / "n1-s0", tolerance=0.03)
