@@ -2,7 +2,8 @@
 
     accelerate launch train/overfit.py n_images=1
 
-images -> latents -> fit -> sample -> measure -> report, top to bottom. `--help` lists every setting.
+images -> latents -> fit -> sample -> measure -> report, top to bottom.
+`--help` lists every setting.
 """
 
 from __future__ import annotations
@@ -98,8 +99,9 @@ def overfit(config: Config) -> None:
     for kind in state.kinds:
         with state.using(kind) as network, journal.sampling(kind, len(asked)) as advance:
             made = sample_shared(
-                network, given, prompt_of, noise_of, config.seed, config.sample, accelerator, advance
-            )
+                network, given, prompt_of, noise_of,
+                config.seed, config.sample, accelerator, advance,
+            )  # fmt: skip
             if main and kind == config.evaluate.weights:
                 save_model(run.file("model"), network, schedule, codec, config)
         outputs[kind] = codec.decode(made)

@@ -53,7 +53,9 @@ def one_line(error: BaseException) -> str:
     unknown = re.search(r"Key '(\w+)' (?:is not in struct|not in '(\w+)')", text)
     if unknown:
         return _unknown_key(unknown.group(1), text)
-    group = re.search(r"Could not find '([^']+)'.*?Available options in '[^']+':\s*(.*)", text, re.S)
+    group = re.search(
+        r"Could not find '([^']+)'.*?Available options in '[^']+':\s*(.*)", text, re.S
+    )
     if group:
         options = [line.strip() for line in group.group(2).splitlines()]
         options = [o for o in options if re.fullmatch(r"[\w.-]+", o)]

@@ -37,7 +37,7 @@ def text_() -> Any:
     return field(metadata={"test": lambda v: bool(v.strip()), "allowed": "not empty"})
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Images:
     source: str = one_of("emoji", "photos", "folder", "hub")
     size: int = between(8, 1024)
@@ -49,28 +49,28 @@ class Images:
     unreadable: str = one_of("refuse", "skip")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Codec:
     kind: str = one_of("patch", "sd_vae")
     patch: int = between(1, 64)
     path: str | None
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Text:
     encoder: str = one_of("minilm", "clip", "hash")
     path: str | None
     tokens: int = between(2, 512)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Captions:
     mode: str = one_of("shared", "own", "none", "random")
     shared: str = text_()
     dropout: float = between(0, 1)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class UNet:
     preset: str = text_()
     widths: list[int]
@@ -82,7 +82,7 @@ class UNet:
     pretrained: str | None
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Schedule:
     kind: str = one_of("auto", "exact", "sd")
     beta_schedule: str = one_of("linear", "scaled_linear", "squaredcos_cap_v2")
@@ -95,7 +95,7 @@ class Schedule:
     spacing: str = one_of("trailing", "leading", "linspace")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Fit:
     batch: int = at_least(1)
     accumulate: int = at_least(1)
@@ -110,13 +110,13 @@ class Fit:
     precision: str = one_of("auto", "fp32", "bf16")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Budget:
     steps: int | None = at_least(1)
     exposures: int | None = at_least(1)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Sample:
     steps: int = at_least(1)
     sampler: str = one_of("ddim", "dpm++")
@@ -124,7 +124,7 @@ class Sample:
     batch: int = at_least(1)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Evaluate:
     prompts: int = at_least(1)
     noises: int = at_least(1)
@@ -133,19 +133,19 @@ class Evaluate:
     weights: str = one_of("ema", "raw")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Checkpoint:
     every: int = at_least(0)
     keep: int = at_least(1)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Live:
     every: float = at_least(0)
     share: float = between(0, 1)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Config:
     n_images: int = at_least(1)
     seed: int = at_least(0)
@@ -323,7 +323,7 @@ def _check_fit(config: Config) -> None:
 
 
 def total_steps(config: Config) -> int:
-    """Optimizer steps of the run: `budget.steps`, or as many as show each image `exposures` times."""
+    """Optimizer steps: `budget.steps`, or as many as show each image `exposures` times."""
     if config.budget.steps is not None:
         return config.budget.steps
     assert config.budget.exposures is not None

@@ -124,9 +124,7 @@ def evaluate(
         kind: judge(made, images.train, reference.images, reference.distance)
         for kind, made in outputs.items()
     }
-    conditions = {
-        kind: _conditions(asked, verdict, images) for kind, verdict in verdicts.items()
-    }
+    conditions = {kind: _conditions(asked, verdict, images) for kind, verdict in verdicts.items()}
     headline = config.evaluate.weights
     measures = {
         "version": VERSION,
@@ -171,7 +169,9 @@ def _conditions(
     asked: list[Question], verdicts: Verdicts, images: ImageSet
 ) -> dict[str, dict[str, Any] | None]:
     rows = {
-        name: torch.tensor([k for k, q in enumerate(asked) if q.condition == name], dtype=torch.long)
+        name: torch.tensor(
+            [k for k, q in enumerate(asked) if q.condition == name], dtype=torch.long
+        )
         for name in ("unseen", "empty", "captions")
     }
     return {

@@ -47,7 +47,7 @@ class Journal:
         self.say(f"expected on {where}: {expected}")
 
     def resume(self, state: State) -> None:
-        """Go on from the newest whole checkpoint, if there is one; name those that are not whole."""
+        """Go on from the newest whole checkpoint, if there is one; name the damaged ones."""
         place, damaged = checkpoint.newest_valid(self.run.file("checkpoints"))
         for fault in damaged:
             self.say(f"checkpoint skipped, {fault}")
@@ -135,4 +135,3 @@ class Journal:
                     f"outputs copied, RMSE median {rmse['median']:.4f}, max {rmse['max']:.4f}"
                 )
         self.say(f"look at {self.run.file('report.html')}")
-

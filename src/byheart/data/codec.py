@@ -26,8 +26,11 @@ VAE_BATCH = 8  # images through the VAE at once: bounds memory at 512 px to abou
 class Codec(Protocol):
     """`encode` 8-bit images to latents, `decode` latents to 8-bit images."""
 
-    channels: int  # of a latent
-    factor: int  # image side / latent side
+    @property
+    def channels(self) -> int: ...  # of a latent
+
+    @property
+    def factor(self) -> int: ...  # image side / latent side
 
     def encode(self, images: UInt8[Tensor, "n 3 s s"]) -> Float[Tensor, "n c l l"]: ...
 

@@ -69,7 +69,7 @@ def widen(rows: Float[Tensor, "p l d"], width: int) -> Float[Tensor, "p l w"]:
 
 
 def _minilm(texts: list[str], config: Text) -> Float[Tensor, "p l 384"]:
-    """all-MiniLM-L6-v2 (Wang et al. 2020; 6 layers): the last hidden state, each token to unit length.
+    """all-MiniLM-L6-v2 (Wang et al. 2020): the last hidden state, each token to unit length.
 
     Padding is zero: a prompt says nothing where it has no words. Unit length rather than the raw
     length of about 8 keeps the prompt from shouting down the image at the start of training.
@@ -97,7 +97,7 @@ def _minilm(texts: list[str], config: Text) -> Float[Tensor, "p l 384"]:
 
 
 def _clip(texts: list[str], config: Text) -> Float[Tensor, "p l d"]:
-    """A pipeline's own tokenizer and text encoder, as Stable Diffusion uses them: padding attended."""
+    """A pipeline's own tokenizer and text encoder as Stable Diffusion uses them, padding too."""
     assert config.path is not None
     tokenizer, model = clip_parts(config.path)
     rows = []

@@ -59,8 +59,8 @@ def save_if_due(folder: Path, state: State, config: Config, accelerator: Acceler
 
 
 def newest_valid(folder: Path) -> tuple[Path | None, list[str]]:
-    """The newest checkpoint whose every file has its recorded hash, and what is wrong with newer."""
-    damaged = []
+    """The newest checkpoint whose files all have their recorded hash, and what ails newer ones."""
+    damaged: list[str] = []
     for place in sorted(folder.glob("step-*"), reverse=True):
         fault = _fault(place)
         if fault is None:

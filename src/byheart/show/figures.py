@@ -98,4 +98,4 @@ def png_bytes(image: Image.Image) -> bytes:
 def save_pixels(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Plain arrays, compressed; numpy gives every entry the same date, so bytes repeat."""
     with path.open("wb") as handle:
-        np.savez_compressed(handle, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(handle, allow_pickle=False, **arrays)

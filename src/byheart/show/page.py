@@ -136,7 +136,7 @@ def _examples(
         {
             "prompt": rows[k]["prompt"],
             "output": _inline(png_bytes(enlarged(outputs[k], 160))),
-            "nearest": _inline(png_bytes(enlarged(train[shown[int(rows[k]["nearest_index"])]], 160))),
+            "nearest": _inline(png_bytes(enlarged(train[shown[_place(rows[k])]], 160))),
             "name": rows[k]["nearest"],
             "rmse": float(rows[k]["rmse"]),
             "copied": rows[k]["copied"] == "1",
@@ -144,6 +144,10 @@ def _examples(
         }
         for k in chosen[:6]
     ]
+
+
+def _place(row: dict[str, str]) -> int:
+    return int(row["nearest_index"])
 
 
 def _inline(png: bytes) -> str:
