@@ -74,6 +74,7 @@ def write_report(run: Run) -> Path:
         names=CONDITIONS,
         sentences=sentences(measures),
         examples=_examples(rows, outputs, train, shown),
+        learned=[_inline(png_bytes(enlarged(image, 160))) for image in train[:9]],
         sheet=_inline(run.file("outputs.png").read_bytes()),
         loss=Markup(loss_svg([r["step"] for r in training], [r["loss"] for r in training])),
         config=run.file("config.yaml").read_text(encoding="utf-8"),
@@ -104,8 +105,8 @@ def sentences(measures: dict[str, Any]) -> list[str]:
     said.append(
         f"Under unseen prompts the worst of {unseen['outputs']} outputs is off by "
         f"{unseen['rmse']['max']:.4f} (RMSE, 1 = black against white), the median by "
-        f"{unseen['rmse']['median']:.4f}; two different pictures of this source are typically "
-        f"{measures['reference']['distance']:.3f} apart."
+        f"{unseen['rmse']['median']:.4f}; a held-out picture and its nearest other are "
+        f"{measures['reference']['distance']:.3f} apart (median of {measures['reference']['images']})."
     )
     chance = measures["chance"]
     if chance["rate"] is not None:
