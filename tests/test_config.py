@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import functools
+import math
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from composing import CONFIGS, composed, tree
+from omegaconf import OmegaConf
 
 from byheart import config as module
 from byheart.command import help_text
-from byheart.config import Config, as_plain, declare, flatten, names, read, total_steps
+from byheart.config import Config, flatten, settings, total_steps, validate
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 PRESETS = sorted(CONFIGS.glob("*/*.yaml"))
 # The setting that tells which file of a group was chosen.
 TOLD_BY = {
@@ -32,16 +35,6 @@ NEEDS = {
 }
 
 
-def raw(*overrides: str) -> DictConfig:
-    declare()
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return compose("overfit", [*overrides])
-
-
-def composed(*overrides: str) -> Config:
-    return read(raw(*overrides))
-
-
 # ---------------------------------------------------------------------------- declared, decided
 
 
@@ -56,14 +49,14 @@ def test_the_declaration_has_no_values_of_its_own() -> None:
             found += fields(inner, f"{prefix}{item.name}.") if section else [prefix + item.name]
         return found
 
-    assert fields(Config, "") == names()
-    assert len(names()) > 60
+    assert fields(Config, "") == [*settings()]
+    assert len(settings()) > 60
 
 
 def test_every_setting_is_decided_in_yaml() -> None:
-    tree = raw()
-    assert OmegaConf.missing_keys(tree) == set()
-    assert set(flatten(as_plain(tree))) == set(names())
+    plain = tree()
+    assert OmegaConf.missing_keys(plain) == set()
+    assert set(flatten(OmegaConf.to_container(plain))) == set(settings())
 
 
 def test_the_values_are_those_of_the_files() -> None:
@@ -90,7 +83,7 @@ def test_a_value_keeps_the_type_that_was_declared() -> None:
 # ----------------------------------------------------------------------------------- explained
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", [*settings()])
 def test_the_help_explains_every_setting(name: str) -> None:
     # The name, the value, a gap, and an explanation of at least two words.
     line = re.search(rf"^ +{re.escape(name)}=\S.*? +\S+ \S+.*$", help_text(CONFIGS), re.M)
@@ -107,7 +100,7 @@ def test_the_help_explains_every_preset(file: Path) -> None:
 
 def test_the_help_names_no_setting_that_is_none() -> None:
     told = re.findall(r"^ +([\w.]+)=", help_text(CONFIGS), re.M)
-    assert set(told) == set(names()) and len(told) == len(set(told))
+    assert set(told) == set(settings()) and len(told) == len(set(told))
 
 
 # ------------------------------------------------------------------------------------- presets
@@ -123,12 +116,17 @@ def test_every_preset_composes_and_is_valid(file: Path) -> None:
 
 
 def test_what_is_typed_wins_over_an_experiment_and_that_over_a_preset() -> None:
-    assert composed("unet=sd15").fit.batch == 4 and composed("unet=sd15").budget.steps == 60
+    def decided(file: str, name: str) -> Any:
+        return OmegaConf.select(OmegaConf.load(CONFIGS / file), name)
+
+    preset, base = decided("unet/sd15.yaml", "fit.batch"), decided("overfit.yaml", "fit.batch")
+    ours = decided("experiment/gpu.yaml", "fit.batch")
+    assert len({preset, base, ours, 7}) == 4
+    assert composed().fit.batch == base and composed("unet=sd15").fit.batch == preset
     experiment = composed("experiment=gpu")
-    assert experiment.unet.preset == "sd15" and experiment.images.size == 512
-    assert (experiment.fit.batch, experiment.budget.steps) == (32, 400)
+    assert experiment.unet.preset == "sd15" and experiment.fit.batch == ours
     assert composed("experiment=gpu", "fit.batch=7").fit.batch == 7
-    assert composed("experiment=gpu", "unet=tiny").unet.widths == [32, 64, 128, 128]
+    assert composed("experiment=gpu", "unet=tiny").unet.preset == "tiny"
 
 
 def test_auto_is_the_exact_schedule_under_another_name() -> None:
@@ -168,3 +166,139 @@ def test_the_edges_of_every_range_are_allowed() -> None:
     assert config.sample.steps == config.schedule.steps == 1000
     assert composed("fit.ema=0", "evaluate.weights=raw").fit.ema == 0
     assert composed("images.size=8", "codec.patch=1").images.size == 8
+
+
+# --------------------------------------------------------------------------------- out of range
+
+PLAIN = composed()
+
+# A setting, a value it cannot have, and what the one line must hold.
+REFUSED: list[tuple[str, Any, str]] = [
+    ("n_images", 0, "1 or more"),
+    ("n_images", -1, "1 or more"),
+    ("seed", -1, "0 or more"),
+    ("threads", -1, "0 or more"),
+    ("images.size", 4, "from 8 to 1024"),
+    ("images.size", 99999, "from 8 to 1024"),
+    ("images.size", 65, "64 or 128"),
+    ("images.size", 8, "type images.size=64"),
+    ("images.seed", -1, "0 or more"),
+    ("images.held_out", -1.0, "0 or more"),
+    ("images.held_out", 2.5, "whole number"),
+    ("images.held_out", math.inf, "0 or more"),
+    ("images.near_duplicate", 1.1, "from 0 to 1"),
+    ("images.source", "cats", "emoji | photos | folder | hub"),
+    ("images.unreadable", "guess", "refuse | skip"),
+    ("codec.kind", "jpeg", "patch | sd_vae"),
+    ("codec.patch", 0, "from 1 to 64"),
+    ("codec.patch", 64, "type images.size=512"),
+    ("codec.patch", 3, "48 or 72"),
+    ("text.encoder", "bert", "minilm | clip | hash"),
+    ("text.tokens", 1, "from 2 to 512"),
+    ("captions.mode", "all", "shared | own | none | random"),
+    ("captions.shared", "", "one line of text"),
+    ("captions.shared", " \t", "one line of text"),
+    ("captions.shared", "a\rb", "one line of text"),
+    ("captions.dropout", 1.5, "from 0 to 1"),
+    ("captions.dropout", math.nan, "from 0 to 1"),
+    ("unet.groups", 0, "1 or more"),
+    ("unet.cross_attention_dim", 0, "1 or more"),
+    ("unet.widths", [32, 64], "four"),
+    ("unet.widths", [30, 64, 128, 128], "unet.groups=8"),
+    ("unet.widths", [0, 64, 128, 128], "multiple"),
+    ("unet.heads", [3, 2, 4, 4], "multiple"),
+    ("unet.heads", [0, 2, 4, 4], "multiple"),
+    ("unet.heads", [], "four"),
+    ("schedule.kind", "cosine", "auto | exact | sd"),
+    ("schedule.beta_start", 0.0, "above 0"),
+    ("schedule.beta_start", 0.5, "schedule.beta_end=0.012"),
+    ("schedule.beta_end", 1.5, "at most 1"),
+    ("schedule.beta_schedule", "cubic", "linear | scaled_linear | squaredcos_cap_v2"),
+    ("schedule.steps", 1, "2 or more"),
+    ("schedule.steps_offset", -1, "0 or more"),
+    ("schedule.spacing", "odd", "trailing | leading | linspace"),
+    ("fit.batch", 0, "1 or more"),
+    ("fit.accumulate", 0, "1 or more"),
+    ("fit.accumulate", 7, "fit.batch="),
+    ("fit.prediction", "noise", "auto | sample | v_prediction | epsilon"),
+    ("fit.prediction", "epsilon", "type schedule=sd"),
+    ("fit.lr", 0.0, "above 0"),
+    ("fit.lr", -0.1, "above 0"),
+    ("fit.lr", math.nan, "above 0"),
+    ("fit.lr", math.inf, "above 0"),
+    ("fit.betas", [0.9], "two numbers"),
+    ("fit.betas", [0.9, 1.0], "below 1"),
+    ("fit.betas", [math.nan, 0.9], "below 1"),
+    ("fit.weight_decay", -1.0, "0 or more"),
+    ("fit.warmup", 1.1, "from 0 to 1"),
+    ("fit.decay", -0.1, "from 0 to 1"),
+    ("fit.clip", math.inf, "0 or more"),
+    ("fit.ema", 2.0, "from 0 to 1"),
+    ("fit.ema", 0.0, "type evaluate.weights=raw"),
+    ("fit.precision", "fp16", "auto | fp32 | bf16"),
+    ("budget.steps", 0, "1 or more"),
+    ("budget.steps", None, "exactly one"),
+    ("budget.exposures", 0, "1 or more"),
+    ("budget.exposures", 5, "exactly one"),
+    ("sample.steps", 0, "1 or more"),
+    ("sample.steps", 1001, "schedule.steps=1000"),
+    ("sample.sampler", "euler", "ddim | dpm++"),
+    ("sample.guidance", 0.5, "1 or more"),
+    ("sample.batch", 0, "1 or more"),
+    ("evaluate.prompts", 0, "1 or more"),
+    ("evaluate.noises", 0, "1 or more"),
+    ("evaluate.noises_alone", 0, "1 or more"),
+    ("evaluate.captions", 0, "1 or more"),
+    ("evaluate.weights", "best", "ema | raw"),
+    ("checkpoint.every", -1, "0 or more"),
+    ("checkpoint.keep", 0, "1 or more"),
+    ("live.every", -1.0, "0 or more"),
+    ("live.share", math.nan, "from 0 to 1"),
+    ("tracker", "mlflow", "none | tensorboard | wandb"),
+    ("name", "a/b", "without '/'"),
+    ("name", "..", "leading dot"),
+    ("name", ".", "leading dot"),
+    ("name", ".cache", "leading dot"),
+    ("name", "a\\b", "without '/'"),
+    ("name", "a\nb", "one line of text"),
+    ("name", "a\0b", "without '/'"),
+    ("name", "", "one line of text"),
+    ("name", "ü" * 101, "200 bytes"),
+    ("run", "../x", "without '/'"),
+    ("run", "x" * 201, "200 bytes"),
+    ("root", " ", "one line of text"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "told"), REFUSED)
+def test_a_value_it_cannot_have_is_refused_by_name(name: str, value: Any, told: str) -> None:
+    config = copy.deepcopy(PLAIN)
+    *sections, last = name.split(".")
+    setattr(functools.reduce(getattr, sections, config), last, value)
+    with pytest.raises(ValueError) as error:
+        validate(config)
+    assert told in str(error.value) and "\n" not in str(error.value)
+    named = {"unet.heads": "unet.heads=", "codec.patch": "codec.patch"}.get(name, f"{name}=")
+    assert named in str(error.value) or name == "fit.ema"
+
+
+def test_every_setting_with_a_range_has_a_value_outside_it_in_the_table() -> None:
+    ranged = {name for name, item in settings().items() if "test" in item.metadata}
+    assert ranged - {name for name, _, _ in REFUSED} == {"unet.preset"}  # the file's own name
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("schedule.kind", "sd", "leave schedule=auto"),
+        ("fit.prediction", "sample", "leave fit.prediction=auto"),
+    ],
+)
+def test_a_pretrained_pipeline_brings_its_own(name: str, value: str, told: str) -> None:
+    config = copy.deepcopy(PLAIN)
+    config.unet.pretrained = "folder"
+    validate(config)
+    section, last = name.split(".")
+    setattr(getattr(config, section), last, value)
+    with pytest.raises(ValueError, match=f"unet.pretrained.*{told}"):
+        validate(config)

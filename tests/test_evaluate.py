@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from composing import composed
 from torch import Tensor
 
 from byheart import evaluate as module
-from byheart.config import Config, declare, read
+from byheart.config import Config
 from byheart.data.images import ImageSet, load_images
 from byheart.data.prompts import unseen_prompts
 from byheart.evaluate import (
@@ -32,13 +32,9 @@ from byheart.measure.interval import wilson
 from byheart.model.conditioning import training_captions
 from byheart.runs import Run, write_json, write_text
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
-
-def composed(*overrides: str) -> Config:
-    declare()
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return read(compose("overfit", ["images.size=8", "codec.patch=1", *overrides]))
+def small(*typed: str) -> Config:
+    return composed("images.size=8", "codec.patch=1", *typed)
 
 
 def noise(count: int, seed: int) -> Tensor:
@@ -75,7 +71,7 @@ def by_condition(asked: list[Question]) -> dict[str, dict[str, list[int]]]:
 
 
 def test_every_prompt_is_asked_with_the_same_noises() -> None:
-    config = composed("evaluate.prompts=5", "evaluate.noises=3", "evaluate.noises_alone=7")
+    config = small("evaluate.prompts=5", "evaluate.noises=3", "evaluate.noises_alone=7")
     table = by_condition(questions(config, ("a dog", "a cat", "a dog")))
     assert list(table) == ["unseen", "empty", "captions"]
     assert table["unseen"] == {prompt: [0, 1, 2] for prompt in unseen_prompts()[:5]}
@@ -84,7 +80,7 @@ def test_every_prompt_is_asked_with_the_same_noises() -> None:
 
 
 def test_a_condition_of_one_prompt_gets_the_noises_alone() -> None:
-    config = composed("evaluate.prompts=1", "evaluate.noises=3", "evaluate.noises_alone=5")
+    config = small("evaluate.prompts=1", "evaluate.noises=3", "evaluate.noises_alone=5")
     table = by_condition(questions(config, training_captions(config.captions, ("x", "y"))))
     assert table == {
         "unseen": {unseen_prompts()[0]: [0, 1, 2, 3, 4]},
@@ -98,7 +94,7 @@ def test_a_condition_of_one_prompt_gets_the_noises_alone() -> None:
     [(100, range(10)), (10, range(10)), (5, [0, 2, 4, 6, 8]), (3, [0, 3, 6]), (1, [0])],
 )
 def test_captions_are_capped_and_spread_over_all(most: int, kept: list[int]) -> None:
-    config = composed("captions.mode=own", f"evaluate.captions={most}", "evaluate.noises=1")
+    config = small("captions.mode=own", f"evaluate.captions={most}", "evaluate.noises=1")
     own = tuple(f"caption {k}" for k in range(10))
     table = by_condition(questions(config, training_captions(config.captions, own)))
     assert list(table["captions"]) == [f"caption {k}" for k in kept]
@@ -106,20 +102,20 @@ def test_captions_are_capped_and_spread_over_all(most: int, kept: list[int]) -> 
 
 @pytest.mark.parametrize("mode", ["none", "random"])
 def test_where_training_knew_no_captions_none_are_asked(mode: str) -> None:
-    config = composed(f"captions.mode={mode}")
+    config = small(f"captions.mode={mode}")
     asked = questions(config, training_captions(config.captions, ("x", "y")))
     assert {question.condition for question in asked} == {"unseen", "empty"}
 
 
 def test_an_empty_caption_is_no_caption() -> None:
-    table = by_condition(questions(composed(), ("", "a dog", "")))
+    table = by_condition(questions(small(), ("", "a dog", "")))
     assert list(table["captions"]) == ["a dog"]
 
 
 def test_more_prompts_than_the_bank_has_are_refused() -> None:
-    check_bank(composed(f"evaluate.prompts={len(unseen_prompts())}"))
+    check_bank(small(f"evaluate.prompts={len(unseen_prompts())}"))
     with pytest.raises(ValueError, match=f"evaluate.prompts=9999: .*{len(unseen_prompts())}"):
-        check_bank(composed("evaluate.prompts=9999"))
+        check_bank(small("evaluate.prompts=9999"))
 
 
 # -------------------------------------------------------------------------------- the yardstick
@@ -131,7 +127,7 @@ def run_in(folder: Path) -> Run:
 
 def test_the_held_out_images_are_the_reference(tmp_path: Path) -> None:
     images = image_set(3, held_out=2)
-    found = reference_of(images, composed(), run_in(tmp_path))
+    found = reference_of(images, small(), run_in(tmp_path))
     assert torch.equal(found.images, images.held_out)
     assert found.distance == reference_distance(images.held_out)
     assert found.source == "2 held-out images of the same source"
@@ -141,7 +137,7 @@ def test_the_held_out_images_are_the_reference(tmp_path: Path) -> None:
 def test_with_fewer_than_two_the_photographs_stand_in_and_that_is_said(
     tmp_path: Path, held_out: int
 ) -> None:
-    found = reference_of(image_set(3, held_out), composed(), run_in(tmp_path))
+    found = reference_of(image_set(3, held_out), small(), run_in(tmp_path))
     assert found.images.shape == (18, 3, 8, 8)
     assert len({image.numpy().tobytes() for image in found.images}) == 18
     assert found.distance == reference_distance(found.images)
@@ -149,7 +145,7 @@ def test_with_fewer_than_two_the_photographs_stand_in_and_that_is_said(
 
 
 def test_a_photograph_that_is_trained_on_does_not_stand_in_for_others(tmp_path: Path) -> None:
-    config = composed("images=photos", "images.held_out=0", "images.size=8", "n_images=4")
+    config = small("images=photos", "images.held_out=0", "images.size=8", "n_images=4")
     images = load_images(config.images, 4, tmp_path)
     found = reference_of(images, config, run_in(tmp_path))
     assert len(found.images) == 14 and "14 embedded photographs" in found.source
@@ -165,7 +161,7 @@ def test_a_photograph_that_is_trained_on_does_not_stand_in_for_others(tmp_path: 
 
 
 def test_exact_copies_are_copied_and_equal() -> None:
-    config, images = composed("n_images=4", "evaluate.prompts=4", "evaluate.noises=2"), image_set(4)
+    config, images = small("n_images=4", "evaluate.prompts=4", "evaluate.noises=2"), image_set(4)
     asked = questions(config, training_captions(config.captions, images.train_captions))
     index = torch.arange(len(asked)) % 3  # the last image is never given back
     outputs = images.train[index]
@@ -191,7 +187,7 @@ def test_exact_copies_are_copied_and_equal() -> None:
 
 
 def test_each_condition_counts_its_own_outputs() -> None:
-    config, images = composed("n_images=2", "evaluate.weights=raw"), image_set(2)
+    config, images = small("n_images=2", "evaluate.weights=raw"), image_set(2)
     made = {"unseen": 4, "empty": 2, "captions": 3}
     asked = [Question(name, f"{name} {k % 2}", k) for name, c in made.items() for k in range(c)]
     outputs = noise(9, 3)
@@ -213,7 +209,7 @@ def test_each_condition_counts_its_own_outputs() -> None:
 
 
 def test_a_condition_nobody_asked_for_is_null() -> None:
-    config, images = composed("captions.mode=none"), image_set(1)
+    config, images = small("captions.mode=none"), image_set(1)
     asked = questions(config, ("",))
     outputs = images.train[[0] * len(asked)]
     _, measures, _ = evaluate({"ema": outputs}, asked, images, reference(images), config)
@@ -222,7 +218,7 @@ def test_a_condition_nobody_asked_for_is_null() -> None:
 
 
 def test_the_measures_say_what_they_are_about_and_hold_no_nan(tmp_path: Path) -> None:
-    config = composed("n_images=3", "seed=5")
+    config = small("n_images=3", "seed=5")
     images = image_set(3, unreadable=("x.png: empty",), near_duplicates=("a ~ b", "c ~ d"))
     asked = questions(config, training_captions(config.captions, images.train_captions))
     _, measures, _ = evaluate(
@@ -242,7 +238,7 @@ def test_the_measures_say_what_they_are_about_and_hold_no_nan(tmp_path: Path) ->
 
 
 def test_chance_is_null_where_too_few_are_held_out() -> None:
-    config, images = composed(), image_set(1, held_out=3)
+    config, images = small(), image_set(1, held_out=3)
     asked = [Question("unseen", "x", 0)]
     _, measures, _ = evaluate({"ema": images.train}, asked, images, reference(images), config)
     assert measures["chance"] == {"rate": None, "low": None, "high": None, "count": 0}
@@ -251,13 +247,13 @@ def test_chance_is_null_where_too_few_are_held_out() -> None:
 # ------------------------------------------------------------------------------------- the table
 
 PROMPTS = (
-    "plain", "a, b", 'say "hi"', "two\nlines", "a\r\nb", "old\rMac", "Fähre 🦊 日本", "  spaces ",
+    "plain", "a, b", 'say "hi"', "two\nlines", "a\r\nb", "Fähre 🦊 日本", "  spaces ",
     "<script>alert(1)</script>", "=1+1", "'", "", ",", '"', "\t",
 )  # fmt: skip
 
 
 def test_the_table_has_its_columns_and_gives_every_prompt_back(tmp_path: Path) -> None:
-    config = composed("n_images=2")
+    config = small("n_images=2")
     images = image_set(2, train_names=('a, "b".png', "Käse\n<b>.png"))
     asked = [Question("unseen", prompt, k) for k, prompt in enumerate(PROMPTS)]
     outputs = images.train[torch.arange(len(asked)) % 2].clone()

@@ -110,8 +110,7 @@ def test_redrawing_imports_no_torch(name: str) -> None:
 
 def test_redrawing_really_runs_without_torch() -> None:
     words = (
-        "import sys, byheart.show.page, byheart.show.figures as figures;"
-        "figures.loss_svg([1, 2], [1.0, 0.5]);"
+        "import sys, byheart.show.page, byheart.show.figures;"
         "assert 'torch' not in sys.modules, 'torch is here'"
     )
     done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True)

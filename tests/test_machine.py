@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from accelerate import Accelerator
-from hydra import compose, initialize_config_dir
+from composing import composed
 
 from byheart import machine
-from byheart.config import Config, declare, read
+from byheart.config import Config
 from byheart.runs import locate
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
+def built(monkeypatch: pytest.MonkeyPatch, config: Config) -> tuple[dict[str, object], list[int]]:
+    """What the Accelerator is built with, and the threads that are set; neither is done."""
+    given: dict[str, object] = {}
+    threads: list[int] = []
 
-def composed(*overrides: str) -> Config:
-    declare()
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return read(compose("overfit", [*overrides]))
+    def stand_in(**words: object) -> SimpleNamespace:
+        given.update(words)
+        return SimpleNamespace(num_processes=1)
+
+    monkeypatch.setattr(machine, "Accelerator", stand_in)
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    # Where the tests check the types in signatures, the stand-in is none: ask the function itself.
+    inspect.unwrap(machine.accelerator_for)(config, locate(config))
+    return given, threads
 
 
 def test_bf16_without_a_gpu_is_refused_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    config = composed(f"root={tmp_path}", "fit.precision=bf16")
+    config = composed("fit.precision=bf16", root=tmp_path)
     with pytest.raises(ValueError) as error:
         machine.accelerator_for(config, locate(config))
     assert str(error.value) == (
@@ -41,7 +51,7 @@ def test_a_tracker_that_is_not_installed_says_what_to_type(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracker: str
 ) -> None:
     monkeypatch.setattr(machine, "find_spec", lambda name: None)
-    config = composed(f"root={tmp_path}", f"tracker={tracker}")
+    config = composed(f"tracker={tracker}", root=tmp_path)
     with pytest.raises(ValueError) as error:
         machine.accelerator_for(config, locate(config))
     told = f"tracker={tracker} is not installed: pip install -e '.[{tracker}]'"
@@ -66,13 +76,29 @@ def test_auto_takes_bf16_where_the_gpu_has_it(
 ) -> None:  # fmt: skip
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: gpu_has_it)
-    given: dict[str, object] = {}
-    monkeypatch.setattr(machine, "Accelerator", lambda **words: given.update(words))
-    config = composed(f"root={tmp_path}", f"fit.precision={asked}")
-    # The stand-in is no Accelerator: only the call counts.
-    getattr(machine.accelerator_for, "__wrapped__", machine.accelerator_for)(config, locate(config))
+    given, _ = built(monkeypatch, composed(f"fit.precision={asked}", root=tmp_path))
     assert given["mixed_precision"] == used and given["log_with"] is None
-    assert given["project_dir"] == locate(config).path
+    assert given["project_dir"] == tmp_path / "emoji-tiny" / "n1-s0"
+
+
+@pytest.mark.parametrize(
+    ("asked", "cores", "processes_here", "used"),
+    [(0, 8, None, 8), (0, 8, "2", 4), (0, 2, "4", 1), (3, 8, "4", 3), (0, 7, "2", 3)],
+)
+def test_the_processes_share_the_cores_unless_threads_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    asked: int, cores: int, processes_here: str | None, used: int,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(machine, "cores", lambda: cores)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    if processes_here:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", processes_here)
+    _, threads = built(monkeypatch, composed(f"threads={asked}", root=tmp_path))
+    assert threads == [used]
+
+
+def test_a_machine_has_a_core() -> None:
+    assert 1 <= machine.cores() <= 4096
 
 
 def test_the_record_says_what_ran_and_how_to_run_it_again() -> None:

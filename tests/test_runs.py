@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
+from composing import composed
 
 from byheart import runs
-from byheart.config import Config, declare, read
+from byheart.config import Config
 from byheart.runs import (
     Run,
     append_jsonl,
@@ -24,14 +24,6 @@ from byheart.runs import (
     write_text,
 )
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-
-
-def composed(root: Path, *overrides: str) -> Config:
-    declare()
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return read(compose("overfit", [f"root={root}", *overrides]))
-
 
 def begun(config: Config) -> Run:
     run = locate(config)
@@ -44,7 +36,7 @@ def begun(config: Config) -> Run:
 
 
 def test_the_folder_follows_from_the_configuration_alone(tmp_path: Path) -> None:
-    config = composed(tmp_path, "n_images=10", "seed=2", "name=study")
+    config = composed("n_images=10", "seed=2", "name=study", root=tmp_path)
     run = locate(config)
     assert run == locate(config)
     assert run.path == tmp_path / "study" / "n10-s2" and run.cache == tmp_path / ".cache"
@@ -53,18 +45,18 @@ def test_the_folder_follows_from_the_configuration_alone(tmp_path: Path) -> None
 
 
 def test_a_run_is_finished_when_its_report_is_there(tmp_path: Path) -> None:
-    run = begun(composed(tmp_path))
+    run = begun(composed(root=tmp_path))
     assert not run.finished
     write_text(run.file("report.html"), "done")
     assert run.finished
 
 
 def test_a_fresh_folder_and_the_same_settings_are_welcome(tmp_path: Path) -> None:
-    config = composed(tmp_path / "not" / "yet")
+    config = composed(root=tmp_path / "not" / "yet")
     claim(locate(config), config)
     assert not any(tmp_path.iterdir())
     run = begun(config)
-    claim(run, composed(tmp_path / "not" / "yet"))
+    claim(run, composed(root=tmp_path / "not" / "yet"))
     before = run.file("config.yaml").read_bytes()
     open_(run, config)
     assert run.file("config.yaml").read_bytes() == before
@@ -84,9 +76,9 @@ def test_a_fresh_folder_and_the_same_settings_are_welcome(tmp_path: Path) -> Non
 def test_other_settings_are_refused_with_both_values(
     tmp_path: Path, changed: str, told: str
 ) -> None:
-    run = begun(composed(tmp_path))
+    run = begun(composed(root=tmp_path))
     before = run.file("config.yaml").read_bytes()
-    other = composed(tmp_path, changed)
+    other = composed(changed, root=tmp_path)
     with pytest.raises(ValueError) as error:
         claim(locate(other), other)
     assert told in str(error.value) and str(run.path) in str(error.value)
@@ -96,8 +88,8 @@ def test_other_settings_are_refused_with_both_values(
 
 
 def test_every_setting_that_differs_is_named(tmp_path: Path) -> None:
-    begun(composed(tmp_path))
-    other = composed(tmp_path, "fit.lr=0.5", "evaluate.noises=9", "live.every=1")
+    begun(composed(root=tmp_path))
+    other = composed("fit.lr=0.5", "evaluate.noises=9", "live.every=1", root=tmp_path)
     with pytest.raises(ValueError) as error:
         claim(locate(other), other)
     assert "fit.lr is" in str(error.value) and "evaluate.noises is 4 there" in str(error.value)
@@ -105,7 +97,7 @@ def test_every_setting_that_differs_is_named(tmp_path: Path) -> None:
 
 
 def test_how_a_run_is_watched_may_change(tmp_path: Path) -> None:
-    begun(composed(tmp_path, "name=x"))
+    begun(composed("name=x", root=tmp_path))
     other = composed(
         tmp_path, "name=x", "tracker=wandb", "checkpoint.every=5", "checkpoint.keep=3",
         "live.every=0", "live.share=1",
@@ -113,11 +105,11 @@ def test_how_a_run_is_watched_may_change(tmp_path: Path) -> None:
     claim(locate(other), other)
     moved = tmp_path.with_name(tmp_path.name + "-moved")
     tmp_path.rename(moved)
-    claim(locate(composed(moved, "name=x")), composed(moved, "name=x"))
+    claim(locate(composed("name=x", root=moved)), composed("name=x", root=moved))
 
 
 def test_a_setting_that_only_one_of_them_knows_differs(tmp_path: Path) -> None:
-    config = composed(tmp_path)
+    config = composed(root=tmp_path)
     run = begun(config)
     recorded = run.file("config.yaml")
     recorded.write_text(recorded.read_text("utf-8") + "former: 3\n", "utf-8")
@@ -133,7 +125,7 @@ def test_a_setting_that_only_one_of_them_knows_differs(tmp_path: Path) -> None:
 def test_a_recorded_configuration_that_cannot_be_read_says_which(
     tmp_path: Path, content: bytes
 ) -> None:
-    config = composed(tmp_path)
+    config = composed(root=tmp_path)
     run = begun(config)
     run.file("config.yaml").write_bytes(content)
     with pytest.raises(ValueError) as error:
@@ -144,7 +136,7 @@ def test_a_recorded_configuration_that_cannot_be_read_says_which(
 
 @pytest.mark.parametrize("place", ["study", "study/n1-s0"])
 def test_a_file_where_the_folder_should_be_is_named(tmp_path: Path, place: str) -> None:
-    config = composed(tmp_path, "name=study")
+    config = composed("name=study", root=tmp_path)
     (tmp_path / place).parent.mkdir(exist_ok=True)
     (tmp_path / place).write_text("here first")
     with pytest.raises(ValueError, match=f"{tmp_path / place} is a file"):
@@ -155,7 +147,7 @@ def test_a_file_where_the_folder_should_be_is_named(tmp_path: Path, place: str) 
 def test_a_folder_that_cannot_be_written_to_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = composed(tmp_path / "shared" / "disk")
+    config = composed(root=tmp_path / "shared" / "disk")
     # The administrator may write anywhere, so the answer is given for the system.
     asked = []
 
@@ -172,7 +164,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused(
 def test_a_path_the_system_refuses_is_the_users_mistake(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = composed(tmp_path, "root=" + "x" * 300)
+    config = composed("root=" + "x" * 300, root=tmp_path)
     with pytest.raises(ValueError, match="type root="):
         claim(locate(config), config)
 
@@ -180,7 +172,7 @@ def test_a_path_the_system_refuses_is_the_users_mistake(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "exists", locked)
-    config = composed(tmp_path)
+    config = composed(root=tmp_path)
     with pytest.raises(ValueError, match=r"Permission denied.*type root="):
         claim(locate(config), config)
 

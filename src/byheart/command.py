@@ -8,15 +8,30 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, get_type_hints
 
 import hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from byheart.config import Config, declare, names, read
+from byheart.config import Config, declare, read, settings
 
 USER_MISTAKE = 2  # exit code
+MISTAKES = (HydraException, OmegaConfBaseException, ValueError)
+SWEEP = {"-m", "--multirun"}
+# Of Hydra's own flags those for developers; whoever types one knows what the rest must look like.
+INSPECT = ("-c", "--cfg", "-i", "--info", "-p", "--package", "--resolve", "--hydra-help")
+KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "list[int]": "a list of whole numbers, such as [1,2]",
+    "list[float]": "a list of numbers, such as [0.9,0.95]",
+}
 
 
 def run_command(task: Callable[[Config], None], configs: Path) -> int:
@@ -31,59 +46,123 @@ def run_command(task: Callable[[Config], None], configs: Path) -> int:
     # Hydra would print its own many lines and exit with 1: let it raise instead.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     declare()
+    mistakes = 0
+
+    def tell(error: BaseException) -> None:
+        nonlocal mistakes
+        mistakes += 1
+        if os.environ.get("RANK", "0") == "0":
+            print(f"byheart: {one_line(error)}", file=sys.stderr)
 
     @hydra.main(config_path=str(configs), config_name="overfit", version_base="1.3")
     def composed(config: DictConfig) -> None:
-        task(read(config))
+        try:
+            task(read(config))
+        except MISTAKES as error:
+            if os.environ.get("BYHEART_TRACEBACK"):
+                raise
+            tell(error)  # here, since Hydra adds a line of its own to what it sees
 
     try:
+        check(sys.argv[1:], configs)
         composed()
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except MISTAKES as error:
         if os.environ.get("BYHEART_TRACEBACK"):
             raise
-        if os.environ.get("RANK", "0") == "0":
-            print(f"byheart: {one_line(error)}", file=sys.stderr)
-        return USER_MISTAKE
-    return 0
+        tell(error)
+    return USER_MISTAKE if mistakes else 0
+
+
+def check(words: list[str], configs: Path) -> None:
+    """Refuse what cannot be meant, before Hydra composes anything. ValueError: the first of it.
+
+    Hydra ignores an unknown choice of an optional group, takes a new key with a plus, and words
+    its other refusals for whoever wrote the configuration.
+    """
+    flags = [word for word in words if word.startswith("-")]
+    if any(flag.split("=")[0] in INSPECT for flag in flags):
+        return
+    for flag in flags:
+        if flag not in SWEEP:
+            bare = flag.lstrip("-")
+            hint = f"type {bare}" if bare.partition("=")[0] in settings() else "try --help"
+            raise ValueError(f"{flag}: there is no such flag; a setting has no dashes: {hint}")
+    for word in words:
+        if word not in flags:
+            _check_word(word, configs, bool(flags))
+
+
+def _check_word(word: str, configs: Path, sweep: bool) -> None:
+    try:
+        typed = OverridesParser.create().parse_override(word)
+        key = typed.key_or_group
+    except HydraException:
+        key = ""
+    if not key:
+        raise ValueError(
+            f"{word!r} cannot be read as setting=value; put text with signs in it between "
+            "quotes, twice: \"captions.shared='a, b'\""
+        )
+    if key.startswith(("hydra.", "hydra/")):
+        return
+    groups = {folder.name: folder for folder in configs.iterdir() if folder.is_dir()}
+    known = settings()
+    if key not in known and key not in groups:
+        raise ValueError(_unknown(key, [*known, *groups]))
+    if word.startswith(("+", "~")) or typed.package is not None:
+        raise ValueError(f"{word}: {key} is there already and stays: type {key}=<value>")
+    if not typed.is_sweep_override():
+        _check_value(key, typed.value(), groups)
+    elif not sweep:
+        raise ValueError(
+            f"{word}: several values are a sweep: add -m; text with a comma in it needs quotes, "
+            "twice: \"captions.shared='a, b'\""
+        )
+    elif isinstance(typed.value(), ChoiceSweep):
+        for choice in typed.sweep_string_iterator():
+            _check_word(f"{key}={choice}", configs, sweep)
+
+
+def _check_value(key: str, value: Any, groups: dict[str, Path]) -> None:
+    shown = "null" if value is None else value
+    if key in groups:
+        choices = sorted(file.stem for file in groups[key].glob("*.yaml"))
+        # Only `experiment` may be left out: nothing else says what its settings are.
+        if value not in choices and (value is not None or key != "experiment"):
+            raise ValueError(f"{key}={shown}: allowed is {' | '.join(choices)}")
+        return
+    item = settings()[key]
+    kind, _, null = str(item.type).partition(" | ")
+    section, _, last = key.rpartition(".")
+    try:
+        OmegaConf.structured(get_type_hints(Config).get(section, Config))[last] = value
+        fits = value != "???"
+    except OmegaConfBaseException:
+        fits = False
+    if not fits:
+        limit = item.metadata.get("allowed")
+        said = [KINDS[kind]] if kind != "str" or not limit else []
+        said += ([limit] if limit else []) + (["or null"] if null else [])
+        raise ValueError(f"{key}={shown}: allowed is {', '.join(said)}")
+
+
+def _unknown(key: str, known: list[str]) -> str:
+    """The mistyped key and the nearest right ones."""
+    inner = [k for k in known if k.startswith(f"{key}.")]
+    # A right last part in the wrong place: lr -> fit.lr.
+    ends = [k for k in known if k.split(".")[-1] == key.split(".")[-1]]
+    near = inner[:3] or ends or difflib.get_close_matches(key, known, n=1)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    return f"{key}: there is no such setting{hint} (python train/overfit.py --help lists all)"
 
 
 def one_line(error: BaseException) -> str:
-    """What came, what is allowed, what to type; from Hydra's and OmegaConf's many lines too."""
-    text = str(error).strip()
-    unknown = re.search(r"Key '(\w+)' (?:is not in struct|not in '(\w+)')", text)
-    if unknown:
-        return _unknown_key(unknown.group(1), text)
-    group = re.search(
-        r"Could not find '([^']+)'.*?Available options in '[^']+':\s*(.*)", text, re.S
-    )
-    if group:
-        options = [line.strip() for line in group.group(2).splitlines()]
-        options = [o for o in options if re.fullmatch(r"[\w.-]+", o)]
-        name, _, choice = group.group(1).rpartition("/")
-        return f"{name}={choice}: allowed is {' | '.join(options)}"
-    absent = re.search(r"Could not override '([^']+)'.\s*No match in the defaults list", text)
-    if absent:
-        return _unknown_key(absent.group(1), text)
-    where = re.search(r"full_key: (\S+)", text)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    first = lines[0] if lines else type(error).__name__
-    cause = error.__cause__
-    if first.startswith("Error merging override") and len(lines) > 1:
-        first = lines[1]
-    elif first.startswith("Error merging override") and cause is not None:
-        first = str(cause).splitlines()[0]
-    return f"{where.group(1)}: {first}" if where and where.group(1) not in first else first
-
-
-def _unknown_key(key: str, text: str) -> str:
-    """The mistyped key as it was typed, and the nearest right one."""
-    typed = re.search(r"(?:Could not override|Error merging override) '?\+*([\w./]+)", text)
-    full = typed.group(1) if typed else key
-    match = difflib.get_close_matches(full, names(), n=1, cutoff=0.4)
-    # A right last part in the wrong place: lr -> fit.lr.
-    match = [k for k in names() if k.split(".")[-1] == full.split(".")[-1]][:1] or match
-    hint = f"; did you mean {match[0]}?" if match else ""
-    return f"{full}: there is no such setting{hint} (python train/overfit.py --help lists all)"
+    """An error's message without line breaks; of Hydra's and OmegaConf's many lines the first."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines or not isinstance(error, HydraException | OmegaConfBaseException):
+        return " ".join(lines) or type(error).__name__
+    where = re.search(r"full_key: (\S+)", f"{error} {error.__cause__}")
+    return f"{where[1]}: {lines[0]}" if where and where[1] not in lines[0] else lines[0]
 
 
 def help_text(configs: Path) -> str:
@@ -121,5 +200,6 @@ def _settings(yaml: str, prefix: str) -> list[str]:
         if not indent:
             section = "" if value else f"{key}."
         if comment:
-            lines.append(f"{prefix}{section if indent else ''}{key}={value}".ljust(34) + comment)
+            name = f"{prefix}{section if indent else ''}{key}"
+            lines.append(f"{name}={value}".ljust(33) + " " + comment)
     return lines

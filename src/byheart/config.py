@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 
 def at_least(low: float) -> Any:
@@ -34,7 +34,8 @@ def one_of(*choices: str) -> Any:
 
 
 def text_() -> Any:
-    return field(metadata={"test": lambda v: bool(v.strip()), "allowed": "not empty"})
+    test = lambda v: v.splitlines() == [v] and not v.isspace()  # noqa: E731
+    return field(metadata={"test": test, "allowed": "one line of text"})
 
 
 @dataclass(kw_only=True)
@@ -76,7 +77,7 @@ class UNet:
     widths: list[int]
     heads: list[int]
     groups: int = at_least(1)
-    cross_attention_dim: int | None
+    cross_attention_dim: int | None = at_least(1)
     linear_projection: bool
     zero_init: bool
     pretrained: str | None
@@ -186,13 +187,6 @@ def read(composed: DictConfig) -> Config:
     return config
 
 
-def as_plain(tree: DictConfig | ListConfig) -> dict[str, Any]:
-    """Nested dictionaries and lists of plain values."""
-    plain = OmegaConf.to_container(tree)
-    assert isinstance(plain, dict)
-    return {str(k): v for k, v in plain.items()}
-
-
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """{"fit": {"lr": 1}} -> {"fit.lr": 1}."""
     flat: dict[str, Any] = {}
@@ -204,15 +198,15 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def names(node: Any = None, prefix: str = "") -> list[str]:
-    """Every setting's dotted name."""
-    found = []
+def settings(node: Any = None, prefix: str = "") -> dict[str, Any]:
+    """Every setting's dotted name, and the field that declares it."""
+    found: dict[str, Any] = {}
     for item in fields(Config if node is None else node):
-        inner = globals().get(item.type) if isinstance(item.type, str) else item.type
+        inner = globals().get(item.type)
         if is_dataclass(inner):
-            found += names(inner, f"{prefix}{item.name}.")
+            found |= settings(inner, f"{prefix}{item.name}.")
         else:
-            found.append(prefix + item.name)
+            found[prefix + item.name] = item
     return found
 
 
@@ -239,24 +233,26 @@ def _check_ranges(node: Any, prefix: str) -> None:
 
 def _check_folder_name(key: str, value: str) -> None:
     # `run` and `name` become folders under `root`; they must not lead out of it.
-    if value in {".", ".."} or any(c in value for c in "/\\\0") or value.startswith("."):
-        raise ValueError(f"{key}={value!r}: allowed is a folder name without '/' or leading dot")
+    if any(c in value for c in "/\\\0") or value.startswith(".") or len(value.encode()) > 200:
+        allowed = "a folder name of at most 200 bytes without '/' or leading dot"
+        raise ValueError(f"{key}={value!r}: allowed is {allowed}")
 
 
 def _check_images(config: Config) -> None:
-    images, codec = config.images, config.codec
-    if images.source == "folder" and not images.path:
-        raise ValueError("images=folder needs a folder: type images.path=/path/to/pictures")
-    if images.source == "hub" and not images.repo:
-        raise ValueError("images=hub needs a dataset: type images.repo=owner/name or a folder")
+    images, codec, text = config.images, config.codec, config.text
+    chosen = (f"images={images.source}", f"codec={codec.kind}", f"text={text.encoder}")
+    for choice, given, needed in (
+        ("images=folder", images.path, "a folder: type images.path=<its path>"),
+        ("images=hub", images.repo, "a dataset: type images.repo=owner/name"),
+        ("codec=sd_vae", codec.path, "weights: type codec.path=<folder or hub id>"),
+        ("text=clip", text.path, "weights: type text.path=<folder or hub id>"),
+    ):
+        if choice in chosen and not given:
+            raise ValueError(f"{choice} needs {needed}")
     if images.held_out >= 1 and images.held_out != int(images.held_out):
         raise ValueError(
             f"images.held_out={images.held_out}: allowed is a share below 1 or a whole number"
         )
-    if codec.kind == "sd_vae" and not codec.path:
-        raise ValueError("codec=sd_vae needs weights: type codec.path=<folder or hub id>")
-    if config.text.encoder == "clip" and not config.text.path:
-        raise ValueError("text=clip needs weights: type text.path=<folder or hub id>")
     # Three halvings of the latent, so its side must be a multiple of 8. A VAE's own factor is
     # checked once it is read.
     step = 8 * codec.patch
@@ -281,20 +277,16 @@ def _check_unet(config: Config) -> None:
                 f"unet.widths={unet.widths}: every width must be a multiple of "
                 f"unet.groups={unet.groups} and of its number of heads in unet.heads={unet.heads}"
             )
-    if unet.pretrained and config.schedule.kind != "auto":
-        raise ValueError(
-            f"schedule={config.schedule.kind} with unet.pretrained: the pipeline brings its own "
-            "schedule; leave schedule=auto"
-        )
-    if unet.pretrained and config.fit.prediction != "auto":
-        raise ValueError(
-            f"fit.prediction={config.fit.prediction} with unet.pretrained: the pipeline brings its "
-            "own prediction type; leave fit.prediction=auto"
-        )
+    own = {"schedule": config.schedule.kind, "fit.prediction": config.fit.prediction}
+    for key, value in own.items():
+        if unet.pretrained and value != "auto":
+            raise ValueError(
+                f"{key}={value} with unet.pretrained: the pipeline brings its own; leave {key}=auto"
+            )
 
 
 def _check_fit(config: Config) -> None:
-    fit, budget = config.fit, config.budget
+    fit, budget, schedule, sample = config.fit, config.budget, config.schedule, config.sample
     if (budget.steps is None) == (budget.exposures is None):
         raise ValueError(
             f"budget.steps={budget.steps} budget.exposures={budget.exposures}: set exactly one; "
@@ -304,22 +296,17 @@ def _check_fit(config: Config) -> None:
         raise ValueError(f"fit.batch={fit.batch} is not a multiple of {fit.accumulate=}")
     if len(fit.betas) != 2 or not all(0 <= b < 1 for b in fit.betas):
         raise ValueError(f"fit.betas={fit.betas}: allowed are two numbers from 0 to below 1")
-    if fit.prediction == "epsilon" and config.schedule.zero_terminal_snr:
+    if fit.prediction == "epsilon" and schedule.zero_terminal_snr:
         raise ValueError(
             "fit.prediction=epsilon: at the last step of a schedule that ends in pure noise the "
             "noise says nothing about the image; type schedule=sd"
         )
-    if config.schedule.beta_start > config.schedule.beta_end:
-        raise ValueError(
-            f"schedule.beta_start={config.schedule.beta_start} is above "
-            f"schedule.beta_end={config.schedule.beta_end}: the noise must grow"
-        )
-    if config.sample.steps > config.schedule.steps:
-        raise ValueError(
-            f"sample.steps={config.sample.steps}: the schedule has {config.schedule.steps} steps"
-        )
+    if schedule.beta_start > schedule.beta_end:
+        raise ValueError(f"{schedule.beta_start=} is above {schedule.beta_end=}: noise must grow")
+    if sample.steps > schedule.steps:
+        raise ValueError(f"{sample.steps=}: allowed is at most {schedule.steps=}")
     if config.evaluate.weights == "ema" and fit.ema == 0:
-        raise ValueError("evaluate.weights=ema without an average: type evaluate.weights=raw")
+        raise ValueError("evaluate.weights=ema but fit.ema=0: type evaluate.weights=raw")
 
 
 def total_steps(config: Config) -> int:

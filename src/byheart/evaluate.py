@@ -23,7 +23,7 @@ from byheart.measure.copying import (
     reference_distance,
     uniform_coverage,
 )
-from byheart.measure.distance import psnr
+from byheart.measure.distance import nearest, psnr
 from byheart.measure.interval import Rate, wilson
 from byheart.runs import Run
 
@@ -105,7 +105,14 @@ def reference_of(images: ImageSet, config: Config, run: Run) -> Reference:
     stand_in = load_images(photos, 1, run.cache)
     rest = load_images(_holding_out(photos), 1, run.cache)
     pictures = torch.cat([stand_in.train, rest.held_out])
-    source = f"{len(pictures)} embedded photographs, since the source leaves none held out"
+    # A photograph that is trained on is no yardstick for its own copies.
+    pictures = pictures[nearest(pictures, images.train).rmse > 0]
+    if len(pictures) < 2:
+        raise ValueError(
+            f"n_images={config.n_images} leaves no pictures to compare with: "
+            "type images.held_out=2 and a smaller n_images"
+        )
+    source = f"{len(pictures)} embedded photographs, since fewer than two images are held out"
     return Reference(pictures, reference_distance(pictures), source)
 
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from byheart.config import BYSTANDERS, Config, as_plain, flatten
+from byheart.config import BYSTANDERS, Config, flatten
 
 
 @dataclass(frozen=True)
@@ -49,21 +49,22 @@ def claim(run: Run, config: Config) -> None:
     Raises:
         ValueError: naming every setting that differs, or why the folder cannot be used.
     """
-    for parent in (run.path, *run.path.parents):
-        if parent.exists():
-            if not parent.is_dir():
-                raise ValueError(f"{parent} is a file, a folder is needed: type root=… or name=…")
-            if not os.access(parent, os.W_OK):
-                raise ValueError(f"{parent} cannot be written to: type root=<another folder>")
-            break
     recorded = run.file("config.yaml")
-    if not recorded.exists():
-        return
     try:
-        old = flatten(as_plain(OmegaConf.load(recorded)))
-    except (YAMLError, OmegaConfBaseException, AssertionError, UnicodeDecodeError) as error:
+        parent = next(p for p in (run.path, *run.path.parents) if p.exists())
+        if not parent.is_dir():
+            raise ValueError(f"{parent} is a file, a folder is needed: type root=… or name=…")
+        if not os.access(parent, os.W_OK):
+            raise ValueError(f"{parent} cannot be written to: type root=<another folder>")
+        if not recorded.exists():
+            return
+    except OSError as error:
+        raise ValueError(f"{run.path}: {error.strerror}: type root=<another folder>") from error
+    try:
+        old = flatten(_plain(OmegaConf.load(recorded)))
+    except (YAMLError, OmegaConfBaseException, ValueError, OSError) as error:
         raise ValueError(f"{recorded} cannot be read; move {run.path} away") from error
-    new = flatten(as_plain(OmegaConf.structured(config)))
+    new = flatten(_plain(OmegaConf.structured(config)))
     differing = [
         f"{key} is {old.get(key, 'absent')!r} there, {new.get(key, 'absent')!r} here"
         for key in sorted(old.keys() | new.keys())
@@ -75,6 +76,14 @@ def claim(run: Run, config: Config) -> None:
             f"{run.path} holds a run with other settings ({'; '.join(differing)}): "
             "type run=<new name> or name=<new name>, or repeat its settings"
         )
+
+
+def _plain(tree: DictConfig | ListConfig) -> dict[str, Any]:
+    """Nested dictionaries and lists of plain values."""
+    plain = OmegaConf.to_container(tree)
+    if not isinstance(plain, dict):
+        raise ValueError("a list, not settings")
+    return {str(k): v for k, v in plain.items()}
 
 
 def open_(run: Run, config: Config) -> None:

@@ -236,7 +236,6 @@ def test_the_ceiling_of_patches_one_level_off_is_known() -> None:
         ("{}/empty", "cannot read its vae"),
         ("{}/unet-only", "cannot read its vae"),
         ("a b/c d", "a b/c d: cannot read its vae"),
-        ("", "codec.path=: no such folder"),
     ],
 )
 def test_what_is_no_vae_is_refused_in_one_line(tmp_path: Path, path: str, message: str) -> None:

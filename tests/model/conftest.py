@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from omegaconf import DictConfig
 from torch import Tensor
 
 from byheart.config import Config, declare, read
@@ -29,10 +31,15 @@ NARROW = (
 )  # fmt: skip
 
 
-def _compose(*overrides: str) -> Config:
+@cache
+def _composed(*overrides: str) -> DictConfig:
     declare()
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return read(hydra.compose("overfit", list(overrides)))
+        return hydra.compose("overfit", list(overrides))
+
+
+def _compose(*overrides: str) -> Config:
+    return read(_composed(*overrides))
 
 
 @pytest.fixture
@@ -45,6 +52,15 @@ def compose() -> Callable[..., Config]:
 def narrow() -> Callable[..., Config]:
     """The same with a UNet for tests."""
     return lambda *overrides: _compose(*NARROW, *overrides)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """A second one gains nothing for networks so narrow, and waits long on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

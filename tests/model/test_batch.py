@@ -141,6 +141,6 @@ def test_a_purpose_keeps_its_number_and_a_seed_its_draw() -> None:
     assert {stream.name: stream.value for stream in Stream} == {
         "WEIGHTS": 0, "ORDER": 1, "BATCH": 2, "OUTPUT": 3, "RANDOM_CAPTION": 4,
     }  # fmt: skip
-    assert seed_of(0, Stream.WEIGHTS) == 7896625366313880687
+    assert seed_of(0, Stream.WEIGHTS) == 7896617691693857887
     draws = torch.randint(0, 1000, (4,), generator=generator("cpu", 1, Stream.BATCH, 2))
-    assert draws.tolist() == [0, 0, 0, 0]
+    assert draws.tolist() == [805, 425, 687, 889]

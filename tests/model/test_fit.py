@@ -68,14 +68,14 @@ def test_the_rate_is_never_zero_while_there_are_steps(compose: Compose) -> None:
 
 
 def test_the_loss_goes_down_and_every_step_is_told(narrow: Compose, training: Train) -> None:
-    config = narrow("budget.steps=60", "fit.batch=8", "fit.lr=0.01", "n_images=1")
+    config = narrow("budget.steps=24", "fit.batch=4", "fit.lr=0.01", "n_images=1")
     run = training(config)
     told = [(step.step, float(step.loss), step.lr) for step in run.steps(run.begin())]
-    assert [number for number, _, _ in told] == list(range(1, 61))
-    assert [lr for _, _, lr in told] == [learning_rate(config.fit, k, 60) for k in range(60)]
+    assert [number for number, _, _ in told] == list(range(1, 25))
+    assert [lr for _, _, lr in told] == [learning_rate(config.fit, k, 24) for k in range(24)]
     # A network that says zero has the mean square of the picture as its loss.
     assert told[0][1] == pytest.approx(float(run.latents.square().mean()), rel=1e-5)
-    assert sum(loss for _, loss, _ in told[-5:]) / 5 < 0.2 * told[0][1]
+    assert sum(loss for _, loss, _ in told[-5:]) / 5 < 0.5 * told[0][1]
 
 
 def test_accumulating_in_four_parts_gives_the_same_weights(
@@ -84,7 +84,7 @@ def test_accumulating_in_four_parts_gives_the_same_weights(
     states = []
     for accumulate in (1, 4):
         config = narrow(
-            "budget.steps=6", "fit.batch=8", f"fit.accumulate={accumulate}", "n_images=3"
+            "budget.steps=4", "fit.batch=4", f"fit.accumulate={accumulate}", "n_images=3"
         )
         run = training(config)
         state = run.begin()
@@ -93,15 +93,15 @@ def test_accumulating_in_four_parts_gives_the_same_weights(
     (one, losses), (four, losses_in_parts) = states
     assert losses == pytest.approx(losses_in_parts, rel=1e-4)
     pairs = zip(one.unet.parameters(), four.unet.parameters(), strict=True)
-    assert max(float((a - b).abs().max()) for a, b in pairs) < 1e-5
+    assert max(float((a - b).detach().abs().max()) for a, b in pairs) < 1e-5
 
 
 def test_the_gradient_of_the_parts_is_the_gradient_of_the_batch(
     narrow: Compose, training: Train
 ) -> None:
     steps = {}
-    for accumulate in (1, 2, 8):
-        run = training(narrow(f"fit.accumulate={accumulate}", "fit.batch=8", "unet.zero_init=false",
+    for accumulate in (1, 4):
+        run = training(narrow(f"fit.accumulate={accumulate}", "fit.batch=4", "unet.zero_init=false",
                               "fit.clip=0", "fit.lr=1", "fit.warmup=0"))  # fmt: skip
         state = run.begin()
         before = [w.detach().clone() for w in state.unet.parameters()]
@@ -110,15 +110,18 @@ def test_the_gradient_of_the_parts_is_the_gradient_of_the_batch(
         pairs = zip(before, state.unet.parameters(), strict=True)
         steps[accumulate] = torch.cat([(b - w.detach()).flatten() for b, w in pairs])
     assert steps[1].norm() > 0.01
-    for accumulate in (2, 8):
-        assert (steps[accumulate] - steps[1]).norm() < 1e-5 * steps[1].norm()
+    assert (steps[4] - steps[1]).norm() < 1e-5 * steps[1].norm()
 
 
 @pytest.mark.parametrize("clip", [0.0, 0.001])
 def test_the_gradient_is_no_longer_than_its_limit(
     narrow: Compose, training: Train, clip: float
 ) -> None:
-    run = training(narrow(f"fit.clip={clip}", "fit.lr=1", "fit.warmup=0", "unet.zero_init=false"))
+    run = training(
+        narrow(
+            f"fit.clip={clip}", "fit.lr=1", "fit.warmup=0", "unet.zero_init=false", "fit.batch=2"
+        )
+    )
     state = run.begin()
     before = [w.detach().clone() for w in state.unet.parameters()]
     state.optimizer = torch.optim.SGD(state.unet.parameters(), lr=1.0)
@@ -132,7 +135,7 @@ def test_the_gradient_is_no_longer_than_its_limit(
 def test_an_interrupted_run_ends_byte_for_byte_where_an_uninterrupted_one_does(
     narrow: Compose, training: Train, tmp_path: Path, stop: int
 ) -> None:
-    run = training(narrow("budget.steps=6", "fit.batch=4", "n_images=3", "fit.ema=0.5"))
+    run = training(narrow("budget.steps=5", "fit.batch=2", "n_images=3", "fit.ema=0.5"))
     whole = run.finished()
     interrupted = run.begin()
     for step in run.steps(interrupted):
@@ -144,20 +147,20 @@ def test_an_interrupted_run_ends_byte_for_byte_where_an_uninterrupted_one_does(
     resumed = run.begin(seed=9)  # nothing of the fresh weights may survive
     checkpoint.load(place, resumed)
     assert resumed.step == stop and bytes_of(resumed) == bytes_of(interrupted)
-    assert [step.step for step in run.steps(resumed)] == list(range(stop + 1, 7))
+    assert [step.step for step in run.steps(resumed)] == list(range(stop + 1, 6))
     assert bytes_of(resumed) == bytes_of(whole)
 
 
 def test_a_finished_run_trains_no_further(narrow: Compose, training: Train) -> None:
-    run = training(narrow("budget.steps=2", "fit.batch=4"))
+    run = training(narrow("budget.steps=2", "fit.batch=2"))
     state = run.finished()
     before = bytes_of(state)
     assert list(run.steps(state)) == [] and bytes_of(state) == before
 
 
 def test_exposures_are_a_budget_too(narrow: Compose, training: Train) -> None:
-    run = training(narrow("budget.steps=null", "budget.exposures=3", "n_images=5", "fit.batch=4"))
-    assert [step.step for step in run.steps(run.begin())] == [1, 2, 3, 4]  # 15 of 4 at a time
+    run = training(narrow("budget.steps=null", "budget.exposures=3", "n_images=3", "fit.batch=4"))
+    assert [step.step for step in run.steps(run.begin())] == [1, 2, 3]  # 9 at 4 a time
 
 
 # ------------------------------------------------------------------------------------ processes
@@ -201,10 +204,10 @@ def test_the_average_reaches_back_a_share_of_the_run_but_at_least_a_step(
 
 
 def test_the_average_is_the_recursion_written_by_hand(narrow: Compose, training: Train) -> None:
-    run = training(narrow("budget.steps=8", "fit.batch=4", "fit.ema=0.1", "fit.lr=0.01"))
+    run = training(narrow("budget.steps=7", "fit.batch=2", "fit.ema=0.1", "fit.lr=0.01"))
     state = run.begin()
     by_hand = state.unet.conv_out.bias.detach().clone()
-    decay = math.exp(-1)  # 0.1 of 8 steps is less than one
+    decay = math.exp(-1)  # 0.1 of 7 steps is less than one
     for number, _ in enumerate(run.steps(state)):
         kept = min(decay, (1 + number) / (10 + number)) if number else 0.0
         by_hand = kept * by_hand + (1 - kept) * state.unet.conv_out.bias.detach()
@@ -218,7 +221,7 @@ def test_the_average_is_the_recursion_written_by_hand(narrow: Compose, training:
 def test_the_average_is_borrowed_and_the_last_weights_come_back_exactly(
     narrow: Compose, training: Train
 ) -> None:
-    run = training(narrow("budget.steps=5", "fit.batch=4", "fit.ema=1"))
+    run = training(narrow("budget.steps=3", "fit.batch=2", "fit.ema=1"))
     state = run.finished()
     before = bytes_of(state)
     with state.using("ema") as network:
@@ -241,7 +244,7 @@ def test_without_an_average_there_is_one_kind_of_weights(narrow: Compose, traini
 def test_the_optimizer_has_the_settings_and_can_be_forgotten(
     narrow: Compose, training: Train
 ) -> None:
-    config = narrow("budget.steps=1", "fit.betas=[0.8,0.99]", "fit.weight_decay=0.5")
+    config = narrow("budget.steps=1", "fit.batch=2", "fit.betas=[0.8,0.99]", "fit.weight_decay=0.5")
     run = training(config)
     state = start(run.begin().unet, config)
     group = state.optimizer.param_groups[0]

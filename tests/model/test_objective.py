@@ -177,7 +177,7 @@ def nearest(made: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     product(
         ["sample", "v_prediction"],
         [1, 10, 100],
-        [("ddim", 8), ("ddim", 20), ("dpm++", 8), ("dpm++", 20)],
+        [("ddim", 8), ("ddim", 20), ("ddim", 7), ("ddim", 28), ("dpm++", 8), ("dpm++", 20)],
     ),
 )
 def test_the_perfect_memorizer_lands_on_training_points(

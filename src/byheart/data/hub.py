@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub.errors import HFValidationError
+from safetensors import SafetensorError
 
 
 def folder_or_hub(path: str, setting: str) -> str:
     """`path` if it is a folder or looks like a hub id `owner/name`. ValueError otherwise."""
-    if Path(path).is_dir():
+    if path and Path(path).is_dir():
         return path
-    if Path(path).exists():
+    if path and Path(path).exists():
         raise ValueError(f"{setting}={path} is a file; a model folder or hub id is needed")
     if path.count("/") != 1 or path.startswith(("/", ".", "~")):
         raise ValueError(
@@ -36,7 +37,7 @@ def from_pretrained(cls: Any, path: str, part: str, **options: Any) -> Any:
         options["subfolder"] = part
     try:
         return cls.from_pretrained(path, **options)
-    except (OSError, HFValidationError) as error:
+    except (OSError, HFValidationError, SafetensorError) as error:
         # huggingface's messages run over many lines; the first says what is missing.
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"{path}: cannot read its {part} ({reason})") from error

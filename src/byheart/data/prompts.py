@@ -41,11 +41,8 @@ def embed(texts: list[str], config: Text, cache: Path) -> Float[Tensor, "p l d"]
     distinct = list(dict.fromkeys(texts))
     path = folder_or_hub(config.path, "text.path") if config.path else ""
     # A folder's content may change behind the same path: its weights' size and time are in the key.
-    stamps = [
-        f"{f.name}:{f.stat().st_size}:{f.stat().st_mtime_ns}"
-        for f in sorted(Path(path).rglob("*"))
-        if path and f.is_file()
-    ]
+    files = sorted(Path(path).rglob("*")) if path else []  # Path("") would be where one stands
+    stamps = [f"{f.name}:{f.stat().st_size}:{f.stat().st_mtime_ns}" for f in files if f.is_file()]
     text_hash = hashlib.sha256("\0".join(distinct).encode()).hexdigest()
     key = ("text", config.encoder, path, *stamps, str(config.tokens), text_hash)
     encoders = {"minilm": _minilm, "clip": _clip, "hash": _hash}
@@ -115,11 +112,18 @@ def _clip(texts: list[str], config: Text) -> Float[Tensor, "p l d"]:
 
 
 def clip_parts(path: str) -> tuple[Any, Any]:
-    """A pipeline's CLIPTokenizer and CLIPTextModel, in eval mode. ValueError: unreadable."""
+    """A pipeline's CLIPTokenizer and CLIPTextModel, single precision, eval mode.
+
+    ValueError: unreadable.
+    """
     from transformers import CLIPTextModel, CLIPTokenizer
 
     tokenizer = from_pretrained(CLIPTokenizer, path, part="tokenizer")
-    return tokenizer, weights_from_pretrained(CLIPTextModel, path, part="text_encoder").eval()
+    # transformers 5 makes up a tokenizer of two entries where no file is; CLIP's has every byte.
+    if len(tokenizer) < 256:
+        raise ValueError(f"{path}: cannot read its tokenizer (it has no vocabulary)")
+    model = weights_from_pretrained(CLIPTextModel, path, part="text_encoder")
+    return tokenizer, model.float().eval()
 
 
 def _hash(texts: list[str], config: Text) -> Float[Tensor, "p l 384"]:

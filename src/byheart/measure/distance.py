@@ -1,11 +1,13 @@
 """Distances between 8-bit images, exact.
 
 Squared distances of 8-bit images are integers below 2^53, so float64 holds them without rounding:
-no verdict can depend on the size of a chunk, on the number of processes or on the machine.
+no verdict can depend on the size of a chunk, on the number of processes or on the machine. Roots
+are taken last, by `math`: torch's own are off in the last bit here and there.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -27,7 +29,7 @@ class Match:
 
 def rmse_matrix(a: UInt8[Tensor, "s c h w"], b: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "s n"]:
     """sqrt(mean((a - b)²)) of every pair, in [0, 1]. For matrices that fit into memory."""
-    return torch.cat([rows for _, rows in _rmse_rows(a, b)])
+    return _root(torch.cat([rows for _, rows in _squared_rows(a, b)]), a)
 
 
 def nearest(outputs: UInt8[Tensor, "s c h w"], images: UInt8[Tensor, "n c h w"]) -> Match:
@@ -36,12 +38,12 @@ def nearest(outputs: UInt8[Tensor, "s c h w"], images: UInt8[Tensor, "n c h w"])
         raise ValueError("no images to compare with")
     k = min(2, len(images))
     best, where = [], []
-    for _, rows in _rmse_rows(outputs, images):
+    for _, rows in _squared_rows(outputs, images):
         # sort, unlike topk, promises which of two equal distances comes first
         values, order = rows.sort(dim=1, stable=True)
         best.append(values[:, :k])
         where.append(order[:, 0])
-    values = torch.cat(best)
+    values = _root(torch.cat(best), outputs)
     return Match(torch.cat(where), values[:, 0], values[:, 1] if k == 2 else None)
 
 
@@ -50,11 +52,11 @@ def nearest_other(images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
     if len(images) < 2:
         raise ValueError(f"{len(images)} image(s): nearest others need two")
     closest = []
-    for start, rows in _rmse_rows(images, images):
+    for start, rows in _squared_rows(images, images):
         own = torch.arange(len(rows))
         rows[own, start + own] = torch.inf
         closest.append(rows.min(dim=1).values)
-    return torch.cat(closest)
+    return _root(torch.cat(closest), images)
 
 
 def psnr(rmse: Float[Tensor, " s"]) -> Float[Tensor, " s"]:
@@ -62,13 +64,19 @@ def psnr(rmse: Float[Tensor, " s"]) -> Float[Tensor, " s"]:
     return -20 * torch.log10(rmse)
 
 
-def _rmse_rows(
+def _root(squared: Float[Tensor, "*k"], images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "*k"]:
+    """RMSE in [0, 1] from the sum of squared 8-bit differences between images of this shape."""
+    numbers = images.shape[1:].numel()
+    roots = [math.sqrt(value / numbers) / 255 for value in squared.flatten().tolist()]
+    return torch.tensor(roots, dtype=torch.float64).reshape(squared.shape)
+
+
+def _squared_rows(
     a: UInt8[Tensor, "s c h w"], b: UInt8[Tensor, "n c h w"]
 ) -> Iterator[tuple[int, Float[Tensor, "rows n"]]]:
     if a.shape[1:] != b.shape[1:]:
         raise ValueError(f"images of {tuple(a.shape[1:])} against {tuple(b.shape[1:])}")
-    numbers = a[0].numel() if len(a) else 1
-    assert numbers * 255**2 < 2**53
+    assert 4 * a.shape[1:].numel() * 255**2 < 2**53
     for start in range(0, len(a), CHUNK):
         left = a[start : start + CHUNK].flatten(1).double()
         columns = []
@@ -78,4 +86,4 @@ def _rmse_rows(
                 left.square().sum(1)[:, None] - 2 * left @ right.T + right.square().sum(1)[None]
             )
             columns.append(squared)
-        yield start, (torch.cat(columns, dim=1) / numbers).sqrt() / 255
+        yield start, torch.cat(columns, dim=1)

@@ -49,9 +49,11 @@ def draw(
     draws = generator(device, seed, Stream.BATCH, step)
     band = torch.randperm(size, generator=draws, device=device)
     t = (band + torch.rand(size, generator=draws, device=device)) * (timesteps / size)
+    # In float32 the sum may round up into the next band.
+    last = ((band + 1) * timesteps - 1).div(size, rounding_mode="floor")
     noise = torch.randn(size, *shape, generator=draws, device=device)
     drop = torch.rand(size, generator=draws, device=device) < dropout
-    return Batch(image, t.long().clamp_(max=timesteps - 1), noise, drop)
+    return Batch(image, t.long().minimum(last), noise, drop)
 
 
 def _places(step: int, size: int) -> range:

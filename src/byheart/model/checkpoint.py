@@ -27,7 +27,8 @@ def save(folder: Path, state: State, keep: int, final: bool) -> Path:
     """
     place = folder / f"step-{state.step:08d}"
     part = folder / f".{place.name}.{os.getpid()}.part"
-    shutil.rmtree(part, ignore_errors=True)
+    for left in folder.glob(".step-*.part"):  # by a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
     part.mkdir(parents=True)
     try:
         _save(part / "unet.safetensors", dict(state.unet.state_dict()))
@@ -44,7 +45,9 @@ def save(folder: Path, state: State, keep: int, final: bool) -> Path:
         os.replace(part, place)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    for old in sorted(folder.glob("step-*"))[:-keep]:
+    places = sorted(folder.glob("step-*"))
+    newest = places.index(place) + 1  # what is newer is damaged, or it would have been resumed from
+    for old in (*places[: max(0, newest - keep)], *places[newest:]):
         shutil.rmtree(old)
     return place
 
@@ -123,13 +126,17 @@ def _fault(place: Path) -> str | None:
     try:
         manifest = json.loads((place / MANIFEST).read_text())
         recorded: dict[str, str] = manifest["sha256"]
+        name = f"step-{manifest['step']:08d}"
     except (OSError, ValueError, KeyError, TypeError) as error:
         return f"manifest unreadable ({type(error).__name__})"
-    for name, digest in recorded.items():
-        if not (place / name).is_file():
-            return f"{name} is missing"
-        if _sha256(place / name) != digest:
-            return f"{name} is damaged"
+    # Nothing hashes the manifest itself; what it says twice must agree.
+    if name != place.name or "final" not in manifest:
+        return "manifest is damaged"
+    for file, digest in recorded.items():
+        if not (place / file).is_file():
+            return f"{file} is missing"
+        if _sha256(place / file) != digest:
+            return f"{file} is damaged"
     return None
 
 

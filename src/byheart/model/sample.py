@@ -50,7 +50,8 @@ def sample(
     `advance` is told how many outputs were finished.
     """
     done = []
-    for rows in torch.arange(len(prompt_of)).split(config.batch):
+    for start in range(0, len(prompt_of), config.batch):
+        rows = slice(start, start + config.batch)
         sampler = build_sampler(given.schedule, config.sampler)
         sampler.set_timesteps(config.steps, device=device)
         noises = [initial_noise(seed, int(k), given.shape) for k in noise_of[rows]]
@@ -63,9 +64,14 @@ def sample(
                 if config.guidance > 1:
                     free = unet(x, t, empty, return_dict=False)[0]
                     prediction = free + config.guidance * (prediction - free)
-                x = sampler.step(prediction.float(), t, x, return_dict=False)[0]
+                step = sampler.step(prediction.float(), t, x)
+                x = step.prev_sample
+            if isinstance(sampler, DDIMScheduler) and sampler.config.set_alpha_to_one:
+                # Where `steps` does not divide the noise levels, diffusers' last step would stop
+                # at the lowest of them: 0.015 RMSE of noise with 7 steps.
+                x = step.pred_original_sample
         done.append(x.cpu())
-        advance(len(rows))
+        advance(len(x))
     return torch.cat(done) if done else torch.empty(0, *given.shape)
 
 
@@ -82,7 +88,7 @@ def sample_shared(
     """`sample`, the outputs dealt out among the processes; all of them, in order, on each."""
     total, world = len(prompt_of), accelerator.num_processes
     # Every world-size-th output, so that all processes finish together.
-    mine = torch.arange(accelerator.process_index, total, world)
+    mine = torch.arange(total)[accelerator.process_index :: world]
     with accelerator.autocast():
         latents = sample(
             unet, given, prompt_of[mine], noise_of[mine], seed, config, accelerator.device, advance

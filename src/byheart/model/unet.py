@@ -12,6 +12,10 @@ from byheart.config import UNet
 from byheart.data.hub import folder_or_hub, from_pretrained, weights_from_pretrained
 from byheart.model.seeds import Stream, seed_of
 
+# What a pipeline's scheduler may be: Ho et al. 2020's, in discrete timesteps.
+BETAS = ("linear", "scaled_linear", "squaredcos_cap_v2")
+PREDICTIONS = ("sample", "v_prediction", "epsilon")
+
 
 def build_unet(
     config: UNet, channels: int, side: int, text_width: int, seed: int
@@ -65,12 +69,24 @@ def _pretrained(path: str, channels: int) -> UNet2DConditionModel:
 
 
 def pretrained_schedule(path: str) -> dict[str, Any]:
-    """The scheduler configuration that lies beside a pipeline's UNet. ValueError: none there."""
+    """The scheduler configuration that lies beside a pipeline's UNet.
+
+    ValueError: none there, or one that betas and a prediction type of ours do not describe.
+    """
     from diffusers import DDPMScheduler
 
     if Path(path).is_dir() and not (Path(path) / "scheduler").is_dir():
         raise ValueError(f"unet.pretrained={path} has no scheduler folder: give the pipeline's")
-    return dict(from_pretrained(DDPMScheduler, path, part="scheduler").config)
+    config = dict(from_pretrained(DDPMScheduler, path, part="scheduler").config)
+    # Read as it lies there: diffusers fills in betas for schedulers that have none.
+    own = DDPMScheduler.load_config(path, subfolder="scheduler")
+    betas, predicts = own.get("beta_schedule"), config["prediction_type"]
+    if betas not in BETAS or predicts not in PREDICTIONS:
+        raise ValueError(
+            f"unet.pretrained={path}: its {own.get('_class_name')} has beta_schedule={betas} and "
+            f"predicts {predicts}; allowed are {' | '.join(BETAS)} and {' | '.join(PREDICTIONS)}"
+        )
+    return config
 
 
 def parameters(unet: torch.nn.Module) -> int:

@@ -94,9 +94,9 @@ def sentences(measures: dict[str, Any]) -> list[str]:
             continue
         count, copied = condition["outputs"], condition["copied"]
         hits = round(copied["rate"] * count)
-        which = "the training image" if n == 1 else f"copies of one of the {n} training images"
         some = "Every one" if hits == count else ("None" if hits == 0 else f"{hits}")
-        verb = "is" if hits in {0, 1} or hits == count else "are"
+        verb, what = ("is", "a copy") if hits in {0, 1, count} else ("are", "copies")
+        which = "the training image" if n == 1 else f"{what} of one of the {n} training images"
         said.append(
             f"{some} of the {count} outputs under {name} {verb} {which} "
             f"(95 % interval {percent(copied['low'])} to {percent(copied['high'])})."
@@ -106,7 +106,8 @@ def sentences(measures: dict[str, Any]) -> list[str]:
         f"Under unseen prompts the worst of {unseen['outputs']} outputs is off by "
         f"{unseen['rmse']['max']:.4f} (RMSE, 1 = black against white), the median by "
         f"{unseen['rmse']['median']:.4f}; a held-out picture and its nearest other are "
-        f"{measures['reference']['distance']:.3f} apart (median of {measures['reference']['images']})."
+        f"{measures['reference']['distance']:.3f} apart "
+        f"(median of {measures['reference']['images']})."
     )
     chance = measures["chance"]
     if chance["rate"] is not None:
@@ -120,8 +121,12 @@ def sentences(measures: dict[str, Any]) -> list[str]:
 def percent(value: float | None) -> str:
     if value is None:
         return "n/a"
-    scaled = 100 * value
-    return f"{scaled:.0f} %" if scaled in {0.0, 100.0} else f"{scaled:.1f} %"
+    if value in {0, 1}:
+        return f"{100 * value:.0f} %"
+    # Almost all is not all, and almost none not none.
+    if not 0.0005 <= value < 0.9995:
+        return "< 0.1 %" if value < 0.5 else "> 99.9 %"
+    return f"{100 * value:.1f} %"
 
 
 def number(value: float | None, digits: int = 4) -> str:
