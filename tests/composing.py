@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import functools
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from byheart.config import Config, declare, read
+from byheart.config import Config, declare, read, validate
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
@@ -22,10 +23,19 @@ def tree(*typed: str) -> DictConfig:
         return compose("overfit", [*typed])
 
 
-def composed(*typed: str, root: Path | str = "outputs") -> Config:
-    """A configuration of one's own, as if the words were typed."""
+def composed(*typed: str, root: Path | str = "outputs", **changes: Any) -> Config:
+    """A configuration of one's own, as if the words were typed.
+
+    changes: set after that, `fit__lr=0.5` for fit.lr; what follows from them stays as it was.
+    """
     config = copy.deepcopy(_read(*typed))
     config.root = str(root)
+    for name, value in changes.items():
+        *sections, last = name.split("__")
+        section = functools.reduce(getattr, sections, config)
+        assert hasattr(section, last)
+        setattr(section, last, value)
+    validate(config)
     return config
 
 

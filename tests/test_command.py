@@ -78,6 +78,14 @@ MISTAKES: list[tuple[str, ...]] = [
     ("images=null", "images=null", "emoji"),
     # outside its range
     ("n_images=0", "n_images=0", "1 or more"),
+    ("fit.lr=inf", "fit.lr=inf", "above 0"),
+    ("fit.lr=0", "fit.lr=0", "above 0"),
+    ("fit.lr=-0.1", "fit.lr=-0.1", "above 0"),
+    ("n_images=-1", "n_images=-1", "1 or more"),
+    ("fit.clip=1e400", "fit.clip=inf", "0 or more"),
+    ("live.share=-1", "live.share=-1", "from 0 to 1"),
+    ("unet.cross_attention_dim=0", "unet.cross_attention_dim=0", "1 or more", "or null"),
+    ("images.source=cats", "images.source=cats", "emoji | photos | folder | hub"),
     ("fit.lr=nan", "fit.lr=nan", "above 0"),
     ("captions.dropout=1.5", "captions.dropout=1.5", "from 0 to 1"),
     ("captions.shared=", "captions.shared", "one line of text"),
@@ -105,8 +113,13 @@ MISTAKES: list[tuple[str, ...]] = [
     ("codec=sd_vae", "codec=sd_vae", "codec.path="),
     ("text=clip", "text=clip", "text.path="),
     # a folder that leads elsewhere
-    ("name=a/b", "name='a/b'", "'/'"),
-    ("name=..", "name='..'", "folder name"),
+    ("name=a/b", "name=a/b", "a folder name", "'/'"),
+    ("name=..", "name=..", "folder name"),
+    ("name=.cache", "name=.cache", "leading dot"),
+    ("run=../x", "run=../x", "folder name"),
+    ("run=a\\\\b", "run=a", "folder name"),
+    ("name=", "name=", "folder name"),
+    ("name=" + "x" * 300, "name=xxx", "200 bytes"),
     # no setting=value at all
     ("n_images", "n_images", "setting=value"),
     ("n_images=[", "n_images=[", "setting=value"),
@@ -127,7 +140,7 @@ MISTAKES: list[tuple[str, ...]] = [
     ("name=${oc.env:BYHEART_NO_SUCH}", "name", "BYHEART_NO_SUCH"),
     ("name=${", "name=${", "setting=value"),
     # a line break does not make a second line
-    ("name='a\nb'", "name=a b", "one line of text"),
+    ("name='a\nb'", "name=a b", "folder name"),
 ]
 
 
@@ -213,9 +226,24 @@ def test_a_sweep_does_each_of_its_jobs_and_tells_of_the_one_that_cannot(
     code, error, seen = type_("-m", "n_images=1,2,3", f"root={tmp_path}")
     assert (code, error) == (0, "")
     assert [config.run for config in seen] == ["n1-s0", "n2-s0", "n3-s0"]
-    code, error, seen = type_("-m", "n_images=0,2", f"root={tmp_path}")
-    assert code == 2 and [config.n_images for config in seen] == [2]
-    assert error.count("\n") == 1 and "n_images=0: allowed is 1 or more" in error
+    # What only shows in a job's own configuration ends that job; the others are done.
+    code, error, seen = type_("-m", "images.size=65,64", f"root={tmp_path}")
+    assert code == 2 and [config.images.size for config in seen] == [64]
+    assert error.count("\n") == 1 and "images.size=65 is not a multiple" in error
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("n_images=2,0", "n_images=0: allowed is a whole number, 1 or more"),
+        ("unet=tiny,huge", "unet=huge: allowed is sd15 | sd21 | small | tiny"),
+        ("fit.lr=choice(0.1,fast)", "fit.lr=fast: allowed is a number, above 0"),
+        ("fit.lrr=1,2", "did you mean fit.lr?"),
+    ],
+)
+def test_a_sweep_with_a_wrong_value_is_refused_before_its_first_job(typed: str, told: str) -> None:
+    code, error, seen = type_("-m", typed)
+    assert code == 2 and seen == [] and error.count("\n") == 1 and told in error
 
 
 # ----------------------------------------------------------------------------------------- fuzz
@@ -228,6 +256,7 @@ ODD = [
     "${oc.env:NOPE}", "${oc.decode:'['}", "${hydra:job.name}",
 ]  # fmt: skip
 VALUES = st.one_of(
+    st.integers(0, 9).map(str),
     st.integers(-(10**12), 10**12).map(str),
     st.floats().map(str),
     st.sampled_from(ODD),
@@ -235,15 +264,16 @@ VALUES = st.one_of(
 )
 KEYS = st.one_of(
     st.sampled_from([*declared()]),
+    st.sampled_from([*declared()]),
     st.sampled_from(["images", "codec", "text", "unet", "schedule", "experiment", "fit", "n"]),
     st.text("abn._@/:~+", max_size=6),
 )
-OVERRIDES = st.builds("{}{}{}{}".format, st.sampled_from(["", "", "", "+", "++", "~"]), KEYS,
-                      st.sampled_from(["=", "=", "=", "=", "", " = "]), VALUES)  # fmt: skip
+OVERRIDES = st.builds("{}{}{}{}".format, st.sampled_from([*[""] * 9, "+", "++", "~"]), KEYS,
+                      st.sampled_from([*["="] * 8, "", " = "]), VALUES)  # fmt: skip
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(OVERRIDES.filter(lambda word: not word.startswith("-")), min_size=1, max_size=3))
+@given(st.lists(OVERRIDES.filter(lambda word: not word.startswith("-")), min_size=1, max_size=2))
 def test_whatever_is_typed_never_ends_in_a_traceback(words: list[str]) -> None:
     code, error, seen = type_(*words)
     if code == 0:

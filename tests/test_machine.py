@@ -38,7 +38,7 @@ def test_bf16_without_a_gpu_is_refused_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    config = composed("fit.precision=bf16", root=tmp_path)
+    config = composed(root=tmp_path, fit__precision="bf16")
     with pytest.raises(ValueError) as error:
         machine.accelerator_for(config, locate(config))
     assert str(error.value) == (
@@ -51,7 +51,7 @@ def test_a_tracker_that_is_not_installed_says_what_to_type(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracker: str
 ) -> None:
     monkeypatch.setattr(machine, "find_spec", lambda name: None)
-    config = composed(f"tracker={tracker}", root=tmp_path)
+    config = composed(root=tmp_path, tracker=tracker)
     with pytest.raises(ValueError) as error:
         machine.accelerator_for(config, locate(config))
     told = f"tracker={tracker} is not installed: pip install -e '.[{tracker}]'"
@@ -76,7 +76,7 @@ def test_auto_takes_bf16_where_the_gpu_has_it(
 ) -> None:  # fmt: skip
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: gpu_has_it)
-    given, _ = built(monkeypatch, composed(f"fit.precision={asked}", root=tmp_path))
+    given, _ = built(monkeypatch, composed(root=tmp_path, fit__precision=asked))
     assert given["mixed_precision"] == used and given["log_with"] is None
     assert given["project_dir"] == tmp_path / "emoji-tiny" / "n1-s0"
 
@@ -93,7 +93,7 @@ def test_the_processes_share_the_cores_unless_threads_are_asked_for(
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
     if processes_here:
         monkeypatch.setenv("LOCAL_WORLD_SIZE", processes_here)
-    _, threads = built(monkeypatch, composed(f"threads={asked}", root=tmp_path))
+    _, threads = built(monkeypatch, composed(root=tmp_path, threads=asked))
     assert threads == [used]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from composing import composed
@@ -66,19 +67,19 @@ def test_a_fresh_folder_and_the_same_settings_are_welcome(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ("fit.lr=0.5", "fit.lr is 0.002 there, 0.5 here"),
-        ("images.seed=7", "images.seed is 1079 there, 7 here"),
-        ("captions.mode=own", "captions.mode is 'shared' there, 'own' here"),
-        ("unet.widths=[32,32,32,32]", "unet.widths is [32, 64, 128, 128] there, [32, 32, 32, 32]"),
-        ("text.path=x", "text.path is None there, 'x' here"),
+        ({"fit__lr": 0.5}, "fit.lr is 0.002 there, 0.5 here"),
+        ({"images__seed": 7}, "images.seed is 1079 there, 7 here"),
+        ({"captions__mode": "own"}, "captions.mode is 'shared' there, 'own' here"),
+        ({"unet__widths": [32] * 4}, "unet.widths is [32, 64, 128, 128] there, [32, 32, 32, 32]"),
+        ({"text__path": "x"}, "text.path is None there, 'x' here"),
     ],
 )
 def test_other_settings_are_refused_with_both_values(
-    tmp_path: Path, changed: str, told: str
+    tmp_path: Path, changed: dict[str, Any], told: str
 ) -> None:
     run = begun(composed(root=tmp_path))
     before = run.file("config.yaml").read_bytes()
-    other = composed(changed, root=tmp_path)
+    other = composed(root=tmp_path, **changed)
     with pytest.raises(ValueError) as error:
         claim(locate(other), other)
     assert told in str(error.value) and str(run.path) in str(error.value)
@@ -89,7 +90,7 @@ def test_other_settings_are_refused_with_both_values(
 
 def test_every_setting_that_differs_is_named(tmp_path: Path) -> None:
     begun(composed(root=tmp_path))
-    other = composed("fit.lr=0.5", "evaluate.noises=9", "live.every=1", root=tmp_path)
+    other = composed(root=tmp_path, fit__lr=0.5, evaluate__noises=9, live__every=1.0)
     with pytest.raises(ValueError) as error:
         claim(locate(other), other)
     assert "fit.lr is" in str(error.value) and "evaluate.noises is 4 there" in str(error.value)
@@ -97,15 +98,15 @@ def test_every_setting_that_differs_is_named(tmp_path: Path) -> None:
 
 
 def test_how_a_run_is_watched_may_change(tmp_path: Path) -> None:
-    begun(composed("name=x", root=tmp_path))
+    begun(composed(root=tmp_path, name="x"))
     other = composed(
-        tmp_path, "name=x", "tracker=wandb", "checkpoint.every=5", "checkpoint.keep=3",
-        "live.every=0", "live.share=1",
+        root=tmp_path, name="x", tracker="wandb", checkpoint__every=5, checkpoint__keep=3,
+        live__every=0.0, live__share=1.0,
     )  # fmt: skip
     claim(locate(other), other)
     moved = tmp_path.with_name(tmp_path.name + "-moved")
     tmp_path.rename(moved)
-    claim(locate(composed("name=x", root=moved)), composed("name=x", root=moved))
+    claim(locate(composed(root=moved, name="x")), composed(root=moved, name="x"))
 
 
 def test_a_setting_that_only_one_of_them_knows_differs(tmp_path: Path) -> None:
@@ -136,7 +137,7 @@ def test_a_recorded_configuration_that_cannot_be_read_says_which(
 
 @pytest.mark.parametrize("place", ["study", "study/n1-s0"])
 def test_a_file_where_the_folder_should_be_is_named(tmp_path: Path, place: str) -> None:
-    config = composed("name=study", root=tmp_path)
+    config = composed(root=tmp_path, name="study")
     (tmp_path / place).parent.mkdir(exist_ok=True)
     (tmp_path / place).write_text("here first")
     with pytest.raises(ValueError, match=f"{tmp_path / place} is a file"):
@@ -164,7 +165,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused(
 def test_a_path_the_system_refuses_is_the_users_mistake(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = composed("root=" + "x" * 300, root=tmp_path)
+    config = composed(root=tmp_path / ("x" * 300))
     with pytest.raises(ValueError, match="type root="):
         claim(locate(config), config)
 

@@ -17,7 +17,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from byheart.config import Config, declare, read, settings
+from byheart.config import Config, declare, in_range, read, settings
 
 USER_MISTAKE = 2  # exit code
 MISTAKES = (HydraException, OmegaConfBaseException, ValueError)
@@ -135,8 +135,9 @@ def _check_value(key: str, value: Any, groups: dict[str, Path]) -> None:
     kind, _, null = str(item.type).partition(" | ")
     section, _, last = key.rpartition(".")
     try:
-        OmegaConf.structured(get_type_hints(Config).get(section, Config))[last] = value
-        fits = value != "???"
+        node = OmegaConf.structured(get_type_hints(Config).get(section, Config))
+        node[last] = value
+        fits = OmegaConf.is_interpolation(node, last) or in_range(item, node[last])
     except OmegaConfBaseException:
         fits = False
     if not fits:

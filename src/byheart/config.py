@@ -7,7 +7,7 @@ that there is one place to look a value up and one way to set it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import Field, dataclass, field, fields, is_dataclass
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -34,8 +34,22 @@ def one_of(*choices: str) -> Any:
 
 
 def text_() -> Any:
-    test = lambda v: v.splitlines() == [v] and not v.isspace()  # noqa: E731
-    return field(metadata={"test": test, "allowed": "one line of text"})
+    return field(metadata={"test": _is_one_line, "allowed": "one line of text"})
+
+
+def folder_() -> Any:
+    allowed = "a folder name of at most 200 bytes without '/' or leading dot"
+    return field(metadata={"test": _is_folder_name, "allowed": allowed})
+
+
+def _is_one_line(text: str) -> bool:
+    return text.splitlines() == [text] and not text.isspace()
+
+
+def _is_folder_name(text: str) -> bool:
+    # `name` and `run` become folders under `root`; they must not lead out of it.
+    leads_out = text.startswith(".") or any(c in text for c in "/\\\0")
+    return _is_one_line(text) and not leads_out and len(text.encode()) <= 200
 
 
 @dataclass(kw_only=True)
@@ -150,8 +164,8 @@ class Live:
 class Config:
     n_images: int = at_least(1)
     seed: int = at_least(0)
-    name: str = text_()
-    run: str = text_()
+    name: str = folder_()
+    run: str = folder_()
     root: str = text_()
     images: Images
     codec: Codec
@@ -187,22 +201,11 @@ def read(composed: DictConfig) -> Config:
     return config
 
 
-def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"fit": {"lr": 1}} -> {"fit.lr": 1}."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
-def settings(node: Any = None, prefix: str = "") -> dict[str, Any]:
+def settings(node: Any = None, prefix: str = "") -> dict[str, Field[Any]]:
     """Every setting's dotted name, and the field that declares it."""
-    found: dict[str, Any] = {}
+    found: dict[str, Field[Any]] = {}
     for item in fields(Config if node is None else node):
-        inner = globals().get(item.type)
+        inner = globals().get(str(item.type))
         if is_dataclass(inner):
             found |= settings(inner, f"{prefix}{item.name}.")
         else:
@@ -213,11 +216,15 @@ def settings(node: Any = None, prefix: str = "") -> dict[str, Any]:
 def validate(config: Config) -> None:
     """Check every range, then what only makes sense together. ValueError: one line."""
     _check_ranges(config, "")
-    _check_folder_name("name", config.name)
-    _check_folder_name("run", config.run)
     _check_images(config)
     _check_unet(config)
     _check_fit(config)
+
+
+def in_range(item: Field[Any], value: Any) -> bool:
+    """Whether a value of the right type is one that the setting may have."""
+    finite = not isinstance(value, float) or math.isfinite(value)
+    return value is None or "test" not in item.metadata or (finite and item.metadata["test"](value))
 
 
 def _check_ranges(node: Any, prefix: str) -> None:
@@ -225,17 +232,8 @@ def _check_ranges(node: Any, prefix: str) -> None:
         value, key = getattr(node, item.name), prefix + item.name
         if is_dataclass(value):
             _check_ranges(value, f"{key}.")
-        elif "test" in item.metadata and value is not None:
-            finite = not isinstance(value, float) or math.isfinite(value)
-            if not finite or not item.metadata["test"](value):
-                raise ValueError(f"{key}={value}: allowed is {item.metadata['allowed']}")
-
-
-def _check_folder_name(key: str, value: str) -> None:
-    # `run` and `name` become folders under `root`; they must not lead out of it.
-    if any(c in value for c in "/\\\0") or value.startswith(".") or len(value.encode()) > 200:
-        allowed = "a folder name of at most 200 bytes without '/' or leading dot"
-        raise ValueError(f"{key}={value!r}: allowed is {allowed}")
+        elif not in_range(item, value):
+            raise ValueError(f"{key}={value}: allowed is {item.metadata['allowed']}")
 
 
 def _check_images(config: Config) -> None:

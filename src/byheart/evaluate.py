@@ -15,6 +15,7 @@ from torch import Tensor
 from byheart.config import Config
 from byheart.data.images import ImageSet, load_images
 from byheart.data.prompts import unseen_prompts
+from byheart.data.sources import PHOTOS
 from byheart.measure.copying import (
     Verdicts,
     chance,
@@ -98,13 +99,10 @@ def reference_of(images: ImageSet, config: Config, run: Run) -> Reference:
         source = f"{len(images.held_out)} held-out images of the same source"
         return Reference(images.held_out, reference_distance(images.held_out), source)
     photos = type(config.images)(
-        source="photos", size=config.images.size, seed=0, held_out=0, near_duplicate=0,
+        source="photos", size=config.images.size, seed=0, held_out=0.0, near_duplicate=0.0,
         path=None, repo=None, unreadable="refuse",
     )  # fmt: skip
-    # One is asked for and the rest held out: all of them, in either role.
-    stand_in = load_images(photos, 1, run.cache)
-    rest = load_images(_holding_out(photos), 1, run.cache)
-    pictures = torch.cat([stand_in.train, rest.held_out])
+    pictures = load_images(photos, len(PHOTOS), run.cache).train
     # A photograph that is trained on is no yardstick for its own copies.
     pictures = pictures[nearest(pictures, images.train).rmse > 0]
     if len(pictures) < 2:
@@ -164,12 +162,6 @@ def _spread(items: list[str], most: int) -> tuple[str, ...]:
     if len(items) <= most:
         return tuple(items)
     return tuple(items[k * len(items) // most] for k in range(most))
-
-
-def _holding_out(photos: Any) -> Any:
-    from dataclasses import replace
-
-    return replace(photos, held_out=0.999)
 
 
 def _conditions(

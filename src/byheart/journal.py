@@ -12,12 +12,12 @@ from typing import Any
 from accelerate import Accelerator
 from tqdm import tqdm
 
-from byheart.config import Config, flatten, total_steps
+from byheart.config import Config, total_steps
 from byheart.data.images import ImageSet
 from byheart.model import checkpoint
 from byheart.model.expect import Expectation
 from byheart.model.fit import State, Step
-from byheart.runs import Run, append_jsonl, keep_rows_up_to, read_jsonl
+from byheart.runs import Run, append_jsonl, flatten, keep_rows_up_to, read_jsonl
 
 ROWS = 200  # about so many in training.jsonl, however long the run
 

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from byheart.config import BYSTANDERS, Config, flatten
+from byheart.config import BYSTANDERS, Config
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,17 @@ def claim(run: Run, config: Config) -> None:
             f"{run.path} holds a run with other settings ({'; '.join(differing)}): "
             "type run=<new name> or name=<new name>, or repeat its settings"
         )
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"fit": {"lr": 1}} -> {"fit.lr": 1}."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
 
 
 def _plain(tree: DictConfig | ListConfig) -> dict[str, Any]:

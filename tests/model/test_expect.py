@@ -18,15 +18,15 @@ from byheart.model.unet import parameters
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0.2, "0 s"), (12.4, "12 s"), (89, "89 s"), (90, "1.5 min"), (210, "3.5 min"),
-     (5399, "90.0 min"), (5400, "1.5 h"), (7560, "2.1 h")],
+    [(0.2, "0 s"), (12.4, "12 s"), (89.0, "89 s"), (90.0, "1.5 min"), (210.0, "3.5 min"),
+     (5399.0, "90.0 min"), (5400.0, "1.5 h"), (7560.0, "2.1 h")],
 )  # fmt: skip
 def test_durations_are_said_in_the_unit_people_use(seconds: float, words: str) -> None:
     assert duration(seconds) == words
 
 
 def test_an_expectation_is_one_sentence() -> None:
-    assert str(Expectation(210, 12, 3 * 2**30)) == (
+    assert str(Expectation(210.0, 12.0, 3 * 2**30)) == (
         "about 3.5 min of training, 12 s of sampling, 3.0 GiB of memory for weights and optimizer"
     )
 

@@ -75,7 +75,7 @@ def test_the_loss_goes_down_and_every_step_is_told(narrow: Compose, training: Tr
     assert [lr for _, _, lr in told] == [learning_rate(config.fit, k, 24) for k in range(24)]
     # A network that says zero has the mean square of the picture as its loss.
     assert told[0][1] == pytest.approx(float(run.latents.square().mean()), rel=1e-5)
-    assert sum(loss for _, loss, _ in told[-5:]) / 5 < 0.5 * told[0][1]
+    assert sum(loss for _, loss, _ in told[-5:]) / 5 < 0.6 * told[0][1]
 
 
 def test_accumulating_in_four_parts_gives_the_same_weights(

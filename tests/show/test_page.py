@@ -22,7 +22,7 @@ from byheart.data.images import ImageSet
 from byheart.evaluate import Question, Reference, evaluate
 from byheart.measure.copying import Verdicts, reference_distance
 from byheart.measure.interval import wilson
-from byheart.runs import Run, append_jsonl, locate, open_, write_json, write_text
+from byheart.runs import Run, append_jsonl, open_, write_json, write_text
 from byheart.show.page import number, percent, sentences, write_pictures, write_report
 
 HOSTILE = "<script>alert(1)</script>"
@@ -69,10 +69,9 @@ def asked_of() -> list[Question]:
 
 def finished_run(root: Path, n: int = 3, copied: int = 3, caption: str = HOSTILE) -> Run:
     """A folder as train/overfit.py leaves it before the report; `copied` of 8 unseen are copies."""
-    config = composed(f"n_images={n}", "images.size=8", "codec.patch=1")
+    config = composed(n_images=n, images__size=8, codec__patch=1)
     config.captions.shared = caption
     run = Run(root / "run", root / ".cache")
-    assert locate(config).path == Path("outputs/emoji-tiny") / f"n{n}-s0"
     open_(run, config)
     images, asked = image_set(n), asked_of()
     outputs = noise(len(asked), 3)
@@ -216,7 +215,7 @@ def test_the_sentences_carry_the_right_counts(n: int, copied: int) -> None:
     images = image_set(n)
     outputs = noise(8, 3)
     outputs[:copied] = images.train[torch.arange(copied) % n]
-    config = composed(f"n_images={n}", "images.size=8", "codec.patch=1")
+    config = composed(n_images=n, images__size=8, codec__patch=1)
     asked = [Question("unseen", f"prompt {k}", 0) for k in range(8)]
     reference = Reference(images.held_out, reference_distance(images.held_out), "8 held out")
     _, measures, _ = evaluate({"ema": outputs}, asked, images, reference, config)

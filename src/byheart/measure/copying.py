@@ -40,7 +40,7 @@ def reference_distance(held_out: UInt8[Tensor, "h c s s"]) -> float:
 def judge(
     outputs: UInt8[Tensor, "s c h w"],
     train: UInt8[Tensor, "n c h w"],
-    held_out: UInt8[Tensor, "h c h w"],
+    held_out: UInt8[Tensor, "m c h w"],
     reference: float,
 ) -> Verdicts:
     """copied iff d_T <= reference / 3 and d_T < d_H. Defined for any n >= 1."""
@@ -56,7 +56,7 @@ def judge(
     )
 
 
-def chance(train: UInt8[Tensor, "n c h w"], held_out: UInt8[Tensor, "h c h w"]) -> Rate:
+def chance(train: UInt8[Tensor, "n c h w"], held_out: UInt8[Tensor, "m c h w"]) -> Rate:
     """The same verdict on pictures the model never saw.
 
     The held-out images at even places play the outputs, the others the held-out set. Nothing was

@@ -59,7 +59,7 @@ def nearest_other(images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
     return _root(torch.cat(closest), images)
 
 
-def psnr(rmse: Float[Tensor, " s"]) -> Float[Tensor, " s"]:
+def psnr(rmse: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
     """-20 log10(rmse) in dB; infinite where the images are equal."""
     return -20 * torch.log10(rmse)
 

@@ -14,7 +14,7 @@ INK, PAPER, GROUND, ACCENT = "#1d1d1f", "#ffffff", "#e9e9ee", "#0072b2"
 CELL = 64  # least width of a picture on a sheet, pixels
 COLUMNS = 16
 
-Pixels = UInt8[np.ndarray, "k s s 3"]
+Pixels = UInt8[np.ndarray, "_ s s 3"]
 
 
 def enlarged(image: UInt8[np.ndarray, "s s 3"], least: int) -> Image.Image:
