@@ -73,6 +73,8 @@ def test_of_equally_near_images_the_first_is_named(monkeypatch: pytest.MonkeyPat
         assert match.rmse.tolist() == match.second.tolist() == [3 / 255]
         assert nearest(image, around).index.tolist() == [4]
         assert nearest(image, around[[4, 4, 4]]).index.tolist() == [0]
+    crowd = around[torch.arange(1000) % 4]  # a sort that is not stable loses the order of many
+    assert nearest(image, crowd).index.tolist() == [1]
 
 
 def test_with_one_image_there_is_no_second() -> None:

