@@ -29,16 +29,20 @@ from byheart.config import Config
 from byheart.data.codec import check_side, load_codec, round_trip_rmse
 from byheart.data.images import load_images
 from byheart.data.prompts import embed, widen
-from byheart.evaluate import check_bank, evaluate, questions, reference_of
+from byheart.data.questions import check_bank, questions
+from byheart.evaluate import evaluate, reference_of
 from byheart.journal import Journal
 from byheart.live import Onlooker
 from byheart.machine import accelerator_for, environment
+from byheart.measure.controls import spread_out
+from byheart.measure.denoising import gap
 from byheart.model import checkpoint
 from byheart.model.conditioning import conditioning_for, training_captions
 from byheart.model.expect import expect
 from byheart.model.export import save_model
 from byheart.model.fit import fit, start
 from byheart.model.objective import build_schedule
+from byheart.model.oracle import Oracle
 from byheart.model.sample import Conditions, sample_shared
 from byheart.model.unet import build_unet, parameters
 from byheart.show.page import write_pictures, write_report
@@ -94,29 +98,45 @@ def overfit(config: Config) -> None:
             onlooker.look(state, device)
     state.forget_optimizer()
 
-    # sample, with the last weights and with their average
-    outputs = {}
+    # sample, with the last weights and with their average, and with the ideal denoiser
+    ideal = Oracle(schedule, latents.to(device), conditioning.rows[conditioning.of_image])
+    outputs, levels = {}, []
     for kind in state.kinds:
         with state.using(kind) as network, journal.sampling(kind, len(asked)) as advance:
             made = sample_shared(
                 network, given, prompt_of, noise_of,
                 config.seed, config.sample, accelerator, advance,
             )  # fmt: skip
-            if main and kind == config.evaluate.weights:
-                save_model(run.file("model"), network, schedule, codec, config)
+            if kind == config.evaluate.weights:
+                unseen = codec.encode(spread_out(reference.images, config.evaluate.draws))
+                common = vectors[texts.index(captions[0] if len(set(captions)) == 1 else "")]
+                with accelerator.autocast():
+                    levels = gap(
+                        network, ideal, schedule, ideal.points, unseen, common, None,
+                        config.evaluate.draws, config.seed, config.sample.batch,
+                    )  # fmt: skip
+                if main:
+                    save_model(run.file("model"), network, schedule, codec, config)
         outputs[kind] = codec.decode(made)
+    first = sum(q.condition == "unseen" for q in asked)
+    perfect = sample_shared(
+        ideal, given, prompt_of[:first], noise_of[:first], config.seed, config.sample, accelerator
+    )
 
     # measure -> report
+    began = time.perf_counter()
+    found = evaluate(
+        outputs, asked, images, reference, codec.decode(perfect), levels,
+        parameters(unet), config, accelerator,
+    )  # fmt: skip
     if main:
-        began = time.perf_counter()
-        table, measures, verdicts = evaluate(outputs, asked, images, reference, config)
-        write_pictures(run, outputs, verdicts, asked, images, config.evaluate.weights)
-        measures |= journal.facts(parameters(unet), ceiling) | {"seconds": journal.times(began)}
-        runs.write_text(run.file("outputs.csv"), table)
-        runs.write_json(run.file("measures.json"), measures)
+        write_pictures(run, outputs, found.findings, asked, images, config.evaluate.weights)
+        facts = journal.facts(parameters(unet), ceiling) | {"seconds": journal.times(began)}
+        runs.write_text(run.file("outputs.csv"), found.table)
+        runs.write_json(run.file("measures.json"), found.measures | facts)
         runs.write_json(run.file("environment.json"), environment(accelerator, sys.argv))
         write_report(run)
-        journal.conclude(measures)
+        journal.conclude(found.measures)
     accelerator.wait_for_everyone()
 
 

@@ -146,6 +146,8 @@ class Evaluate:
     noises_alone: int = at_least(1)
     captions: int = at_least(1)
     weights: str = one_of("ema", "raw")
+    draws: int = at_least(1)
+    sscd: str | None
 
 
 @dataclass(kw_only=True)

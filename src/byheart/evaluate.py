@@ -1,32 +1,50 @@
-"""Outputs -> outputs.csv and measures.json: what is asked, and what the answers amount to."""
+"""Outputs -> outputs.csv and measures.json: what the answers amount to."""
 
 from __future__ import annotations
 
 import csv
 import io
-import math
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from jaxtyping import UInt8
 from torch import Tensor
+from tqdm import tqdm
 
 from byheart.config import Config
 from byheart.data.images import ImageSet, load_images
-from byheart.data.prompts import unseen_prompts
+from byheart.data.questions import CONDITIONS, Question
 from byheart.data.sources import PHOTOS
-from byheart.measure.copying import (
-    Verdicts,
-    chance,
-    coverage,
-    judge,
-    reference_distance,
-    uniform_coverage,
-)
+from byheart.measure.collision import chance_collision
+from byheart.measure.compression import CODECS, given_back, memorized
+from byheart.measure.controls import altered, controls
+from byheart.measure.copying import chance, unseen_pictures
+from byheart.measure.denoising import Level
 from byheart.measure.distance import nearest, psnr
-from byheart.measure.interval import Rate, wilson
+from byheart.measure.kinds import KINDS, Findings, examine
+from byheart.measure.ledger import ledger
+from byheart.measure.panel import Metric, panel
+from byheart.measure.reference import Reference, reference
+from byheart.measure.rows import rows_of
+from byheart.measure.sscd import load_sscd
+from byheart.measure.summary import (
+    condition,
+    effects,
+    finite,
+    panel_of,
+    panels,
+    rate_json,
+    rows_under,
+    shares,
+)
+from byheart.measure.tolerance import tolerance_curve
 from byheart.runs import Run
+from byheart.sharing import in_sets
 
 VERSION = 1  # of measures.json
 
@@ -40,67 +58,31 @@ COLUMNS = {
     "rmse": "distance to it in [0, 1]",
     "psnr": "the same in dB; empty where the images are equal",
     "held_out_rmse": "distance to the closest held-out image",
+    "mixture_rmse": "distance to the closest mixture of at most three training images",
     "rho": "rmse / reference distance; a copy has at most 1/3",
     "exact": "1 where every 8-bit value is equal",
     "copied": "1 where the output counts as a copy",
+    "kind": "copied, blend, broken or novel",
 }
+Images = UInt8[Tensor, "s 3 w w"]
 
 
 @dataclass(frozen=True)
-class Question:
-    """One output to be made."""
-
-    condition: str
-    prompt: str
-    noise: int
-
-
-@dataclass(frozen=True)
-class Reference:
-    """The held-out images that set the yardstick, and where they come from."""
-
-    images: UInt8[Tensor, "h 3 s s"]
-    distance: float
-    source: str  # as it stands in the report
-
-
-def questions(config: Config, captions: tuple[str, ...]) -> list[Question]:
-    """Prompts x noises for the three conditions; every prompt gets the same initial noises.
-
-    A condition with a single prompt gets `noises_alone`. Where training knew no captions
-    (modes none and random) there are none to ask for.
-    """
-    asked = {
-        "unseen": unseen_prompts()[: config.evaluate.prompts],
-        "empty": ("",),
-        "captions": _spread([c for c in dict.fromkeys(captions) if c], config.evaluate.captions),
-    }
-    return [
-        Question(condition, prompt, noise)
-        for condition, prompts in asked.items()
-        for prompt in prompts
-        for noise in range(
-            config.evaluate.noises if len(prompts) > 1 else config.evaluate.noises_alone
-        )
-    ]
-
-
-def check_bank(config: Config) -> None:
-    """ValueError: more unseen prompts asked for than the bank has."""
-    if config.evaluate.prompts > len(unseen_prompts()):
-        raise ValueError(
-            f"evaluate.prompts={config.evaluate.prompts}: the bank has {len(unseen_prompts())}"
-        )
+class Evaluation:
+    table: str  # outputs.csv
+    measures: dict[str, Any]  # the measured part of measures.json
+    findings: dict[str, Findings]  # by kind of weights
 
 
 def reference_of(images: ImageSet, config: Config, run: Run) -> Reference:
     """The source's held-out images; where there are fewer than two, the embedded photographs."""
     if len(images.held_out) >= 2:
-        source = f"{len(images.held_out)} held-out images of the same source"
-        return Reference(images.held_out, reference_distance(images.held_out), source)
-    photos = type(config.images)(
-        source="photos", size=config.images.size, seed=0, held_out=0.0, near_duplicate=0.0,
-        path=None, repo=None, unreadable="refuse",
+        return reference(
+            images.held_out, f"{len(images.held_out)} held-out images of the same source"
+        )
+    photos = replace(
+        config.images, source="photos", seed=0, held_out=0.0, near_duplicate=0.0, path=None,
+        repo=None, unreadable="refuse",
     )  # fmt: skip
     pictures = load_images(photos, len(PHOTOS), run.cache).train
     # A photograph that is trained on is no yardstick for its own copies.
@@ -110,27 +92,62 @@ def reference_of(images: ImageSet, config: Config, run: Run) -> Reference:
             f"n_images={config.n_images} leaves no pictures to compare with: "
             "type images.held_out=2 and a smaller n_images"
         )
-    source = f"{len(pictures)} embedded photographs, since fewer than two images are held out"
-    return Reference(pictures, reference_distance(pictures), source)
+    words = "embedded photographs, since fewer than two images are held out"
+    return reference(pictures, f"{len(pictures)} {words}")
+
+
+@dataclass(frozen=True)
+class Looked:
+    """All that was found out about some outputs, one by one."""
+
+    findings: Findings
+    metrics: dict[str, Metric | None]
 
 
 def evaluate(
-    outputs: dict[str, UInt8[Tensor, "s 3 w w"]],
+    outputs: dict[str, Images],
     asked: list[Question],
     images: ImageSet,
-    reference: Reference,
+    yardstick: Reference,
+    ideal: Images,
+    levels: list[Level],
+    parameters: int,
     config: Config,
-) -> tuple[str, dict[str, Any], dict[str, Verdicts]]:
-    """outputs.csv as text, the measured part of measures.json, and the verdicts.
+    accelerator: Accelerator,
+) -> Evaluation:
+    """Everything measured on the outputs. Every process calls it and gets the same.
 
     outputs: for each kind of weights (raw, ema) one output per question, in the same order.
+    ideal: what the ideal denoiser makes of the unseen prompts. levels: the denoising gap.
     """
-    verdicts = {
-        kind: judge(made, images.train, reference.images, reference.distance)
-        for kind, made in outputs.items()
+    n, train, headline = len(images.train), images.train, config.evaluate.weights
+    embed = load_sscd(config.evaluate.sscd) if config.evaluate.sscd else None
+    known, changed = controls(train, yardstick, config.seed), altered(train)
+    expected = {"ideal": "copied"} | {name: control.expected for name, control in known.items()}
+
+    def look(part: Images, against: Reference) -> Looked:
+        findings = examine(part, train, against)
+        held_out, distance = against.images, against.distance
+        return Looked(findings, panel(part, train, held_out, findings.nearest, distance, embed))
+
+    # Real outputs, controls and altered copies go through one door.
+    sets = {f"outputs {kind}": made for kind, made in outputs.items()} | {"control ideal": ideal}
+    sets |= {f"control {name}": c.outputs for name, c in known.items() if c.reference is yardstick}
+    sets |= {f"altered {name}": made for name, made in changed.items()}
+    other = {f"control {n}": c for n, c in known.items() if c.reference is not yardstick}
+    total = sum(map(len, sets.values())) + sum(len(c.outputs) for c in other.values())
+    with progress(total, accelerator) as advance:
+        seen = in_sets(partial(look, against=yardstick), sets, accelerator, advance)
+        for name, c in other.items():
+            alone = {name: c.outputs}
+            seen |= in_sets(partial(look, against=c.reference), alone, accelerator, advance)
+    findings = {kind: seen[f"outputs {kind}"].findings for kind in outputs}
+    found, by_chance = findings[headline], chance(train, yardstick.images)
+    conditions = {
+        kind: {name: condition(name, asked, verdicts, n, by_chance) for name in CONDITIONS}
+        for kind, verdicts in findings.items()
     }
-    conditions = {kind: _conditions(asked, verdict, images) for kind, verdict in verdicts.items()}
-    headline = config.evaluate.weights
+    of_real = seen["control held_out"].metrics if "control held_out" in seen else {}
     measures = {
         "version": VERSION,
         "n_images": config.n_images,
@@ -139,11 +156,27 @@ def evaluate(
         "image_size": config.images.size,
         "codec": config.codec.kind,
         "conditions": conditions[headline],
-        "chance": _rate(chance(images.train, reference.images)),
+        "chance": rate_json(by_chance),
+        "controls": {
+            name: {"expected": words, **shares(seen[f"control {name}"].findings)}
+            for name, words in expected.items()
+        },
+        "altered_copies": {name: _altered(seen[f"altered {name}"]) for name in changed},
+        **effects(asked, outputs[headline], found, images, yardstick, config.captions.mode),
+        "denoising": [asdict(level) for level in levels],
+        "panel": panels(seen[f"outputs {headline}"].metrics, of_real, asked),
+        "tolerance": tolerance_curve(
+            rows_of(found, rows_under(asked, "unseen")),
+            unseen_pictures(train, yardstick.images),
+            yardstick.distance,
+        ),
+        "ledger": _ledger(found, images, yardstick, parameters, config),
         "reference": {
-            "distance": reference.distance,
-            "images": len(reference.images),
-            "source": reference.source,
+            "distance": yardstick.distance,
+            "spread": yardstick.spread,
+            "ranges": yardstick.ranges,
+            "images": len(yardstick.images),
+            "source": yardstick.source,
         },
         "weights": {"headline": headline, **conditions},
         "images": {
@@ -154,80 +187,53 @@ def evaluate(
             "near_duplicates": len(images.near_duplicates),
         },
     }
-    return _csv(asked, verdicts, images), measures, verdicts
+    return Evaluation(_csv(asked, findings, images), measures, findings)
 
 
-def _spread(items: list[str], most: int) -> tuple[str, ...]:
-    """At most `most` of the items, evenly spread over the list."""
-    if len(items) <= most:
-        return tuple(items)
-    return tuple(items[k * len(items) // most] for k in range(most))
+@contextmanager
+def progress(total: int, accelerator: Accelerator) -> Iterator[Callable[[int], object]]:
+    mine = -(-total // accelerator.num_processes)
+    silent = None if accelerator.is_main_process else True
+    with tqdm(total=mine, desc="measure", unit="image", disable=silent) as bar:
+        yield bar.update
 
 
-def _conditions(
-    asked: list[Question], verdicts: Verdicts, images: ImageSet
-) -> dict[str, dict[str, Any] | None]:
-    rows = {
-        name: torch.tensor(
-            [k for k, q in enumerate(asked) if q.condition == name], dtype=torch.long
-        )
-        for name in ("unseen", "empty", "captions")
-    }
-    return {
-        name: _condition(_select(verdicts, part), len({asked[k].prompt for k in part}), images)
-        if len(part)
-        else None
-        for name, part in rows.items()
-    }
+def _altered(looked: Looked) -> dict[str, Any]:
+    rmse = float(looked.findings.rmse.quantile(0.5))
+    panel = panel_of(looked.metrics, slice(None))
+    return {**shares(looked.findings), "rmse": rmse, "panel": panel}
 
 
-def _condition(verdicts: Verdicts, prompts: int, images: ImageSet) -> dict[str, Any]:
-    count, copies = len(verdicts.copied), int(verdicts.copied.sum())
+def _ledger(
+    found: Findings, images: ImageSet, yardstick: Reference, parameters: int, config: Config
+) -> dict[str, Any]:
+    """Under all conditions together: a training image counts once, whoever called it up."""
+    index, rmse = given_back(found)
+    draws = torch.Generator().manual_seed(config.seed)
+    files = memorized(images.train[index], rmse, list(CODECS))
     n = len(images.train)
-    rmse, level = verdicts.rmse, psnr(verdicts.rmse)
-    return {
-        "outputs": count,
-        "prompts": prompts,
-        "copied": _rate(wilson(copies, count)),
-        "exact": _rate(wilson(int(verdicts.exact.sum()), count)),
-        "coverage": coverage(verdicts, n),
-        "uniform_coverage": uniform_coverage(copies, n),
-        "rmse": {
-            "median": float(rmse.quantile(0.5)),
-            "p95": float(rmse.quantile(0.95)),
-            "max": float(rmse.max()),
-        },
-        # Equal images have no PSNR: null.
-        "psnr": {"median": _finite(psnr(rmse.quantile(0.5))), "min": _finite(level.min())},
-    }
+    chances = chance_collision(yardstick.images, yardstick.distance, n, draws)
+    return ledger(
+        parameters, n, images.train[0].numel(), given_back=len(index),
+        memorized={codec: asdict(size) for codec, size in files.items()},
+        chance_collision=asdict(chances),
+    ).to_json()  # fmt: skip
 
 
-def _select(verdicts: Verdicts, rows: Tensor) -> Verdicts:
-    return Verdicts(**{name: value[rows] for name, value in vars(verdicts).items()})
-
-
-def _rate(rate: Rate) -> dict[str, Any]:
-    return {"rate": rate.rate, "low": rate.low, "high": rate.high, "count": rate.count}
-
-
-def _finite(value: Tensor) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
-def _csv(asked: list[Question], verdicts: dict[str, Verdicts], images: ImageSet) -> str:
+def _csv(asked: list[Question], findings: dict[str, Findings], images: ImageSet) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for kind, verdict in verdicts.items():
-        level = psnr(verdict.rmse)
+    for kind, found in findings.items():
+        level = psnr(found.rmse)
         for k, question in enumerate(asked):
-            index = int(verdict.nearest[k])
-            decibel = _finite(level[k])
+            index, decibel = int(found.nearest[k]), finite(level[k])
             writer.writerow([
                 kind, question.condition, question.prompt, question.noise,
-                images.train_names[index], index, f"{verdict.rmse[k]:.6f}",
+                images.train_names[index], index, f"{found.rmse[k]:.6f}",
                 "" if decibel is None else f"{decibel:.3f}",
-                f"{verdict.held_out_rmse[k]:.6f}", f"{verdict.rho[k]:.6f}",
-                int(verdict.exact[k]), int(verdict.copied[k]),
+                f"{found.held_out_rmse[k]:.6f}", f"{found.mixture_rmse[k]:.6f}",
+                f"{found.rho[k]:.6f}", int(found.exact[k]), int(found.copied[k]),
+                KINDS[found.kind[k]],
             ])  # fmt: skip
     return text.getvalue()

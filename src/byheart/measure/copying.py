@@ -56,15 +56,24 @@ def judge(
     )
 
 
-def chance(train: UInt8[Tensor, "n c h w"], held_out: UInt8[Tensor, "m c h w"]) -> Rate:
-    """The same verdict on pictures the model never saw.
+def unseen_pictures(
+    train: UInt8[Tensor, "n c h w"], held_out: UInt8[Tensor, "m c h w"]
+) -> Verdicts | None:
+    """The same verdict on real pictures the model never saw.
 
-    The held-out images at even places play the outputs, the others the held-out set. Nothing was
-    counted (None) where fewer than four images are held out.
+    The held-out images at even places play the outputs, the others the held-out set. None where
+    fewer than four images are held out.
     """
     if len(held_out) < 4:
+        return None
+    return judge(held_out[0::2], train, held_out[1::2], reference_distance(held_out))
+
+
+def chance(train: UInt8[Tensor, "n c h w"], held_out: UInt8[Tensor, "m c h w"]) -> Rate:
+    """How many of them pass. Nothing was counted (None) where fewer than four are held out."""
+    verdicts = unseen_pictures(train, held_out)
+    if verdicts is None:
         return wilson(0, 0)
-    verdicts = judge(held_out[0::2], train, held_out[1::2], reference_distance(held_out))
     return wilson(int(verdicts.copied.sum()), len(verdicts.copied))
 
 

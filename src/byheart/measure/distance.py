@@ -29,7 +29,7 @@ class Match:
 
 def rmse_matrix(a: UInt8[Tensor, "s c h w"], b: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "s n"]:
     """sqrt(mean((a - b)²)) of every pair, in [0, 1]. For matrices that fit into memory."""
-    return _root(torch.cat([rows for _, rows in _squared_rows(a, b)]), a)
+    return root(torch.cat([rows for _, rows in _squared_rows(a, b)]), a)
 
 
 def nearest(outputs: UInt8[Tensor, "s c h w"], images: UInt8[Tensor, "n c h w"]) -> Match:
@@ -43,7 +43,7 @@ def nearest(outputs: UInt8[Tensor, "s c h w"], images: UInt8[Tensor, "n c h w"])
         values, order = rows.sort(dim=1, stable=True)
         best.append(values[:, :k])
         where.append(order[:, 0])
-    values = _root(torch.cat(best), outputs)
+    values = root(torch.cat(best), outputs)
     return Match(torch.cat(where), values[:, 0], values[:, 1] if k == 2 else None)
 
 
@@ -56,7 +56,7 @@ def nearest_other(images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
         own = torch.arange(len(rows))
         rows[own, start + own] = torch.inf
         closest.append(rows.min(dim=1).values)
-    return _root(torch.cat(closest), images)
+    return root(torch.cat(closest), images)
 
 
 def psnr(rmse: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
@@ -64,26 +64,39 @@ def psnr(rmse: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
     return -20 * torch.log10(rmse)
 
 
-def _root(squared: Float[Tensor, "*k"], images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "*k"]:
+def root(squared: Float[Tensor, "*k"], images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "*k"]:
     """RMSE in [0, 1] from the sum of squared 8-bit differences between images of this shape."""
     numbers = images.shape[1:].numel()
     roots = [math.sqrt(value / numbers) / 255 for value in squared.flatten().tolist()]
     return torch.tensor(roots, dtype=torch.float64).reshape(squared.shape)
 
 
-def _squared_rows(
+def norms(images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
+    """Sum of squared 8-bit values of each image, exact."""
+    parts = [part.flatten(1).double().square().sum(1) for part in images.split(CHUNK)]
+    return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
+
+
+def inner_products(
     a: UInt8[Tensor, "s c h w"], b: UInt8[Tensor, "n c h w"]
-) -> Iterator[tuple[int, Float[Tensor, "rows n"]]]:
+) -> Float[Tensor, "s n"]:
+    """Sum of products of the 8-bit values of every pair, exact. ValueError: other shapes."""
     if a.shape[1:] != b.shape[1:]:
         raise ValueError(f"images of {tuple(a.shape[1:])} against {tuple(b.shape[1:])}")
     assert 4 * a.shape[1:].numel() * 255**2 < 2**53
+    products = torch.empty(len(a), len(b), dtype=torch.float64)
     for start in range(0, len(a), CHUNK):
         left = a[start : start + CHUNK].flatten(1).double()
-        columns = []
         for other in range(0, len(b), CHUNK):
             right = b[other : other + CHUNK].flatten(1).double()
-            squared = (
-                left.square().sum(1)[:, None] - 2 * left @ right.T + right.square().sum(1)[None]
-            )
-            columns.append(squared)
-        yield start, torch.cat(columns, dim=1)
+            products[start : start + CHUNK, other : other + CHUNK] = left @ right.T
+    return products
+
+
+def _squared_rows(
+    a: UInt8[Tensor, "s c h w"], b: UInt8[Tensor, "n c h w"]
+) -> Iterator[tuple[int, Float[Tensor, "rows n"]]]:
+    of_b = norms(b)
+    for start in range(0, len(a), CHUNK):
+        rows = a[start : start + CHUNK]
+        yield start, norms(rows)[:, None] - 2 * inner_products(rows, b) + of_b[None]

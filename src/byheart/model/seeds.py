@@ -16,6 +16,7 @@ class Stream(IntEnum):
     BATCH = 2
     OUTPUT = 3
     RANDOM_CAPTION = 4
+    DENOISING = 5
 
 
 def seed_of(seed: int, stream: Stream, *index: int) -> int:

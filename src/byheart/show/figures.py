@@ -67,28 +67,6 @@ def live(image: UInt8[np.ndarray, "s s 3"], outputs: Pixels, words: str) -> Imag
     return canvas
 
 
-def loss_svg(steps: Sequence[int], losses: Sequence[float]) -> str:
-    """Training loss against steps, logarithmic, as an SVG element."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    with pyplot.rc_context({"svg.hashsalt": "byheart", "svg.fonttype": "none", "font.size": 12}):
-        figure, axes = pyplot.subplots(figsize=(7, 2.8))
-        axes.semilogy(steps, losses, color=ACCENT, linewidth=1.6)
-        axes.set_xlabel("optimizer steps")
-        axes.set_ylabel("training loss")
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", color="#e5e5ea", linewidth=0.8)
-        figure.tight_layout()
-        text = io.StringIO()
-        # No date, no program version: the same numbers give the same file.
-        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-        pyplot.close(figure)
-    return text.getvalue()[text.getvalue().index("<svg") :]
-
-
 def png_bytes(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)

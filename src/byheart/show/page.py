@@ -14,14 +14,11 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from byheart.measure.ledger import from_json, stable_diffusion
 from byheart.runs import Run, beside, read_jsonl, write_text
-from byheart.show.figures import enlarged, loss_svg, png_bytes, save_pixels, sheet
-
-CONDITIONS = {
-    "unseen": "unseen prompts",
-    "empty": "the empty prompt",
-    "captions": "the training captions",
-}
+from byheart.show.charts import denoising_svg, loss_svg, tolerance_svg
+from byheart.show.figures import enlarged, png_bytes, save_pixels, sheet
+from byheart.show.words import CONDITIONS, number, percent, sentences
 
 
 def write_pictures(
@@ -77,6 +74,11 @@ def write_report(run: Run) -> Path:
         learned=[_inline(png_bytes(enlarged(image, 160))) for image in train[:9]],
         sheet=_inline(run.file("outputs.png").read_bytes()),
         loss=Markup(loss_svg([r["step"] for r in training], [r["loss"] for r in training])),
+        tolerance=Markup(tolerance_svg(measures["tolerance"])),
+        denoising=Markup(denoising_svg(measures["denoising"])),
+        panel=_panel_rows(measures),
+        ledger=from_json(measures["ledger"]).lines(),
+        stable={line.key: line for line in stable_diffusion().lines()},
         config=run.file("config.yaml").read_text(encoding="utf-8"),
         command=machine["command"],
     )
@@ -84,53 +86,24 @@ def write_report(run: Run) -> Path:
     return run.file("report.html")
 
 
-def sentences(measures: dict[str, Any]) -> list[str]:
-    """What happened, in plain words; no sentence without its number and its count."""
-    n = measures["n_images"]
-    said = []
+def _panel_rows(measures: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The panel the other way round: a row for each condition, for unseen real pictures (None
+    where none were held out) and for each kind of altered copies."""
+    panel, rows = measures["panel"], {}
     for key, name in CONDITIONS.items():
-        condition = measures["conditions"][key]
-        if condition is None:
-            continue
-        count, copied = condition["outputs"], condition["copied"]
-        hits = round(copied["rate"] * count)
-        some = "Every one" if hits == count else ("None" if hits == 0 else f"{hits}")
-        verb, what = ("is", "a copy") if hits in {0, 1, count} else ("are", "copies")
-        which = "the training image" if n == 1 else f"{what} of one of the {n} training images"
-        said.append(
-            f"{some} of the {count} outputs under {name} {verb} {which} "
-            f"(95 % interval {percent(copied['low'])} to {percent(copied['high'])})."
-        )
-    unseen = measures["conditions"]["unseen"]
-    said.append(
-        f"Under unseen prompts the worst of {unseen['outputs']} outputs is off by "
-        f"{unseen['rmse']['max']:.4f} (RMSE, 1 = black against white), the median by "
-        f"{unseen['rmse']['median']:.4f}; a held-out picture and its nearest other are "
-        f"{measures['reference']['distance']:.3f} apart "
-        f"(median of {measures['reference']['images']})."
-    )
-    chance = measures["chance"]
-    if chance["rate"] is not None:
-        said.append(
-            f"Of {chance['count']} real pictures the model never saw, {percent(chance['rate'])} "
-            "pass the same test by chance."
-        )
-    return said
-
-
-def percent(value: float | None) -> str:
-    if value is None:
-        return "n/a"
-    if value in {0, 1}:
-        return f"{100 * value:.0f} %"
-    # Almost all is not all, and almost none not none.
-    if not 0.0005 <= value < 0.9995:
-        return "< 0.1 %" if value < 0.5 else "> 99.9 %"
-    return f"{100 * value:.1f} %"
-
-
-def number(value: float | None, digits: int = 4) -> str:
-    return "n/a" if value is None else f"{value:.{digits}f}"
+        if (condition := measures["conditions"][key]) is not None:
+            rows[f"outputs under {name}"] = {
+                "outputs": condition["outputs"],
+                "copied": condition["copied"]["rate"],
+                "panel": {metric: found and found[key] for metric, found in panel.items()},
+            }
+    if measures["chance"]["count"]:
+        rows["unseen real pictures"] = {
+            "outputs": measures["chance"]["count"],
+            "copied": measures["chance"]["rate"],
+            "panel": {metric: found and found["chance"] for metric, found in panel.items()},
+        }
+    return rows | {f"copies, {name}": row for name, row in measures["altered_copies"].items()}
 
 
 def _examples(
@@ -145,7 +118,7 @@ def _examples(
             "nearest": _inline(png_bytes(enlarged(train[shown[_place(rows[k])]], 160))),
             "name": rows[k]["nearest"],
             "rmse": float(rows[k]["rmse"]),
-            "copied": rows[k]["copied"] == "1",
+            "kind": rows[k]["kind"],
             "exact": rows[k]["exact"] == "1",
         }
         for k in chosen[:6]

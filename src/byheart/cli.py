@@ -1,0 +1,201 @@
+"""The front door: `byheart ledger` and `byheart report`. Neither needs torch."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from byheart.measure.ledger import Ledger, from_json, ledger, stable_diffusion
+from byheart.measure.ledger_lines import lines
+from byheart.runs import Run
+
+USER_MISTAKE = 2  # exit code
+NUMBERS = ("parameters", "images", "size")
+LARGEST = 10**18  # beyond it a ratio may not fit into a float
+
+NOTE = (
+    "* depends on the precision assumed for a parameter. Half as many bits halve the bits of the "
+    "parameters and those per training image, double the raw bits per parameter bit and add 0.30 "
+    "orders of magnitude. No other figure changes. 1 kbit = 1,000 bits; n/a = not measured."
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but a mistake is one line without the usage text."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message}: try {self.prog} --help")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what was typed and return the exit code: 0, or 2 with one line on stderr."""
+    try:
+        typed = _parser().parse_args(arguments)
+        typed.do(typed)
+    except SystemExit:  # --help and --version have printed what they had to say
+        return 0
+    except (ValueError, OSError) as error:
+        print("byheart:", " ".join(str(error).split()), file=sys.stderr)
+        return USER_MISTAKE
+    return 0
+
+
+def _parser() -> Parser:
+    parser = Parser("byheart", description=__doc__, allow_abbrev=False)
+    doors = parser.add_subparsers(required=True, metavar="ledger | report", parser_class=Parser)
+
+    door = doors.add_parser(
+        "ledger",
+        help="bits of training images against bits of parameters, line by line",
+        description="Print the ledger of a finished run, or of numbers given by hand, beside "
+        "Stable Diffusion's.",
+        allow_abbrev=False,
+    )
+    door.add_argument("run", nargs="?", help="folder of a finished run: outputs/<name>/<run>")
+    door.add_argument("--parameters", type=_count, help="how many the model has")
+    door.add_argument("--images", type=_count, help="how many it was trained on, such as 2.3e9")
+    door.add_argument("--size", type=_count, help="their side in pixels; three colours")
+    door.add_argument("--latent", type=_count, help="numbers in the latent of one image")
+    door.add_argument("--precision", type=_count, help="bits of one parameter (32)")
+    door.set_defaults(do=_ledger)
+
+    door = doors.add_parser(
+        "report",
+        help="draw a run's report.html again from its files",
+        description="Draw report.html again from the files that a finished run left.",
+        allow_abbrev=False,
+    )
+    door.add_argument("run", help="folder of a finished run: outputs/<name>/<run>")
+    door.set_defaults(do=_report)
+    return parser
+
+
+def _count(word: str) -> int:
+    """A whole number of 1 or more; 2.3e9 is one."""
+    try:
+        value = float(word)
+        if 1 <= value <= LARGEST and value == int(value):
+            return int(word) if word.isdecimal() else int(value)
+    except (ValueError, OverflowError):
+        pass
+    raise argparse.ArgumentTypeError(f"{word!r} is not a whole number from 1 to 10^18")
+
+
+def _ledger(typed: argparse.Namespace) -> None:
+    given = [
+        f"--{name}"
+        for name in (*NUMBERS, "latent", "precision")
+        if getattr(typed, name) is not None
+    ]
+    if typed.run is not None:
+        if given:
+            raise ValueError(f"{typed.run} and {given[0]}: type a run or numbers, not both")
+        found = _ledger_of(Path(typed.run))
+        title = f"The ledger of {typed.run}"
+    else:
+        missing = [f"--{name} <number>" for name in NUMBERS if getattr(typed, name) is None]
+        if missing:
+            what = "" if given else "type a run's folder, or "
+            raise ValueError(f"numbers are missing: {what}add {' '.join(missing)}")
+        dimensions = typed.size * typed.size * 3
+        found = ledger(
+            typed.parameters, typed.images, dimensions, typed.precision or 32,
+            latent_dimensions=typed.latent,
+        )  # fmt: skip
+        title = "The ledger of the numbers given"
+    terminal = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    print(f"{title}\n\n{table(found, terminal)}")
+
+
+def _ledger_of(folder: Path) -> Ledger:
+    record = _measures(folder).get("ledger")
+    if not isinstance(record, dict):
+        raise ValueError(
+            f"{folder} has no ledger yet: an older version made it; run it again, or type "
+            "byheart ledger --parameters <number> --images <number> --size <pixels>"
+        )
+    return from_json(record)
+
+
+def _measures(folder: Path) -> dict[str, Any]:
+    """measures.json of a finished run. ValueError: no such run, or it cannot be read."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder: type the path of a run, outputs/<name>/<run>")
+    file = folder / "measures.json"
+    if not file.exists():
+        raise ValueError(
+            f"{folder} has no measures.json: it is not a run, or the run is not finished"
+        )
+    try:
+        measures = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} cannot be read: {error}") from error
+    if not isinstance(measures, dict):
+        raise ValueError(f"{file} does not hold the numbers of a run")
+    return measures
+
+
+def table(found: Ledger, columns: int | None = None) -> str:
+    """The ledger as text, Stable Diffusion's beside it, with the arithmetic of every line.
+
+    columns: width of the terminal. Where the table is wider, the arithmetic goes below its line;
+    None: as wide as it must be.
+    """
+    beside = (stable_diffusion(32), stable_diffusion(16))
+    others = [{line.key: line.text for line in lines(other)} for other in beside]
+    heads = ("", "here", "Stable Diffusion", "at 16 bits", "how")
+    rows = [
+        (
+            f"{line.label}{' *' if line.depends_on_precision else ''}",
+            line.text,
+            *(other.get(line.key, "n/a") for other in others),
+            line.how,
+        )
+        for line in lines(found)
+    ]
+    widths = [max(len(row[k]) for row in (heads, *rows)) for k in range(4)]
+    indent = sum(widths) + 3 * 2 + 3
+    reach = indent + max(len(row[4]) for row in rows)
+    wide = columns is None or reach <= columns
+    text = []
+    for row in (heads, *rows):
+        values = "  ".join(row[k].rjust(widths[k]) for k in (1, 2, 3))
+        start = f"{row[0].ljust(widths[0])}  {values}"
+        if wide:
+            text.append(f"{start}   {row[4]}")
+        else:
+            text += [start] if row is heads else [start, *_below(row[4], columns or 80)]
+    text += ["", *textwrap.wrap(NOTE, columns or 100)]
+    return "\n".join(line.rstrip() for line in text)
+
+
+def _below(how: str, columns: int) -> list[str]:
+    return textwrap.wrap(how, max(40, columns), initial_indent="    ", subsequent_indent="    ")
+
+
+def _report(typed: argparse.Namespace) -> None:
+    folder = Path(typed.run)
+    _measures(folder)
+    # Here, since drawing needs matplotlib and the ledger does not.
+    from jinja2 import TemplateError
+
+    from byheart.show.page import write_report
+
+    try:
+        print(write_report(Run(folder, folder.parent.parent / ".cache")))
+    except FileNotFoundError as error:
+        raise ValueError(f"{error.filename} is missing: the run is not finished") from error
+    except (KeyError, TypeError, TemplateError) as error:
+        raise ValueError(
+            f"{folder} was left by another version of byheart ({error}): run it again"
+        ) from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""Pictures whose right verdict is known, judged as real outputs are."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from skimage.filters import gaussian
+from torch import Tensor
+
+from byheart.measure.reference import Reference, reference
+
+Images = UInt8[Tensor, "s c h w"]
+COUNT = 64  # outputs of each control
+NOISES = (0.05, 0.1)  # standard deviations of the noisy copiers, in [0, 1]
+
+
+@dataclass(frozen=True)
+class Control:
+    """Outputs of a model that is known through and through."""
+
+    outputs: Images
+    expected: str  # as it stands in the report
+    reference: Reference
+
+
+def controls(train: Images, held_out: Reference, seed: int) -> dict[str, Control]:
+    """By name: copiers, held-out images, blends, the mean image, blanks and noise.
+
+    Blends need two training images, held-out images four. The held-out images at even places play
+    the outputs, the others the held-out set. At n = 1 the mean image is the image.
+    """
+    draws = torch.Generator().manual_seed(seed)
+    many = spread_out(train, COUNT)
+    plain = {"exact": (many, "copied")}
+    for sigma in NOISES:
+        noise = torch.randn(many.shape, generator=draws) * sigma
+        plain[f"noisy_{sigma}"] = (_bytes(many / 255 + noise), "copied at the same rate for any n")
+    if len(train) > 1:
+        one = torch.randint(len(train), (COUNT,), generator=draws)
+        other = (one + torch.randint(1, len(train), (COUNT,), generator=draws)) % len(train)
+        plain["blend"] = (_bytes((train[one].float() + train[other]) / 510), "blend")
+    mean = train.double().mean(0, keepdim=True) / 255
+    plain["mean"] = (_bytes(mean), "copied" if len(train) == 1 else "not novel")
+    even = torch.tensor([0, 85, 128, 170, 255], dtype=torch.uint8)
+    plain["blank"] = (even[:, None, None, None].expand(-1, *train.shape[1:]).clone(), "broken")
+    noise = torch.randint(256, (COUNT, *train.shape[1:]), generator=draws, dtype=torch.uint8)
+    plain["noise"] = (noise, "broken")
+    made = {name: Control(*pair, held_out) for name, pair in plain.items()}
+    if len(held_out.images) >= 4:
+        other_half = reference(held_out.images[1::2], "every other held-out image")
+        other_half = replace(other_half, distance=held_out.distance)
+        made["held_out"] = Control(held_out.images[0::2], "novel, copied at chance", other_half)
+    return made
+
+
+def altered(train: Images) -> dict[str, Images]:
+    """Copies that a viewer would recognise and a distance may not: what each measure makes of them.
+
+    At most COUNT training images, evenly spread.
+    """
+    images = train if len(train) <= COUNT else spread_out(train, COUNT)
+    size = images.shape[-1]
+    return {name: change(images, size) for name, change in ALTERATIONS.items()}
+
+
+def spread_out(images: Images, count: int) -> Images:
+    """`count` of the images, evenly spread; where there are fewer, again from the start."""
+    return images[torch.arange(count) * max(len(images), count) // count % len(images)]
+
+
+def _bytes(values: Tensor) -> Images:
+    return (values * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+def _shifted(images: Images, size: int) -> Images:
+    return images.roll((2, 2), dims=(2, 3))
+
+
+def _recoloured(images: Images, size: int) -> Images:
+    return images.roll(1, dims=1)
+
+
+def _faded(images: Images, size: int) -> Images:
+    return _bytes(images / 510 + 0.25)
+
+
+def _blurred(images: Images, size: int) -> Images:
+    planes = [gaussian(i.permute(1, 2, 0).numpy(), size / 16, channel_axis=2) for i in images]
+    return _bytes(torch.from_numpy(np.stack(planes)).permute(0, 3, 1, 2))
+
+
+def _compressed(images: Images, size: int) -> Images:
+    return torch.stack([_jpeg(image, 30) for image in images])
+
+
+def _cropped(images: Images, size: int) -> Images:
+    edge = round(size * 0.15)
+    inner = images[:, :, edge : size - edge, edge : size - edge].float()
+    grown = torch.nn.functional.interpolate(inner, size=(size, size), mode="bilinear")
+    return grown.round().to(torch.uint8)
+
+
+def _jpeg(image: UInt8[Tensor, "3 h w"], quality: int) -> UInt8[Tensor, "3 h w"]:
+    buffer = io.BytesIO()
+    Image.fromarray(image.permute(1, 2, 0).numpy()).save(buffer, "JPEG", quality=quality)
+    with Image.open(buffer) as picture:
+        return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+
+
+ALTERATIONS: dict[str, Callable[[Images, int], Images]] = {
+    "mirrored": lambda images, size: images.flip(3),
+    "shifted by two pixels": _shifted,
+    "channels exchanged": _recoloured,
+    "half the contrast": _faded,
+    "JPEG, quality 30": _compressed,
+    "cropped to 70 %": _cropped,
+    "strongly blurred": _blurred,
+}

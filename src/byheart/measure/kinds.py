@@ -1,0 +1,49 @@
+"""Every output is exactly one of: copied, a blend, broken, novel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from byheart.measure.blend import mixture
+from byheart.measure.copying import TOLERANCE, Verdicts, judge
+from byheart.measure.reference import Reference
+from byheart.measure.traits import outside, traits
+
+KINDS = ("copied", "blend", "broken", "novel")
+
+
+@dataclass(frozen=True)
+class Findings(Verdicts):
+    """Per output the verdict on copying, and what it is if it is no copy."""
+
+    mixture_rmse: Float[Tensor, " s"]  # to the closest mixture of at most three training images
+    kind: Int[Tensor, " s"]  # place in KINDS
+
+
+def examine(
+    outputs: UInt8[Tensor, "s c h w"], train: UInt8[Tensor, "n c h w"], reference: Reference
+) -> Findings:
+    """copied: as `judge` says.
+
+    blend: no copy, but a mixture of at most three training images is within a third of the
+        reference distance and no held-out image is; the mixture says more of the output than the
+        nearest image alone (at most half its distance) and than the output's own mean colour.
+        Without the last two, 6 % of unseen emoji are blends of some three among 1,000.
+    broken: neither, and a trait lies outside the range of real pictures. An underfit model is not
+        creative.
+    novel: the rest.
+    """
+    verdicts = judge(outputs, train, reference.images, reference.distance)
+    mixed, seen = mixture(outputs, train).rmse, traits(outputs)
+    near = TOLERANCE * reference.distance
+    told = (mixed <= verdicts.rmse / 2) & (mixed < seen["contrast"])
+    blend = told & (mixed <= near) & (verdicts.held_out_rmse > near)
+    broken = outside(seen | {"nearest": verdicts.held_out_rmse}, reference.ranges)
+    rest = torch.where(broken, KINDS.index("broken"), KINDS.index("novel"))
+    other = torch.where(blend, KINDS.index("blend"), rest)
+    kind = torch.where(verdicts.copied, KINDS.index("copied"), other)
+    return Findings(**vars(verdicts), mixture_rmse=mixed, kind=kind)

@@ -1,0 +1,157 @@
+"""The ledger: bits of training images against bits of parameters.
+
+Plain numbers in, plain numbers out, no torch: a run, a page and `byheart ledger` use the same
+arithmetic; `ledger_lines.py` puts it into words. What must be measured first (memorized bits, chance collision) comes in as the plain
+dictionaries that `compression.py` and `collision.py` give.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+BITS_PER_VALUE = 8  # of a raw image: one colour of one pixel
+UUID_BITS = 122  # random bits of a version-4 UUID (RFC 9562)
+HASH_BITS = math.log2(1000)  # of a hash of three decimal digits
+
+# Half the precision halves or doubles these; every other figure stays.
+DEPEND_ON_PRECISION = (
+    "precision_bits",
+    "parameter_bits",
+    "ratio",
+    "orders_of_magnitude",
+    "parameter_bits_per_image",
+)
+
+FIGURES = (
+    "parameters", "n_images", "dimensions", "precision_bits", "parameter_bits", "raw_bits",
+    "ratio", "orders_of_magnitude", "parameter_bits_per_image", "values_per_parameter",
+    "latent_dimensions", "latents_per_parameter", "given_back", "share_given_back",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What goes in; all else follows from it. Made by `ledger` (checked) or `from_json`."""
+
+    parameters: int
+    n_images: int
+    dimensions: int  # 8-bit values in one training image: height × width × 3
+    precision_bits: int = 32  # assumed for each parameter
+    latent_dimensions: int | None = None  # numbers that the diffusion model sees of an image
+    given_back: int | None = None  # training images that some output copies
+    memorized: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by codec
+    chance_collision: Mapping[str, Any] | None = None
+
+    @property
+    def parameter_bits(self) -> int:
+        return self.parameters * self.precision_bits
+
+    @property
+    def raw_bits(self) -> int:
+        return self.n_images * self.dimensions * BITS_PER_VALUE
+
+    @property
+    def ratio(self) -> float:
+        """Raw bits / parameter bits: the compression that storing every image would take."""
+        return self.raw_bits / self.parameter_bits
+
+    @property
+    def orders_of_magnitude(self) -> float:
+        return math.log10(self.ratio)
+
+    @property
+    def parameter_bits_per_image(self) -> float:
+        return self.parameter_bits / self.n_images
+
+    @property
+    def values_per_parameter(self) -> float:
+        """8-bit values of all training images for each parameter, whatever its precision."""
+        return self.n_images * self.dimensions / self.parameters
+
+    @property
+    def latents_per_parameter(self) -> float | None:
+        """Like against like: a latent's numbers and the parameters have the same precision."""
+        if self.latent_dimensions is None:
+            return None
+        return self.n_images * self.latent_dimensions / self.parameters
+
+    @property
+    def share_given_back(self) -> float | None:
+        return None if self.given_back is None else self.given_back / self.n_images
+
+    def to_json(self) -> dict[str, Any]:
+        """The key `ledger` of measures.json, Stable Diffusion's column beside it."""
+        column = {f"precision_{bits}": _plain(stable_diffusion(bits)) for bits in (32, 16)}
+        return _plain(self) | {"stable_diffusion": column}
+
+
+def ledger(
+    parameters: int,
+    n_images: int,
+    dimensions: int,
+    precision_bits: int = 32,
+    *,
+    latent_dimensions: int | None = None,
+    given_back: int | None = None,
+    memorized: Mapping[str, Mapping[str, Any]] | None = None,
+    chance_collision: Mapping[str, Any] | None = None,
+) -> Ledger:
+    """A checked Ledger.
+
+    memorized: by codec the dictionary of `compression.Memorized`. chance_collision: that of
+    `collision.Collision`. ValueError: a number that is no whole number of 1 or more, or more
+    images given back than there are.
+    """
+    counts = {"parameters": parameters, "n_images": n_images, "dimensions": dimensions,
+              "precision_bits": precision_bits, "latent_dimensions": latent_dimensions}  # fmt: skip
+    for name, value in counts.items():
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise ValueError(f"{name}={value}: a whole number of 1 or more is needed")
+    if given_back is not None and not 0 <= given_back <= n_images:
+        raise ValueError(f"given_back={given_back} of {n_images} training images")
+    kept = {codec: _with_rates(found, parameters) for codec, found in (memorized or {}).items()}
+    return Ledger(parameters, n_images, dimensions, precision_bits, latent_dimensions,
+                  given_back, kept, chance_collision)  # fmt: skip
+
+
+def from_json(record: Mapping[str, Any]) -> Ledger:
+    """The Ledger that `to_json` wrote. ValueError: a number is missing or impossible."""
+    try:
+        return ledger(
+            record["parameters"], record["n_images"], record["dimensions"],
+            record["precision_bits"], latent_dimensions=record["latent_dimensions"],
+            given_back=record["given_back"], memorized=record["memorized"],
+            chance_collision=record["chance_collision"],
+        )  # fmt: skip
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"the ledger cannot be read ({error})") from error
+
+
+def stable_diffusion(precision_bits: int = 32) -> Ledger:
+    """Stable Diffusion 1.x: its UNet, LAION-2B's images as 512 × 512, latents of 4 × 64 × 64.
+
+    Parameters counted on diffusers' UNet2DConditionModel with cross_attention_dim=768.
+    """
+    return ledger(
+        859_520_964, 2_300_000_000, 512 * 512 * 3, precision_bits, latent_dimensions=4 * 64 * 64
+    )
+
+
+def _plain(ledger: Ledger) -> dict[str, Any]:
+    return {name: getattr(ledger, name) for name in FIGURES} | {
+        "memorized": {codec: dict(found) for codec, found in ledger.memorized.items()},
+        "chance_collision": ledger.chance_collision and dict(ledger.chance_collision),
+        "depends_on_precision": list(DEPEND_ON_PRECISION),
+    }
+
+
+def _with_rates(found: Mapping[str, Any], parameters: int) -> dict[str, Any]:
+    """Add what follows: bits per parameter, and by how much the codec shrinks these images."""
+    bits = found["bits"]
+    return dict(found) | {
+        "bits_per_parameter": None if bits is None else bits / parameters,
+        "compression": found["raw_bits"] / bits if bits else None,
+    }

@@ -1,0 +1,149 @@
+"""Findings on many outputs as the entries of measures.json: rates with counts and intervals."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from jaxtyping import Bool, UInt8
+from torch import Tensor
+
+from byheart.data.images import ImageSet
+from byheart.data.questions import CONDITIONS, Question
+from byheart.measure.copying import coverage, uniform_coverage
+from byheart.measure.distance import psnr
+from byheart.measure.effect import noise_effect, prompt_effect, same_image, steering
+from byheart.measure.interval import Rate, wilson
+from byheart.measure.kinds import KINDS, Findings
+from byheart.measure.panel import Metric
+from byheart.measure.reference import Reference
+from byheart.measure.resampling import clustered, difference
+from byheart.measure.rows import rows_of
+
+Images = UInt8[Tensor, "s 3 w w"]
+
+
+def rows_under(asked: list[Question], condition: str) -> Tensor:
+    rows = [k for k, question in enumerate(asked) if question.condition == condition]
+    return torch.tensor(rows, dtype=torch.long)
+
+
+def _grid(asked: list[Question], rows: Tensor) -> tuple[int, int]:
+    """How many prompts, and noises under each; the noises of one prompt stand together."""
+    prompts = len({asked[k].prompt for k in rows.tolist()})
+    return prompts, len(rows) // prompts
+
+
+def condition(
+    name: str, asked: list[Question], findings: Findings, n: int, by_chance: Rate
+) -> dict[str, Any] | None:
+    rows = rows_under(asked, name)
+    if len(rows) == 0:
+        return None
+    grid, part = _grid(asked, rows), rows_of(findings, rows)
+    kinds = {kind: clustered(_is(part, kind).view(grid)) for kind in KINDS}
+    above, low, high = difference(kinds["copied"], by_chance)
+    count, copies = len(rows), int(part.copied.sum())
+    rmse, level = part.rmse, psnr(part.rmse)
+    return {
+        "outputs": count,
+        "prompts": grid[0],
+        "noises": grid[1],
+        "copied": rate_json(kinds["copied"]),
+        "above_chance": {"rate": above, "low": low, "high": high},
+        "exact": rate_json(clustered(part.exact.view(grid))),
+        **{kind: kinds[kind].rate for kind in KINDS[1:]},
+        "kinds": {kind: rate_json(share) for kind, share in kinds.items()},
+        "coverage": coverage(part, n),
+        "uniform_coverage": uniform_coverage(copies, n),
+        "rmse": {
+            "median": float(rmse.quantile(0.5)),
+            "p95": float(rmse.quantile(0.95)),
+            "max": float(rmse.max()),
+        },
+        # Equal images have no PSNR: null.
+        "psnr": {"median": finite(psnr(rmse.quantile(0.5))), "min": finite(level.min())},
+    }
+
+
+def effects(
+    asked: list[Question],
+    outputs: Images,
+    findings: Findings,
+    images: ImageSet,
+    yardstick: Reference,
+    mode: str,
+) -> dict[str, Any]:
+    """prompt_effect, noise_effect and same_image of every condition, and steering."""
+    found: dict[str, Any] = {"prompt_effect": {}, "noise_effect": {}, "same_image": {}}
+    for name in CONDITIONS:
+        rows = rows_under(asked, name)
+        if len(rows) == 0:
+            for effect in found.values():
+                effect[name] = None
+            continue
+        grid = _grid(asked, rows)
+        made, part = outputs[rows].unflatten(0, grid), rows_of(findings, rows)
+        measured = {
+            "prompt_effect": prompt_effect(made, yardstick.spread),
+            "noise_effect": noise_effect(made, yardstick.spread),
+            "same_image": same_image(part.nearest.view(grid), part.copied.view(grid)),
+        }
+        for key, value in measured.items():
+            found[key][name] = None if value is None else asdict(value)
+    found["steering"] = None
+    if mode == "own" and len(rows := rows_under(asked, "captions")):
+        named = [images.train_captions[k] for k in findings.nearest[rows].tolist()]
+        pairs = zip(rows.tolist(), named, strict=True)
+        right = torch.tensor([asked[k].prompt == caption for k, caption in pairs])
+        led = steering(right.view(_grid(asked, rows)))
+        found["steering"] = {**asdict(led), "chance": 1 / len(images.train)}
+    return found
+
+
+def panels(
+    metrics: dict[str, Metric | None], of_real: dict[str, Metric | None], asked: list[Question]
+) -> dict[str, Any]:
+    """Per metric what it says of each condition, and of real pictures the model never saw."""
+    parts = {name: panel_of(metrics, rows_under(asked, name)) for name in CONDITIONS}
+    real = panel_of(of_real, slice(None))
+    return {
+        key: None if metric is None else {
+            "source": metric.source,
+            **{name: parts[name][key] for name in CONDITIONS},
+            "chance": real.get(key),
+        }
+        for key, metric in metrics.items()
+    }  # fmt: skip
+
+
+def panel_of(metrics: dict[str, Metric | None], rows: Tensor | slice) -> dict[str, Any]:
+    return {
+        key: None if metric is None or len(metric.values[rows]) == 0 else {
+            "median": finite(metric.values[rows].nanmedian()),
+            "passes": {
+                threshold: rate_json(wilson(int(passed[rows].sum()), len(passed[rows])))
+                for threshold, passed in metric.passes.items()
+            },
+        }
+        for key, metric in metrics.items()
+    }  # fmt: skip
+
+
+def shares(findings: Findings) -> dict[str, Any]:
+    kinds = {kind: float(_is(findings, kind).double().mean()) for kind in KINDS}
+    return {"outputs": len(findings.kind), **kinds}
+
+
+def _is(findings: Findings, kind: str) -> Bool[Tensor, " s"]:
+    return findings.kind == KINDS.index(kind)
+
+
+def rate_json(rate: Rate) -> dict[str, Any]:
+    return {"rate": rate.rate, "low": rate.low, "high": rate.high, "count": rate.count}
+
+
+def finite(value: Tensor) -> float | None:
+    return float(value) if math.isfinite(value) else None

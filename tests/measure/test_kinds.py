@@ -1,0 +1,162 @@
+"""Copied, blend, broken, novel: the known answers, on the default pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from composing import composed
+from torch import Tensor
+
+from byheart.data.images import ImageSet, load_images
+from byheart.measure.controls import altered, controls
+from byheart.measure.copying import judge
+from byheart.measure.interval import wilson
+from byheart.measure.kinds import KINDS, Findings, examine
+from byheart.measure.panel import panel
+from byheart.measure.reference import Reference, reference
+from byheart.measure.rows import rows_of
+
+SIZES = (1, 10, 100, 1000)
+
+
+@pytest.fixture(scope="module")
+def emoji(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
+    return load_images(composed("images=emoji").images, 1000, tmp_path_factory.mktemp("emoji"))
+
+
+@pytest.fixture(scope="module")
+def yardstick(emoji: ImageSet) -> Reference:
+    return reference(emoji.held_out, "held-out emoji")
+
+
+@pytest.fixture(scope="module")
+def found(emoji: ImageSet, yardstick: Reference) -> dict[int, dict[str, Findings]]:
+    """The controls and the altered copies at every size of the training set."""
+
+    return {n: verdicts(emoji.train[:n], yardstick) for n in SIZES}
+
+
+def verdicts(train: Tensor, yardstick: Reference) -> dict[str, Findings]:
+    made = controls(train, yardstick, 0)
+    apart = made.pop("held_out")
+    sets = {name: control.outputs for name, control in made.items()} | altered(train)
+    found = examine(torch.cat(list(sets.values())), train, yardstick)
+    rows = torch.arange(len(found.kind)).split([len(outputs) for outputs in sets.values()])
+    held_out = examine(apart.outputs, train, apart.reference)
+    parts = (rows_of(found, part) for part in rows)
+    return dict(zip(sets, parts, strict=True)) | {"held_out": held_out}
+
+
+def share(findings: Findings, kind: str) -> float:
+    return float((findings.kind == KINDS.index(kind)).double().mean())
+
+
+def test_every_output_is_of_one_kind_and_copied_means_copied(
+    found: dict[int, dict[str, Findings]],
+) -> None:
+    for n, sets in found.items():
+        for name, findings in sets.items():
+            assert sum(share(findings, kind) for kind in KINDS) == pytest.approx(1), (n, name)
+            assert torch.equal(findings.kind == 0, findings.copied), (n, name)
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_exact_copies_are_copied(n: int, found: dict[int, dict[str, Findings]]) -> None:
+    assert share(found[n]["exact"], "copied") == 1
+    assert bool(found[n]["exact"].exact.all())
+
+
+def test_copies_of_a_training_set_with_doubles_in_it_are_copied(
+    emoji: ImageSet, yardstick: Reference
+) -> None:
+    train = emoji.train[[0, 1, 1, 2, 0, 0]]
+    assert share(examine(train, train, yardstick), "copied") == 1
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_held_out_images_are_novel(n: int, found: dict[int, dict[str, Findings]]) -> None:
+    findings = found[n]["held_out"]
+    assert share(findings, "novel") >= 0.9
+    assert share(findings, "copied") == 0
+
+
+@pytest.mark.parametrize("n", SIZES[1:])
+def test_halves_of_two_training_images_are_blends(
+    n: int, found: dict[int, dict[str, Findings]]
+) -> None:
+    assert share(found[n]["blend"], "blend") >= 0.9
+
+
+def test_of_one_image_there_is_no_blend(found: dict[int, dict[str, Findings]]) -> None:
+    assert "blend" not in found[1]
+    assert all(share(findings, "blend") == 0 for findings in found[1].values())
+
+
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("name", ["noise", "blank"])
+def test_noise_and_blanks_are_broken(
+    n: int, name: str, found: dict[int, dict[str, Findings]]
+) -> None:
+    assert share(found[n][name], "broken") == 1
+
+
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("name", ["mean", "strongly blurred"])
+def test_what_an_underfit_model_makes_is_never_novel(
+    n: int, name: str, found: dict[int, dict[str, Findings]]
+) -> None:
+    assert share(found[n][name], "novel") == 0
+    if name == "mean" and n == 1:
+        assert share(found[n][name], "copied") == 1  # it is the image
+
+
+def test_a_copier_of_constant_quality_scores_the_same_at_every_size(
+    emoji: ImageSet, yardstick: Reference
+) -> None:
+    """And the published ratio of nearest to second nearest does not. Both on the same outputs."""
+    for sigma in (0.05, 0.1):
+        rates, ratios = [], []
+        for n in SIZES:
+            train = emoji.train[:n]
+            draws = torch.Generator().manual_seed(n)
+            chosen = train[torch.randint(n, (200,), generator=draws)]
+            outputs = noisy(chosen, sigma, draws)
+            verdicts = judge(outputs, train, yardstick.images, yardstick.distance)
+            rates.append(wilson(int(verdicts.copied.sum()), 200))
+            metrics = panel(outputs[:60], train, yardstick.images, verdicts.nearest[:60],
+                            yardstick.distance)  # fmt: skip
+            ratio = metrics["ratio"]
+            ratios.append(None if ratio is None else float(ratio.passes["< 1/3"].double().mean()))
+        for rate in rates:
+            assert rate.low is not None and rate.high is not None
+            assert all(rate.low <= (other.rate or 0) <= rate.high for other in rates)
+        assert ratios[0] is None
+        if sigma == 0.1:
+            known = [value for value in ratios if value is not None]
+            assert max(known) - min(known) > 0.1
+
+
+def noisy(images: Tensor, sigma: float, draws: torch.Generator) -> Tensor:
+    noise = torch.randn(images.shape, generator=draws) * sigma
+    return ((images / 255 + noise) * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+def test_the_altered_copies_change_what_they_say(emoji: ImageSet) -> None:
+    images = emoji.train[:3]
+    made = altered(images)
+    assert torch.equal(made["mirrored"].flip(3), images)
+    assert torch.equal(made["shifted by two pixels"][:, :, 2:, 2:], images[:, :, :-2, :-2])
+    assert torch.equal(made["channels exchanged"][:, [1, 2, 0]], images)
+    assert all(value.shape == images.shape for value in made.values())
+
+
+def test_photographs_too(tmp_path: Path) -> None:
+    images = load_images(composed("images=photos").images, 1, tmp_path)
+    yard = reference(images.held_out, "held-out photographs")
+    sets = controls(images.train, yard, 0)
+    for name, kind in {"exact": "copied", "noise": "broken", "blank": "broken"}.items():
+        assert share(examine(sets[name].outputs, images.train, yard), kind) == 1
+    blurred = altered(images.train)["strongly blurred"]
+    assert share(examine(blurred, images.train, yard), "novel") == 0

@@ -1,0 +1,158 @@
+"""The ledger: figures computed by hand, and which of them hang on the precision."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+
+from byheart.measure.ledger import (
+    DEPEND_ON_PRECISION,
+    FIGURES,
+    from_json,
+    ledger,
+    stable_diffusion,
+)
+from byheart.measure.ledger_lines import lines, readable, readable_bits
+
+JPEG = {"images": 3, "out_of_reach": 1, "bits": 24_000, "header_bits": 7_368, "raw_bits": 294_912}
+COLLISION = {
+    "bits": 18.0, "low": 15.0, "high": 22.0, "uuid_matches": 18 / 122, "hash_matches": 1.806,
+    "any_bits": 8.03, "bits_by_share": {"0.005": 16.5, "0.1": 26.5}, "dimension": 7.2,
+    "assumption": "a power law", "n_images": 1000, "reason": None,
+}  # fmt: skip
+
+
+def test_stable_diffusion_at_32_bits_is_as_the_argument_says() -> None:
+    sd = stable_diffusion(32)
+    assert sd.dimensions == 786_432 and sd.latent_dimensions == 16_384
+    assert sd.parameter_bits == 27_504_670_848  # 3.4 GB
+    assert sd.raw_bits == 14_470_348_800_000_000  # 1.8 PB
+    assert sd.ratio == pytest.approx(526_105, abs=1)
+    assert 5 < sd.orders_of_magnitude < 6  # "five orders of magnitude", in the same unit
+    assert sd.orders_of_magnitude == pytest.approx(5.7211, abs=1e-4)
+    assert sd.parameter_bits_per_image == pytest.approx(11.9586, abs=1e-4)  # 1.5 bytes
+    assert sd.values_per_parameter == pytest.approx(2_104_420.6, abs=1)
+    assert sd.latents_per_parameter == pytest.approx(43_842.1, abs=0.1)
+
+
+def test_stable_diffusion_at_16_bits() -> None:
+    sd = stable_diffusion(16)
+    assert sd.parameter_bits == 13_752_335_424
+    assert sd.ratio == pytest.approx(1_052_210, abs=1)
+    assert sd.orders_of_magnitude == pytest.approx(6.0221, abs=1e-4)  # no longer five
+    assert sd.parameter_bits_per_image == pytest.approx(5.9793, abs=1e-4)
+
+
+def test_what_is_said_to_depend_on_the_precision_does_and_nothing_else() -> None:
+    full, half = stable_diffusion(32), stable_diffusion(16)
+    changed = {name for name in FIGURES if getattr(full, name) != getattr(half, name)}
+    assert changed == set(DEPEND_ON_PRECISION)
+    marked = {line.key for line in lines(full) if line.depends_on_precision}
+    by_text = {
+        one.key for one, two in zip(lines(full), lines(half), strict=True) if one.text != two.text
+    }
+    assert marked == changed == by_text
+
+
+def test_one_small_image_by_hand() -> None:
+    # 96 parameters of 32 bits = 3,072; one image of 4 x 4 x 3 x 8 = 384 bits: 8 times too much room.
+    one = ledger(96, 1, 48)
+    assert (one.parameter_bits, one.raw_bits, one.ratio) == (3072, 384, 0.125)
+    assert one.orders_of_magnitude == pytest.approx(-0.90309)
+    assert one.parameter_bits_per_image == 3072 and one.values_per_parameter == 0.5
+    assert one.latents_per_parameter is None and one.share_given_back is None
+
+
+def test_memorized_bits_per_parameter_and_compression() -> None:
+    found = ledger(1000, 5, 12_288, given_back=4, memorized={"jpeg": JPEG}).memorized["jpeg"]
+    assert found["bits_per_parameter"] == 24.0
+    assert found["compression"] == 12.288  # 294,912 raw bits in 24,000
+    nothing = {"images": 0, "out_of_reach": 4, "bits": None, "header_bits": 0, "raw_bits": 0}
+    found = ledger(1000, 5, 12_288, given_back=4, memorized={"jpeg": nothing}).memorized["jpeg"]
+    assert found["bits_per_parameter"] is None and found["compression"] is None
+    forgot = nothing | {"out_of_reach": 0, "bits": 0}
+    found = ledger(1000, 5, 12_288, given_back=0, memorized={"jpeg": forgot}).memorized["jpeg"]
+    assert found["bits_per_parameter"] == 0 and found["compression"] is None
+
+
+def test_the_lines_can_be_followed() -> None:
+    run = ledger(
+        1000, 5, 12_288, given_back=4, memorized={"jpeg": JPEG}, chance_collision=COLLISION
+    )
+    said = {line.key: line for line in lines(run)}
+    assert len(said) == len(lines(run)) and all(line.how for line in said.values())
+    assert said["parameter_bits"].text == "32 kbit"
+    assert said["raw_bits"].value == 491_520 and said["raw_bits"].text == "491.5 kbit"
+    assert said["ratio"].text == "15.36"
+    assert said["share_given_back"].value == 0.8
+    assert said["latents_per_parameter"].text == "n/a"
+    assert "3 images; 1 left out: no JPEG is as close" in said["memorized.jpeg.bits"].how
+    assert said["memorized.jpeg.compression"].text == "12.29"
+    assert "15 to 22" in said["chance_collision.bits"].how
+    assert said["chance_collision.bits_by_share"].value == 16.5
+    assert "26.5" in said["chance_collision.bits_by_share"].how
+    assert said["chance_collision.dimension"].how == "a power law"
+
+
+def test_what_could_not_be_measured_says_why() -> None:
+    absent = dict.fromkeys(COLLISION) | {"reason": "8 held-out images, 20 are needed"}
+    last = lines(ledger(1000, 5, 48, chance_collision=absent))[-1]
+    assert (last.value, last.text) == (None, "n/a")
+    assert last.how == "8 held-out images, 20 are needed"
+
+
+def test_json_and_back() -> None:
+    run = ledger(
+        1000, 5, 12_288, 16, latent_dimensions=12_288, given_back=4, memorized={"jpeg": JPEG},
+        chance_collision=COLLISION,
+    )  # fmt: skip
+    record = json.loads(json.dumps(run.to_json(), allow_nan=False))
+    assert from_json(record) == run
+    assert record["parameter_bits"] == 16_000 and record["memorized"]["jpeg"]["bits"] == 24_000
+    assert record["memorized"]["jpeg"]["bits_per_parameter"] == 24.0
+    assert record["chance_collision"] == COLLISION
+    assert record["stable_diffusion"]["precision_32"]["parameters"] == 859_520_964
+    assert record["stable_diffusion"]["precision_16"]["parameter_bits"] == 13_752_335_424
+    assert set(record["depends_on_precision"]) == set(DEPEND_ON_PRECISION)
+
+
+@pytest.mark.parametrize("broken", [{"parameters": 0}, {"n_images": "5"}, {"memorized": [1]},
+                                    {"dimensions": None}, {"memorized": {"jpeg": {}}}])  # fmt: skip
+def test_a_broken_record_is_refused(broken: dict[str, Any]) -> None:
+    record = ledger(1000, 5, 12_288).to_json() | broken
+    if broken == {"dimensions": None}:
+        del record["dimensions"]
+    with pytest.raises(ValueError):
+        from_json(record)
+
+
+def test_a_record_whose_measurements_are_broken_has_no_lines() -> None:
+    record = ledger(1000, 5, 12_288).to_json() | {"chance_collision": {"bits": 3.0}}
+    with pytest.raises(ValueError, match="cannot be read"):
+        lines(from_json(record))
+
+
+@pytest.mark.parametrize("numbers", [(0, 1, 1), (1, 0, 1), (1, 1, -3), (1, 1, 1, 0)])
+def test_nothing_below_one_is_counted(numbers: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="whole number of 1 or more"):
+        ledger(*numbers)
+
+
+def test_no_more_is_given_back_than_there_is() -> None:
+    with pytest.raises(ValueError, match="given_back=6 of 5"):
+        ledger(1, 5, 1, given_back=6)
+
+
+def test_numbers_for_people() -> None:
+    assert [readable(v) for v in (859_520_964, 1000, 999.94, 11.95863, 0.00012, 0, None)] == [
+        "859,520,964", "1,000", "999.9", "11.96", "0.00012", "0", "n/a",
+    ]  # fmt: skip
+    bits = [27_504_670_848, 14_470_348_800_000_000, 999, 1000, 12.0, 0, None]
+    assert [readable_bits(v) for v in bits] == [
+        "27.5 Gbit", "14.47 Pbit", "999 bit", "1 kbit", "12 bit", "0 bit", "n/a",
+    ]  # fmt: skip
+    assert readable_bits(0.02) == "0.02 bit"
+    assert math.isclose(float(readable_bits(1e30).split()[0]), 1e6)

@@ -1,0 +1,424 @@
+"""The field's measures beside independent implementations and beside what is known by hand."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import imagehash
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageFilter
+from skimage.metrics import structural_similarity
+from torch import Tensor
+
+from byheart.measure import distance
+from byheart.measure import panel as room
+from byheart.measure.distance import nearest
+from byheart.measure.panel import Metric, panel
+
+NAMES = ["ratio", "correlation", "ssim", "patch_max", "phash", "sscd"]
+
+
+def grey(*values: int, side: int = 4) -> Tensor:
+    """One even image for each value: distances between them are differences / 255."""
+    return torch.tensor(values, dtype=torch.uint8)[:, None, None, None].repeat(1, 3, side, side)
+
+
+def noise(count: int, side: int = 12, seed: int = 0) -> Tensor:
+    random = np.random.default_rng(seed)
+    return torch.from_numpy(random.integers(0, 256, (count, 3, side, side), dtype=np.uint8))
+
+
+def pictures(count: int, side: int = 32, seed: int = 0) -> Tensor:
+    """Smooth blots: their neighbouring pixels are alike, as a picture's are."""
+    blots = []
+    for image in noise(count, side, seed):
+        soft = Image.fromarray(image.permute(1, 2, 0).numpy()).filter(ImageFilter.GaussianBlur(3))
+        blots.append(torch.from_numpy(np.array(soft)).permute(2, 0, 1))
+    values = torch.stack(blots).double()
+    return ((values - values.mean()) * 6 + 128).clamp(0, 255).to(torch.uint8)
+
+
+def stirred(images: Tensor, sigma: float, seed: int = 0) -> Tensor:
+    draws = torch.Generator().manual_seed(seed)
+    moved = images + torch.randn(images.shape, generator=draws) * sigma
+    return moved.round().clamp(0, 255).to(torch.uint8)
+
+
+def embed(images: Tensor) -> Tensor:
+    """Descriptors of length 1: an image's mean colour, seen from black."""
+    return torch.nn.functional.normalize(images.double().mean((2, 3)) + 1e-3).float()
+
+
+def measured(
+    name: str,
+    outputs: Tensor,
+    train: Tensor,
+    held_out: Tensor | None = None,
+    reference: float = 0.2,
+) -> Metric | None:
+    held_out = noise(3, outputs.shape[-1], seed=9) if held_out is None else held_out
+    closest = nearest(outputs, train).index
+    return panel(outputs, train, held_out, closest, reference, embed)[name]
+
+
+def one(
+    name: str,
+    outputs: Tensor,
+    train: Tensor,
+    held_out: Tensor | None = None,
+    reference: float = 0.2,
+) -> Metric:
+    metric = measured(name, outputs, train, held_out, reference)
+    assert metric is not None and metric.name == name
+    return metric
+
+
+def array(image: Tensor) -> np.ndarray:
+    return image.numpy().astype(float)
+
+
+def rmse(a: Tensor, b: Tensor) -> float:
+    return float(np.sqrt(np.mean((array(a) - array(b)) ** 2))) / 255
+
+
+# ---------------------------------------------------------------------------------------- ratio
+
+
+def test_the_ratio_is_that_of_the_two_shortest_distances() -> None:
+    outputs, train = noise(6), noise(9, seed=1)
+    loop = [sorted(rmse(a, b) for b in train) for a in outputs]
+    metric = one("ratio", outputs, train, reference=0.01)
+    assert metric.values.tolist() == pytest.approx([row[0] / row[1] for row in loop], abs=1e-12)
+    by_hand = one("ratio", grey(10, 24, 26, 200), grey(0, 100, 200), reference=0.3)
+    expected = [10 / 90, 24 / 76, 26 / 74, 0]
+    assert by_hand.values.tolist() == pytest.approx(expected, abs=1e-12)
+    assert by_hand.passes["< 1/3"].tolist() == [True, True, False, True]
+
+
+def test_the_same_copy_passes_or_fails_by_its_neighbour() -> None:
+    copy, delta = grey(12), 60 / 255
+    assert one("ratio", copy, grey(0, 100, 200), reference=delta).passes["< 1/3"].item()
+    with_neighbour = one("ratio", copy, grey(0, 40, 200), reference=delta)
+    assert with_neighbour.values.tolist() == pytest.approx([12 / 28])
+    assert not with_neighbour.passes["< 1/3"].item()
+
+
+def test_near_duplicates_are_taken_out_before() -> None:
+    # δ = 30 steps: whatever is within 10 of an image that stayed goes.
+    def ratio(*train: int) -> float:
+        return one("ratio", grey(2), grey(*train), reference=30 / 255).values.item()
+
+    assert ratio(0, 5, 100, 200) == pytest.approx(2 / 98)
+    assert ratio(0, 9, 100, 200) == pytest.approx(2 / 98)
+    assert ratio(0, 11, 100, 200) == pytest.approx(2 / 9)
+    assert ratio(5, 0, 100, 200) == pytest.approx(3 / 98)  # of twins the first stays
+    assert ratio(0, 8, 16, 100) == pytest.approx(2 / 14)  # 8 is gone, so 16 has no twin
+    assert ratio(0, 0, 0, 100, 100, 200) == pytest.approx(2 / 98)
+
+
+@pytest.mark.parametrize(
+    "train", [grey(0), grey(0, 100), grey(0, 5, 100), grey(0, 0, 0, 0), grey(0, 100, 0, 100)]
+)
+def test_with_fewer_than_three_different_images_there_is_no_ratio(train: Tensor) -> None:
+    assert measured("ratio", grey(2), train, reference=30 / 255) is None
+    assert measured("correlation", grey(2), train, reference=30 / 255) is not None
+
+
+# ---------------------------------------------------------------------------------- correlation
+
+
+def test_the_correlation_is_numpys() -> None:
+    outputs, train = noise(5), noise(7, seed=1)
+    outputs[0] = stirred(train[3:4], 15)[0]
+    loop = [
+        max(float(np.corrcoef(array(a).ravel(), array(b).ravel())[0, 1]) for b in train)
+        for a in outputs
+    ]
+    metric = one("correlation", outputs, train)
+    assert metric.values.tolist() == pytest.approx(loop, abs=1e-12)
+    assert metric.passes["> 0.95"].tolist() == [value > 0.95 for value in loop]
+    assert metric.passes["> 0.95"].tolist() == [True] + [False] * 4
+
+
+def test_the_correlation_of_two_patterns_at_right_angles_is_a_cosine() -> None:
+    stripes = torch.ones(3, 4, 4)
+    stripes[:, ::2] = -1
+    bars = stripes.transpose(1, 2)
+    train = (100 + 20 * stripes)[None].to(torch.uint8)
+    outputs = torch.stack([100 + 20 * stripes + k * bars for k in (0, 6, 7, 20)]).to(torch.uint8)
+    metric = one("correlation", outputs, train)
+    cosines = [20 / math.hypot(20, k) for k in (0, 6, 7, 20)]  # 1, 0.958, 0.944, 0.707
+    assert metric.values.tolist() == pytest.approx(cosines, abs=1e-12)
+    assert metric.passes["> 0.95"].tolist() == [True, True, False, False]
+
+
+def test_brightness_and_contrast_are_removed_and_a_negative_is_no_copy() -> None:
+    train = noise(1) // 2 * 2
+    outputs = torch.cat([train // 2 + 60, 255 - train])
+    assert one("correlation", outputs, train).values.tolist() == pytest.approx([1, -1], abs=1e-12)
+
+
+def test_an_even_image_has_no_correlation_and_never_passes() -> None:
+    pictures_and_blank = torch.cat([noise(2), grey(7, side=12)])
+    metric = one("correlation", pictures_and_blank, noise(3, seed=1))
+    assert metric.values.isnan().tolist() == [False, False, True]
+    assert metric.passes["> 0.95"].dtype == torch.bool and not metric.passes["> 0.95"][2]
+    # Among training images it is passed over, even where the best of the rest is negative.
+    train = noise(1)
+    values = one("correlation", 255 - train, torch.cat([grey(7, side=12), train])).values
+    assert values.tolist() == pytest.approx([-1], abs=1e-12)
+    assert one("correlation", noise(2), grey(0, 255, side=12)).values.isnan().all()
+
+
+def test_the_correlation_of_large_images_stays_exact() -> None:
+    # At this size N Σab is beyond 2^53: in float64 the last digits of the difference would go.
+    image = grey(255, side=640)
+    image[0, 0, 0, 0], image[0, 1, 5, 5] = 254, 254
+    other = grey(255, side=640)
+    other[0, 0, 0, 0], other[0, 1, 7, 7] = 254, 254
+    numbers = 3 * 640 * 640
+    expected = (1 / numbers - (2 / numbers) ** 2) / (2 / numbers - (2 / numbers) ** 2)
+    assert one("correlation", image, other).values.item() == pytest.approx(expected, rel=1e-12)
+
+
+# ----------------------------------------------------------------------------------------- SSIM
+
+
+def test_ssim_of_one_window_is_the_papers_formula() -> None:
+    # 11 x 11 pixels hold one window of the paper, so the mean is one value a channel.
+    steps = np.arange(-5, 6)
+    weight = np.exp(-(steps[:, None] ** 2 + steps[None] ** 2) / (2 * 1.5**2))
+    weight /= weight.sum()
+    a, b = noise(1, 11), noise(1, 11, seed=1)
+    c1, c2 = 0.01**2, 0.03**2
+    expected = []
+    for x, y in zip(array(a[0]) / 255, array(b[0]) / 255, strict=True):
+        mean_x, mean_y = (weight * x).sum(), (weight * y).sum()
+        var_x = (weight * (x - mean_x) ** 2).sum()
+        var_y = (weight * (y - mean_y) ** 2).sum()
+        cov = (weight * (x - mean_x) * (y - mean_y)).sum()
+        luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+        expected.append(luminance * (2 * cov + c2) / (var_x + var_y + c2))
+    metric = one("ssim", a, b)
+    assert metric.values.tolist() == pytest.approx([np.mean(expected)], abs=1e-12)
+    assert metric.passes == {}
+
+
+def test_ssim_is_taken_against_the_nearest_image_by_rmse() -> None:
+    train = pictures(4)
+    outputs = stirred(train[[2, 0]], 10)
+    for chosen in ([2, 0], [1, 3]):
+        metric = panel(outputs, train, train, torch.tensor(chosen), 0.2)["ssim"]
+        assert metric is not None
+        expected = [
+            structural_similarity(
+                outputs[k].permute(1, 2, 0).numpy(), train[j].permute(1, 2, 0).numpy(),
+                channel_axis=2, data_range=255, gaussian_weights=True, use_sample_covariance=False,
+            )
+            for k, j in enumerate(chosen)
+        ]  # fmt: skip
+        assert metric.values.tolist() == pytest.approx(expected, abs=1e-9)
+
+
+def test_images_smaller_than_its_window_have_no_ssim() -> None:
+    assert measured("ssim", noise(2, 10), noise(3, 10, seed=1)) is None
+    assert one("ssim", noise(2, 11), noise(2, 11)).values.tolist() == pytest.approx([1, 1])
+
+
+# ---------------------------------------------------------------------------------------- tiles
+
+
+def test_a_change_within_one_tile_is_that_tiles_distance() -> None:
+    train = grey(100, side=16)
+    output = train.clone()
+    output[..., 4:8, 8:12] = 130
+    assert one("patch_max", output, train).values.tolist() == [30 / 255]
+    assert nearest(output, train).rmse.tolist() == [pytest.approx(30 / 255 / 4)]
+
+
+def test_tiles_are_contiguous() -> None:
+    train = grey(100, side=16)
+    within, across, corner, scattered = train.repeat(4, 1, 1, 1).split(1)
+    within[..., 4:8, 4:8] = 130  # the same 16 pixels each time
+    across[..., 4:8, 6:10] = 130  # over two tiles
+    corner[..., 6:10, 6:10] = 130  # over four
+    scattered[..., ::4, ::4] = 130  # one in every tile
+    values = one("patch_max", torch.cat([within, across, corner, scattered]), train).values
+    expected = [30 / 255, 30 / 255 / math.sqrt(2), 30 / 255 / 2, 30 / 255 / 4]
+    assert values.tolist() == pytest.approx(expected, abs=1e-15)
+
+
+def by_tiles(a: Tensor, b: Tensor) -> float:
+    edges = [a.shape[-1] * k // 4 for k in range(5)]
+    return max(
+        rmse(a[:, top:bottom, left:right], b[:, top:bottom, left:right])
+        for top, bottom in pairwise(edges)
+        for left, right in pairwise(edges)
+    )
+
+
+@pytest.mark.parametrize("side", [4, 8, 10, 15])
+def test_the_tile_distance_and_its_reference_are_what_a_loop_gives(side: int) -> None:
+    train, held_out = pictures(6, side), pictures(5, side, seed=2)
+    outputs = torch.cat([stirred(train[:4], 20), pictures(4, side, seed=3)])
+    loop = [min(by_tiles(a, b) for b in train) for a in outputs]
+    others = [
+        min(by_tiles(a, b) for k, b in enumerate(held_out) if k != j)
+        for j, a in enumerate(held_out)
+    ]
+    metric = one("patch_max", outputs, train, held_out)
+    assert metric.values.tolist() == pytest.approx(loop, abs=1e-12)
+    passes = [value / float(np.median(others)) <= 1 / 3 for value in loop]
+    assert metric.passes["<= 1/3"].tolist() == passes
+    assert not all(passes)
+
+
+def test_a_third_of_the_reference_of_tiles_still_passes() -> None:
+    held_out = grey(100, 130, 190)  # to the nearest other: 30, 30, 60 -> median 30
+    metric = one("patch_max", grey(10, 11, 4), grey(0), held_out)
+    assert metric.values.tolist() == pytest.approx([10 / 255, 11 / 255, 4 / 255])
+    assert metric.passes["<= 1/3"].tolist() == [True, False, True]
+
+
+def test_without_a_reference_of_tiles_there_is_nothing_to_pass() -> None:
+    outputs, train = grey(1, 2), grey(0, 5)
+    for held_out in (grey(), grey(9), grey(9, 9, 9, 9)):
+        assert measured("patch_max", outputs, train, held_out) is None
+    assert (
+        measured("patch_max", outputs[..., :3, :3], train[..., :3, :3], grey(1, 9, side=3)) is None
+    )
+
+
+# --------------------------------------------------------------------------------- hashes, SSCD
+
+
+def test_the_hash_distance_is_imagehashs_own() -> None:
+    train = pictures(5)
+    other = pictures(1, seed=8).double()
+    fade = [train[1] * (1 - k / 60) + other[0] * (k / 60) for k in range(61)]
+    outputs = torch.cat([torch.stack(fade).to(torch.uint8), train])
+    hashes = [
+        [imagehash.phash(Image.fromarray(image.permute(1, 2, 0).numpy())) for image in images]
+        for images in (outputs, train)
+    ]
+    loop = [min(int(a - b) for b in hashes[1]) for a in hashes[0]]
+    metric = one("phash", outputs, train)
+    assert metric.values.tolist() == loop
+    assert metric.passes["<= 10"].tolist() == [value <= 10 for value in loop]
+    assert {0, 10, 12} <= set(loop)  # both sides of the threshold were seen
+
+
+def test_the_cosine_is_the_largest_and_a_threshold_is_not_passed_by_meeting_it() -> None:
+    directions = {0: (1, 0), 1: (0.5, 0.75**0.5), 2: (0.6, 0.8), 3: (0.8, 0.6), 4: (-0.6, 0.8)}
+
+    def look(images: Tensor) -> Tensor:
+        seen = [directions[int(image[0, 0, 0])] for image in images]
+        return torch.tensor(seen, dtype=torch.float32)
+
+    def cosines(train: Tensor) -> Metric:
+        outputs = grey(0, 1, 2, 3, 4)
+        metric = panel(outputs, train, grey(0, 9), torch.zeros(5, dtype=torch.long), 0.2, look)
+        assert metric["sscd"] is not None
+        return metric["sscd"]
+
+    alone = cosines(grey(0))
+    assert alone.values.tolist() == pytest.approx([1, 0.5, 0.6, 0.8, -0.6], abs=1e-7)
+    assert alone.values[1] == 0.5
+    assert alone.passes["> 0.5"].tolist() == [True, False, True, True, False]
+    assert alone.passes["> 0.75"].tolist() == [True, False, False, True, False]
+    assert list(alone.passes) == ["> 0.5", "> 0.6", "> 0.75"]
+    best = cosines(grey(0, 4)).values.tolist()
+    assert best == pytest.approx([1, 0.5, 0.6, 0.8, 1], abs=1e-7)
+
+
+def test_without_weights_there_is_no_sscd() -> None:
+    outputs, train = noise(2), noise(3, seed=1)
+    assert panel(outputs, train, train, torch.tensor([0, 1]), 0.2)["sscd"] is None
+
+
+def test_descriptors_that_are_not_of_length_1_are_our_mistake() -> None:
+    outputs, train = noise(2), noise(3, seed=1)
+    with pytest.raises(AssertionError, match="length 1"):
+        panel(outputs, train, train, torch.tensor([0, 1]), 0.2, lambda x: 2 * embed(x))
+
+
+# ----------------------------------------------------------------------------------- all of them
+
+
+def whole(outputs: Tensor, train: Tensor, held_out: Tensor) -> dict[str, Metric]:
+    """The panel where every measure is defined."""
+    found = panel(outputs, train, held_out, nearest(outputs, train).index, 0.2, embed)
+    assert list(found) == NAMES
+    return {name: metric for name, metric in found.items() if metric is not None}
+
+
+def scene() -> tuple[Tensor, Tensor, Tensor]:
+    train, held_out = pictures(8, 16), pictures(6, 16, seed=1)
+    outputs = torch.cat([stirred(train[[3, 3, 0]], 25), pictures(4, 16, seed=2), grey(9, side=16)])
+    return outputs, train, held_out
+
+
+def same(a: dict[str, Metric], b: dict[str, Metric]) -> None:
+    assert list(a) == list(b) == NAMES
+    for name in NAMES:
+        assert torch.equal(a[name].values.nan_to_num(-9), b[name].values.nan_to_num(-9)), name
+        assert list(a[name].passes) == list(b[name].passes)
+        for key, passes in a[name].passes.items():
+            assert torch.equal(passes, b[name].passes[key]), (name, key)
+
+
+def test_an_exact_copy_passes_everywhere() -> None:
+    train = pictures(5)
+    found = whole(train[[4, 1]], train, pictures(4, seed=1))
+    best = {"ratio": 0, "correlation": 1, "ssim": 1, "patch_max": 0, "phash": 0, "sscd": 1}
+    for name, metric in found.items():
+        assert metric.values.tolist() == pytest.approx([best[name]] * 2, abs=1e-6), name
+        assert all(passes.all() for passes in metric.passes.values()), name
+    assert found["correlation"].values.max() <= 1
+
+
+def test_the_order_of_the_training_images_does_not_matter() -> None:
+    outputs, train, held_out = scene()
+    order = [5, 2, 7, 0, 1, 6, 3, 4]
+    same(whole(outputs, train, held_out), whole(outputs, train[order], held_out.flip(0)))
+
+
+@pytest.mark.parametrize("chunk", [1, 3])
+def test_the_size_of_a_chunk_changes_no_bit(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    expected = whole(*scene())
+    monkeypatch.setattr(distance, "CHUNK", chunk)
+    monkeypatch.setattr(room, "CHUNK", chunk)
+    same(whole(*scene()), expected)
+
+
+def test_outputs_dealt_among_processes_give_the_same() -> None:
+    outputs, train, held_out = scene()
+    parts = [whole(outputs[k::3], train, held_out) for k in range(3)]
+    order = torch.cat([torch.arange(len(outputs))[k::3] for k in range(3)]).argsort()
+    together = {
+        name: Metric(
+            name,
+            torch.cat([part[name].values for part in parts])[order],
+            {
+                key: torch.cat([part[name].passes[key] for part in parts])[order]
+                for key in parts[0][name].passes
+            },
+            parts[0][name].source,
+        )
+        for name in NAMES
+    }
+    same(together, whole(outputs, train, held_out))
+
+
+def test_what_one_training_image_leaves_defined() -> None:
+    outputs, train, held_out = scene()
+    found = panel(outputs, train[:1], held_out, torch.zeros(8, dtype=torch.long), 0.2, embed)
+    assert [name for name, metric in found.items() if metric is None] == ["ratio"]
+
+
+def test_without_training_images_there_is_nothing_to_measure() -> None:
+    with pytest.raises(ValueError, match="no training images"):
+        panel(noise(2), noise(0), noise(2), torch.zeros(2, dtype=torch.long), 0.2)
