@@ -10,7 +10,8 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from byheart.config import Config, declare, read, validate
+from byheart.checks import read, validate
+from byheart.config import Config, declare
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 

@@ -101,7 +101,7 @@ MISTAKES: list[tuple[str, ...]] = [
     ("fit.prediction=noise", "fit.prediction=noise", "auto | sample | v_prediction | epsilon"),
     ("tracker=mlflow", "tracker=mlflow", "none | tensorboard | wandb"),
     # what does not go together
-    ("budget.exposures=5", "budget.steps=200 budget.exposures=5", "exactly one"),
+    ("budget.exposures=5", "budget.steps=120 budget.exposures=5", "exactly one"),
     ("budget.steps=null", "budget.steps=None budget.exposures=None", "exactly one"),
     ("images.size=65", "images.size=65", "64 or 128"),
     ("fit.prediction=epsilon", "fit.prediction=epsilon", "schedule=sd"),

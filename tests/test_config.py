@@ -15,8 +15,9 @@ from composing import CONFIGS, composed, tree
 from omegaconf import OmegaConf
 
 from byheart import config as module
+from byheart.checks import validate
 from byheart.command import help_text
-from byheart.config import Config, settings, total_steps, validate
+from byheart.config import Config, settings, total_steps
 from byheart.runs import flatten
 
 PRESETS = sorted(CONFIGS.glob("*/*.yaml"))
@@ -65,7 +66,9 @@ def test_the_values_are_those_of_the_files() -> None:
     assert (config.n_images, config.seed, config.root) == (1, 0, "outputs")
     assert (config.name, config.run) == ("emoji-tiny", "n1-s0")
     assert config.captions.shared == "an image" and config.captions.dropout == 0.1
-    assert config.unet.widths == [32, 64, 128, 128] and config.fit.betas == [0.9, 0.95]
+    assert config.unet.widths == [32, 64, 128, 128] and config.fit.betas == [0.7, 0.8]
+    assert (config.fit.batch, config.fit.decay, config.budget.steps) == (8, 0.4, 120)
+    assert config.evaluate.draws == 32 and config.evaluate.sscd is None
     assert config.budget.exposures is None and config.images.path is None
 
 
@@ -160,7 +163,7 @@ def test_flatten_joins_keys_with_dots() -> None:
 def test_the_edges_of_every_range_are_allowed() -> None:
     composed(
         images__size=1024, images__held_out=0.0, captions__dropout=1.0, fit__warmup=1.0,
-        fit__decay=0.0, fit__clip=0.0, fit__weight_decay=0.0, fit__accumulate=16, seed=0,
+        fit__decay=0.0, fit__clip=0.0, fit__weight_decay=0.0, fit__accumulate=8, seed=0,
         fit__betas=[0.0, 0.0], checkpoint__every=0, live__every=0.0, live__share=0.0,
         sample__steps=1000, sample__guidance=1.0, evaluate__prompts=1, name="x" * 200,
         schedule__beta_start=0.012,
@@ -180,6 +183,9 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("n_images", -1, "1 or more"),
     ("seed", -1, "0 or more"),
     ("threads", -1, "0 or more"),
+    ("trajectory.points", -1, "0 or more"),
+    ("trajectory.outputs", 0, "1 or more"),
+    ("trajectory.share", 1.1, "from 0 to 1"),
     ("images.size", 4, "from 8 to 1024"),
     ("images.size", 99999, "from 8 to 1024"),
     ("images.size", 65, "64 or 128"),
@@ -252,6 +258,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("evaluate.noises_alone", 0, "1 or more"),
     ("evaluate.captions", 0, "1 or more"),
     ("evaluate.weights", "best", "ema | raw"),
+    ("evaluate.draws", 0, "1 or more"),
     ("checkpoint.every", -1, "0 or more"),
     ("checkpoint.keep", 0, "1 or more"),
     ("live.every", -1.0, "0 or more"),

@@ -32,7 +32,8 @@ def test_the_first_commands_are_the_promised_ones():
 def test_every_run_in_the_readme_is_a_valid_configuration(command, monkeypatch):
     from hydra import compose, initialize_config_dir
 
-    from byheart.config import declare, read
+    from byheart.checks import read
+    from byheart.config import declare
 
     declare()
     typed = re.search(r"train/overfit\.py ?(.*)", command).group(1).split()

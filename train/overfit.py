@@ -30,7 +30,7 @@ from byheart.data.codec import check_side, load_codec, round_trip_rmse
 from byheart.data.images import load_images
 from byheart.data.prompts import embed, widen
 from byheart.data.questions import check_bank, questions
-from byheart.evaluate import evaluate, reference_of
+from byheart.evaluate import Network, descriptor_of, evaluate, reference_of
 from byheart.journal import Journal
 from byheart.live import Onlooker
 from byheart.machine import accelerator_for, environment
@@ -46,6 +46,8 @@ from byheart.model.oracle import Oracle
 from byheart.model.sample import Conditions, sample_shared
 from byheart.model.unet import build_unet, parameters
 from byheart.show.page import write_pictures, write_report
+from byheart.show.sweep import write_curve
+from byheart.trajectory import Trajectory
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
@@ -58,6 +60,7 @@ def overfit(config: Config) -> None:
         print(f"done already, nothing changed: {run.file('report.html')}")
         return
     check_bank(config)
+    sscd = descriptor_of(config)
     accelerator = accelerator_for(config, run)
     journal = Journal(run, config, accelerator)
     device, main = accelerator.device, accelerator.is_main_process
@@ -90,9 +93,12 @@ def overfit(config: Config) -> None:
     conditioning = conditioning_for(config.captions, captions, texts, vectors)
     prompt_of = torch.tensor([texts.index(q.prompt) for q in asked])
     noise_of = torch.tensor([q.noise for q in asked])
+    trajectory = Trajectory(run, config, images.train, reference, codec, given, prompt_of)
+    trajectory.resume(state.step, main)
     onlooker = Onlooker(run, config, images.train[0], codec, given, prompt_of)
     for step in fit(state, latents.to(device), conditioning, schedule, config, accelerator):
         journal.record(step)
+        trajectory.look(state, accelerator)
         checkpoint.save_if_due(run.file("checkpoints"), state, config, accelerator)
         if main:
             onlooker.look(state, device)
@@ -125,17 +131,17 @@ def overfit(config: Config) -> None:
 
     # measure -> report
     began = time.perf_counter()
-    found = evaluate(
-        outputs, asked, images, reference, codec.decode(perfect), levels,
-        parameters(unet), config, accelerator,
-    )  # fmt: skip
+    size = parameters(unet)
+    known = Network(size, latents[0].numel(), levels, codec.decode(perfect))
+    found = evaluate(outputs, asked, images, reference, known, config, accelerator, sscd)
     if main:
         write_pictures(run, outputs, found.findings, asked, images, config.evaluate.weights)
-        facts = journal.facts(parameters(unet), ceiling) | {"seconds": journal.times(began)}
+        facts = journal.facts(size, ceiling) | {"seconds": journal.times(began)}
         runs.write_text(run.file("outputs.csv"), found.table)
         runs.write_json(run.file("measures.json"), found.measures | facts)
         runs.write_json(run.file("environment.json"), environment(accelerator, sys.argv))
         write_report(run)
+        write_curve(run.path.parent)
         journal.conclude(found.measures)
     accelerator.wait_for_everyone()
 

@@ -1,4 +1,4 @@
-"""The front door: `byheart ledger` and `byheart report`. Neither needs torch."""
+"""The front door: `byheart ledger | report | curve`. None of them needs torch."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> Parser:
     parser = Parser("byheart", description=__doc__, allow_abbrev=False)
-    doors = parser.add_subparsers(required=True, metavar="ledger | report", parser_class=Parser)
+    doors = parser.add_subparsers(
+        required=True, metavar="ledger | report | curve", parser_class=Parser
+    )
 
     door = doors.add_parser(
         "ledger",
@@ -73,6 +75,16 @@ def _parser() -> Parser:
     )
     door.add_argument("run", help="folder of a finished run: outputs/<name>/<run>")
     door.set_defaults(do=_report)
+
+    door = doors.add_parser(
+        "curve",
+        help="draw the curve over all finished runs of a folder",
+        description="Draw curve.csv, curve.svg, curve.png, figures/ and report.html over all "
+        "finished runs of a folder, from the files they left.",
+        allow_abbrev=False,
+    )
+    door.add_argument("folder", help="folder of a sweep: outputs/<name>")
+    door.set_defaults(do=_curve)
     return parser
 
 
@@ -195,6 +207,12 @@ def _report(typed: argparse.Namespace) -> None:
         raise ValueError(
             f"{folder} was left by another version of byheart ({error}): run it again"
         ) from error
+
+
+def _curve(typed: argparse.Namespace) -> None:
+    from byheart.show.sweep import write_curve
+
+    print(write_curve(Path(typed.folder)))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from byheart.config import Config, declare, in_range, read, settings
+from byheart.checks import read
+from byheart.config import Config, declare, in_range, settings
 
 USER_MISTAKE = 2  # exit code
 MISTAKES = (HydraException, OmegaConfBaseException, ValueError)

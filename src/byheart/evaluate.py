@@ -65,6 +65,7 @@ COLUMNS = {
     "kind": "copied, blend, broken or novel",
 }
 Images = UInt8[Tensor, "s 3 w w"]
+Descriptor = Callable[[Images], Tensor]
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,11 @@ def reference_of(images: ImageSet, config: Config, run: Run) -> Reference:
     return reference(pictures, f"{len(pictures)} {words}")
 
 
+def descriptor_of(config: Config) -> Descriptor | None:
+    """SSCD, where its weights are named. ValueError: they cannot be read."""
+    return load_sscd(config.evaluate.sscd) if config.evaluate.sscd else None
+
+
 @dataclass(frozen=True)
 class Looked:
     """All that was found out about some outputs, one by one."""
@@ -104,24 +110,32 @@ class Looked:
     metrics: dict[str, Metric | None]
 
 
+@dataclass(frozen=True)
+class Network:
+    """What must be known of the network besides its outputs."""
+
+    parameters: int
+    latent_dimensions: int  # numbers in the latent of one image
+    levels: list[Level]  # the denoising gap
+    ideal: Images  # what the ideal denoiser makes of the unseen prompts
+
+
 def evaluate(
     outputs: dict[str, Images],
     asked: list[Question],
     images: ImageSet,
     yardstick: Reference,
-    ideal: Images,
-    levels: list[Level],
-    parameters: int,
+    network: Network,
     config: Config,
     accelerator: Accelerator,
+    embed: Descriptor | None = None,
 ) -> Evaluation:
     """Everything measured on the outputs. Every process calls it and gets the same.
 
     outputs: for each kind of weights (raw, ema) one output per question, in the same order.
-    ideal: what the ideal denoiser makes of the unseen prompts. levels: the denoising gap.
+    embed: SSCD, see `descriptor_of`.
     """
     n, train, headline = len(images.train), images.train, config.evaluate.weights
-    embed = load_sscd(config.evaluate.sscd) if config.evaluate.sscd else None
     known, changed = controls(train, yardstick, config.seed), altered(train)
     expected = {"ideal": "copied"} | {name: control.expected for name, control in known.items()}
 
@@ -131,7 +145,8 @@ def evaluate(
         return Looked(findings, panel(part, train, held_out, findings.nearest, distance, embed))
 
     # Real outputs, controls and altered copies go through one door.
-    sets = {f"outputs {kind}": made for kind, made in outputs.items()} | {"control ideal": ideal}
+    sets = {f"outputs {kind}": made for kind, made in outputs.items()}
+    sets["control ideal"] = network.ideal
     sets |= {f"control {name}": c.outputs for name, c in known.items() if c.reference is yardstick}
     sets |= {f"altered {name}": made for name, made in changed.items()}
     other = {f"control {n}": c for n, c in known.items() if c.reference is not yardstick}
@@ -158,19 +173,19 @@ def evaluate(
         "conditions": conditions[headline],
         "chance": rate_json(by_chance),
         "controls": {
-            name: {"expected": words, **shares(seen[f"control {name}"].findings)}
+            name: {"expected": words, **shares(seen[f"control {name}"].findings, n)}
             for name, words in expected.items()
         },
-        "altered_copies": {name: _altered(seen[f"altered {name}"]) for name in changed},
+        "altered_copies": {name: _altered(seen[f"altered {name}"], n) for name in changed},
         **effects(asked, outputs[headline], found, images, yardstick, config.captions.mode),
-        "denoising": [asdict(level) for level in levels],
+        "denoising": [asdict(level) for level in network.levels],
         "panel": panels(seen[f"outputs {headline}"].metrics, of_real, asked),
         "tolerance": tolerance_curve(
             rows_of(found, rows_under(asked, "unseen")),
             unseen_pictures(train, yardstick.images),
             yardstick.distance,
         ),
-        "ledger": _ledger(found, images, yardstick, parameters, config),
+        "ledger": _ledger(found, images, yardstick, network, config),
         "reference": {
             "distance": yardstick.distance,
             "spread": yardstick.spread,
@@ -198,14 +213,14 @@ def progress(total: int, accelerator: Accelerator) -> Iterator[Callable[[int], o
         yield bar.update
 
 
-def _altered(looked: Looked) -> dict[str, Any]:
+def _altered(looked: Looked, n: int) -> dict[str, Any]:
     rmse = float(looked.findings.rmse.quantile(0.5))
     panel = panel_of(looked.metrics, slice(None))
-    return {**shares(looked.findings), "rmse": rmse, "panel": panel}
+    return {**shares(looked.findings, n), "rmse": rmse, "panel": panel}
 
 
 def _ledger(
-    found: Findings, images: ImageSet, yardstick: Reference, parameters: int, config: Config
+    found: Findings, images: ImageSet, yardstick: Reference, network: Network, config: Config
 ) -> dict[str, Any]:
     """Under all conditions together: a training image counts once, whoever called it up."""
     index, rmse = given_back(found)
@@ -214,7 +229,8 @@ def _ledger(
     n = len(images.train)
     chances = chance_collision(yardstick.images, yardstick.distance, n, draws)
     return ledger(
-        parameters, n, images.train[0].numel(), given_back=len(index),
+        network.parameters, n, images.train[0].numel(),
+        latent_dimensions=network.latent_dimensions, given_back=len(index),
         memorized={codec: asdict(size) for codec, size in files.items()},
         chance_collision=asdict(chances),
     ).to_json()  # fmt: skip

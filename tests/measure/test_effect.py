@@ -209,6 +209,15 @@ def test_what_never_varied_is_as_sure_as_its_separate_pairs(value: bool) -> None
     assert bounds(share) == (twelve.low, twelve.high)
 
 
+def test_between_two_counts_of_separate_pairs_the_interval_covers_both() -> None:
+    nearest = torch.arange(100).reshape(5, 20)
+    nearest[0, 0] = nearest[1, 0]
+    share = same_image(nearest, torch.ones(5, 20, dtype=torch.bool))
+    # 1 of 200 pairs, so 0.2 of the 40 that share no output: between none and one.
+    assert share.value == 1 / 200
+    assert bounds(share) == (wilson(0, 40).low, wilson(1, 40).high)
+
+
 def test_with_one_prompt_no_two_outputs_can_be_the_same_image() -> None:
     one = torch.zeros(1, 4, dtype=torch.long)
     assert same_image(one, one == 0) == Effect(None, None, None, 1, 4, 0)

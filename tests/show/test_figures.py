@@ -4,7 +4,6 @@ same bytes."""
 from __future__ import annotations
 
 import io
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ import pytest
 from pictures import places
 from PIL import Image
 
-from byheart.show.figures import enlarged, live, loss_svg, png_bytes, save_pixels, sheet
+from byheart.show.figures import enlarged, live, png_bytes, save_pixels, sheet
 
 
 def noise(count: int, side: int, seed: int) -> np.ndarray:
@@ -69,27 +68,7 @@ def test_the_live_view_shows_the_training_image_and_the_outputs() -> None:
     assert png_bytes(canvas) != png_bytes(live(image, outputs, "after 20 steps"))
 
 
-# ------------------------------------------------------------------------------------- loss, bytes
-
-
-def test_the_same_losses_give_the_same_bytes_and_others_do_not() -> None:
-    steps, losses = [1, 2, 3, 4], [1.0, 0.5, 0.1, 0.02]
-    svg = loss_svg(steps, losses)
-    assert svg == loss_svg(steps, losses)
-    assert svg != loss_svg(steps, [1.0, 0.5, 0.1, 0.03])
-
-
-def test_the_curve_is_one_svg_element_that_names_its_axes_and_no_date() -> None:
-    svg = loss_svg(range(1, 6), [1.0, 0.5, 0.1, 0.02, 0.01])
-    assert svg.startswith("<svg") and "<script" not in svg and "<image" not in svg
-    root = ElementTree.fromstring(svg)
-    words = " ".join(text.strip() for text in root.itertext() if text.strip())
-    assert "optimizer steps" in words and "training loss" in words
-    assert "<dc:date" not in svg and "Matplotlib v" not in svg  # the same file tomorrow
-
-
-def test_a_run_of_one_row_has_a_curve_too() -> None:
-    assert ElementTree.fromstring(loss_svg([1], [0.5])) is not None
+# ------------------------------------------------------------------------------------------ bytes
 
 
 def test_a_png_repeats_its_bytes_and_gives_its_pixels_back() -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import csv
+import html
 import io
 import json
 import re
+import shutil
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,14 +21,21 @@ import torch
 from composing import composed
 from pictures import places
 from PIL import Image
+from processes import Process
 from torch import Tensor
 
+from byheart.config import Config
 from byheart.data.images import ImageSet
-from byheart.evaluate import Question, Reference, evaluate
-from byheart.measure.copying import Verdicts, reference_distance
+from byheart.data.questions import Question
+from byheart.evaluate import Evaluation, Network, evaluate
+from byheart.measure.copying import Verdicts
+from byheart.measure.denoising import Level
 from byheart.measure.interval import wilson
+from byheart.measure.reference import reference
+from byheart.measure.resampling import clustered
 from byheart.runs import Run, append_jsonl, open_, write_json, write_text
-from byheart.show.page import number, percent, sentences, write_pictures, write_report
+from byheart.show.page import write_pictures, write_report
+from byheart.show.words import number, percent, sentences
 
 HOSTILE = "<script>alert(1)</script>"
 HOSTILE_NAME = '"><img src=x onerror=alert(2)>.png'
@@ -69,6 +79,16 @@ def asked_of() -> list[Question]:
     return asked + [Question("captions", HOSTILE, k) for k in range(2)]
 
 
+def evaluated(
+    outputs: dict[str, Tensor], asked: list[Question], images: ImageSet, config: Config
+) -> Evaluation:
+    levels = [Level(500, 0.5, 0.01, 0.04, 0.0, 0.09), Level(999, 1.0, 0.1, None, 0.1, None)]
+    return evaluate(
+        outputs, asked, images, reference(images.held_out, "8 held out"),
+        Network(9_508_960, 192, levels, images.train), config, Process(),
+    )  # fmt: skip
+
+
 def finished_run(root: Path, n: int = 3, copied: int = 3, caption: str = HOSTILE) -> Run:
     """A folder as train/overfit.py leaves it before the report; `copied` of 8 unseen are copies."""
     config = composed(n_images=n, images__size=8, codec__patch=1)
@@ -79,14 +99,13 @@ def finished_run(root: Path, n: int = 3, copied: int = 3, caption: str = HOSTILE
     outputs = noise(len(asked), 3)
     outputs[:copied] = images.train[torch.arange(copied) % n]
     made = {"ema": outputs, "raw": noise(len(asked), 4)}
-    reference = Reference(images.held_out, reference_distance(images.held_out), "8 held out")
-    table, measures, verdicts = evaluate(made, asked, images, reference, config)
-    write_pictures(run, made, verdicts, asked, images, "ema")
-    measures |= {
+    found = evaluated(made, asked, images, config)
+    write_pictures(run, made, found.findings, asked, images, "ema")
+    measures = found.measures | {
         "parameters": 9_508_960, "steps": 200, "exposures_per_image": 1066.7, "ceiling_rmse": 0.0,
         "seconds": {"train": 50.4, "sample": 20.0, "measure": 1.0, "total": 75.0},
     }  # fmt: skip
-    write_text(run.file("outputs.csv"), table)
+    write_text(run.file("outputs.csv"), found.table)
     write_json(run.file("measures.json"), measures)
     write_json(run.file("environment.json"), ENVIRONMENT)
     for step in (1, 100, 200):
@@ -244,14 +263,16 @@ def test_the_sentences_carry_the_right_counts(n: int, copied: int) -> None:
     outputs[:copied] = images.train[torch.arange(copied) % n]
     config = composed(n_images=n, images__size=8, codec__patch=1)
     asked = [Question("unseen", f"prompt {k}", 0) for k in range(8)]
-    reference = Reference(images.held_out, reference_distance(images.held_out), "8 held out")
-    _, measures, _ = evaluate({"ema": outputs}, asked, images, reference, config)
+    measures = evaluated({"ema": outputs}, asked, images, config).measures
     words = said(measures, "under unseen prompts")
     share = {0: "None", 8: "Every one"}.get(copied, str(copied))
     assert words.startswith(f"{share} of the 8 outputs under unseen prompts ")
     what = "the training image" if n == 1 else f"one of the {n} training images"
     assert what in words and ("training images" in words) == (n > 1)
-    rate = wilson(copied, 8)
+    # Eight prompts with one noise each: never narrower than Wilson's for eight outputs.
+    rate, plain = clustered(torch.arange(8)[:, None] < copied), wilson(copied, 8)
+    assert (rate.rate, rate.count) == (plain.rate, plain.count) == (copied / 8, 8)
+    assert rate.low <= plain.low < plain.high <= rate.high
     assert f"{percent(rate.low)} to {percent(rate.high)}" in words
     one = copied in {0, 1, 8}
     assert (" is " in words) == one and (" are " in words) != one
@@ -266,34 +287,209 @@ def test_the_sentences_carry_the_right_counts(n: int, copied: int) -> None:
 
 def test_without_chance_no_sentence_speaks_of_it(run: Run) -> None:
     measures = json.loads(run.file("measures.json").read_text("utf-8"))
-    assert len(sentences(measures)) == 5 and "by chance" in sentences(measures)[-1]
-    measures["chance"] = {"rate": None, "low": None, "high": None, "count": 0}
-    assert len(sentences(measures)) == 4
-    write_json(run.file("measures.json"), measures)
-    kept = run.file("report.html").read_bytes()
+    told = sentences(measures)
+    assert sum("pass the same test by chance" in words for words in told) == 1
+    unknown = measures | {"chance": {"rate": None, "low": None, "high": None, "count": 0}}
+    without = sentences(unknown)
+    assert without == [words for words in told if "by chance" not in words]
+    kept = run.file("report.html").read_bytes(), run.file("measures.json").read_bytes()
+    write_json(run.file("measures.json"), unknown)
     text = Reader(write_report(run).read_text("utf-8")).text
-    assert "n/a" in text  # undefined is n/a, never 0
-    run.file("report.html").write_bytes(kept)
+    assert "By chance: n/a of 0 unseen real pictures" in text  # undefined is n/a, never 0
+    run.file("report.html").write_bytes(kept[0])
+    run.file("measures.json").write_bytes(kept[1])
 
 
-@pytest.mark.parametrize(
-    ("value", "words"),
-    [(None, "n/a"), (0.0, "0 %"), (1.0, "100 %"), (0.5, "50.0 %"), (0.0369, "3.7 %"),
-     (0.99255, "99.3 %"), (1 / 3, "33.3 %"), (0.001, "0.1 %")],
+# ------------------------------------------------------------------------------------- the sections
+
+SECTIONS = (
+    "Whatever is typed", "The numbers", "What the words change", "How wide is “the same picture”?",
+    "Cleaning what it has seen, and what it has not", "The ledger",
+    "Does the measure itself work?", "Other people's measures",
+    "Every output, above its nearest training image", "How it was learned",
 )  # fmt: skip
-def test_a_share_is_told_in_percent(value: float | None, words: str) -> None:
-    assert percent(value) == words
 
 
-@pytest.mark.parametrize("almost", [0.9996, 1999 / 2000, 1 - 1e-9])
-def test_almost_all_is_not_all_and_almost_none_not_none(almost: float) -> None:
-    assert percent(almost) == "> 99.9 %" and percent(0.9994) == "99.9 %"
-    assert percent(1 - almost) in {"< 0.1 %", "0.1 %"} and percent(0.0004) == "< 0.1 %"
+def tables(page: str) -> dict[str, list[list[str]]]:
+    """The rows of the table under each heading that has one, cell by cell."""
+    found = {}
+    for part in page.split("<h2>")[1:]:
+        title, rest = part.split("</h2>", 1)
+        if "<table" in rest:
+            rows = re.findall(r"<tr[^>]*>(.*?)</tr>", rest.split("</table>")[0], re.DOTALL)
+            cells = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row, re.DOTALL) for row in rows]
+            found[html.unescape(title)] = [
+                [" ".join(html.unescape(re.sub("<[^>]*>", "", c)).split()) for c in row]
+                for row in cells
+            ]
+    return found
 
 
-def test_a_number_is_told_with_its_digits() -> None:
-    assert (number(None), number(None, 1)) == ("n/a", "n/a")
-    assert (number(0.0), number(0.12344), number(31.26, 1)) == ("0.0000", "0.1234", "31.3")
+def drawn(run: Run, root: Path, changes: Callable[[dict[str, Any]], None]) -> str:
+    """The page of a run whose measures are others."""
+    shutil.copytree(run.path, root / "run")
+    again = Run(root / "run", root / ".cache")
+    measures = json.loads(again.file("measures.json").read_text("utf-8"))
+    changes(measures)
+    write_json(again.file("measures.json"), measures)
+    return write_report(again).read_text("utf-8")
+
+
+def test_every_section_is_there_once_and_in_order(page: str) -> None:
+    titles = [html.unescape(t) for t in re.findall("<h2>(.*?)</h2>", page)]
+    assert titles == [*SECTIONS]
+    assert page.count("<svg") == 3  # the tolerance, the denoising, the loss
+
+
+def test_every_row_of_a_table_has_a_cell_for_each_heading(page: str) -> None:
+    found = tables(page)
+    assert len(found) == 5
+    for title, (head, *rows) in found.items():
+        assert rows and {len(row) for row in rows} == {len(head)}, title
+
+
+def test_the_numbers_of_the_tables_are_those_of_the_measures(run: Run, page: str) -> None:
+    measures, found = json.loads(run.file("measures.json").read_text("utf-8")), tables(page)
+    numbers = {row[0]: row for row in found["The numbers"]}
+    unseen = measures["conditions"]["unseen"]
+    assert numbers["averaged · unseen prompts"][1:9] == [
+        "8", "37.5 %", f"{percent(unseen['copied']['low'])} – {percent(unseen['copied']['high'])}",
+        "37.5 %", percent(unseen["blend"]), percent(unseen["broken"]), percent(unseen["novel"]),
+        "100 %",
+    ]  # fmt: skip
+    assert [row for row in numbers if row.startswith("last")]
+    controls = {row[0]: row[1:] for row in found["Does the measure itself work?"][1:]}
+    assert {*controls} == {name.replace("_", " ") for name in measures["controls"]}
+    for name, control in measures["controls"].items():
+        shares = [percent(control[kind]) for kind in ("copied", "blend", "broken", "novel")]
+        words = [str(control["outputs"]), *shares, control["expected"]]
+        assert controls[name.replace("_", " ")] == words
+    effects = {row[0]: row[1:] for row in found["What the words change"][1:]}
+    for key, name in (("unseen", "unseen prompts"), ("empty", "the empty prompt")):
+        for k, effect in enumerate(("prompt_effect", "noise_effect", "same_image")):
+            one = measures[effect][key]
+            cells = effects[name][3 * k : 3 * k + 3]
+            if one["value"] is None:
+                assert cells == ["n/a"] * 3
+            else:
+                assert cells[:2] == [percent(one["value"]), str(one["pairs"])]
+    assert effects["the empty prompt"][0] == "n/a"  # one prompt: nothing to compare
+    above = unseen["above_chance"]
+    assert f"Above chance, under unseen prompts: {percent(above['rate'])}" in Reader(page).text
+
+
+def test_the_ledger_stands_beside_stable_diffusions(page: str) -> None:
+    rows = {row[0]: row[1:] for row in tables(page)["The ledger"]}
+    assert rows["parameters"][:2] == ["9,508,960", "859,520,964"]
+    assert rows["dimensions of an image"][:2] == ["192", "786,432"]
+    assert rows["training images"][:2] == ["3", "2,300,000,000"]
+    assert rows["raw bits per parameter bit *"][0] != rows["raw bits per parameter bit *"][1]
+    assert rows["training images given back"][:2] == ["3", ""]
+
+
+def test_the_panel_says_what_each_metric_makes_of_every_kind_of_pictures(
+    run: Run, page: str
+) -> None:
+    measures = json.loads(run.file("measures.json").read_text("utf-8"))
+    head, *rows = tables(page)["Other people's measures"]
+    assert head == ["", "pictures", "copied", "ratio < 1/3", "correlation > 0.95", "ssim",
+                    "patch max <= 1/3", "phash <= 10", "sscd"]  # fmt: skip
+    table = {row[0]: row[1:] for row in rows}
+    assert list(table) == [
+        "outputs under unseen prompts", "outputs under the empty prompt",
+        "outputs under the training captions", "unseen real pictures",
+        *(f"copies, {name}" for name in measures["altered_copies"]),
+    ]  # fmt: skip
+    unseen, panel = table["outputs under unseen prompts"], measures["panel"]
+    assert unseen[:2] == ["8", "37.5 %"]
+    assert unseen[3] == percent(panel["correlation"]["unseen"]["passes"]["> 0.95"]["rate"])
+    assert (unseen[4], unseen[7]) == ("n/a", "n/a")  # too small for SSIM; no weights of SSCD
+    mirrored = measures["altered_copies"]["mirrored"]["panel"]["phash"]["passes"]["<= 10"]["rate"]
+    assert table["copies, mirrored"][6] == percent(mirrored)
+
+
+def test_at_one_image_the_published_ratio_is_not_defined_and_the_page_says_so(
+    tmp_path: Path,
+) -> None:
+    page = write_report(finished_run(tmp_path, 1)).read_text("utf-8")
+    head, *rows = tables(page)["Other people's measures"]
+    assert head[3] == "ratio" and {row[3] for row in rows} == {"n/a"}
+    assert "<title>byheart: 1 training image</title>" in page
+    assert "One image, 37.5 % by heart" in Reader(page).text
+
+
+def test_without_held_out_pictures_there_is_no_row_of_them(run: Run, tmp_path: Path) -> None:
+    def forget(measures: dict[str, Any]) -> None:
+        measures["chance"] = {"rate": None, "low": None, "high": None, "count": 0}
+        measures["conditions"]["unseen"]["above_chance"] = dict.fromkeys(("rate", "low", "high"))
+        for point in measures["tolerance"]:
+            point["chance"] = point["chance_within"] = None
+        for metric in measures["panel"].values():
+            if metric:
+                metric["chance"] = None
+
+    page = drawn(run, tmp_path, forget)
+    assert not [row for row in tables(page)["Other people's measures"] if "real" in row[0]]
+    assert "Above chance, under unseen prompts: n/a." in Reader(page).text
+    assert page.count("<svg") == 3
+
+
+def test_what_is_unknown_everywhere_still_makes_a_page(run: Run, tmp_path: Path) -> None:
+    def forget(measures: dict[str, Any]) -> None:
+        for key in ("empty", "captions"):
+            for kind in ("raw", "ema"):
+                measures["weights"][kind][key] = None
+            measures["conditions"][key] = None
+            for effect in ("prompt_effect", "noise_effect", "same_image"):
+                measures[effect][key] = None
+            for metric in measures["panel"].values():
+                if metric:
+                    metric[key] = None
+        measures["panel"] = dict.fromkeys(measures["panel"])
+        measures["denoising"] = []
+        measures["ledger"]["chance_collision"] = None
+        measures["ledger"]["memorized"] = {}
+
+    page = drawn(run, tmp_path, forget)
+    found = tables(page)
+    assert {row[0] for row in found["Other people's measures"]}.isdisjoint(
+        {"outputs under the empty prompt", "outputs under the training captions"}
+    )
+    first = next(r for r in found["Other people's measures"] if r[0].endswith("unseen prompts"))
+    assert first[3:] == ["n/a"] * 6
+    for row in found["The numbers"][1:]:
+        assert ("n/a" in row) == ("unseen" not in row[0]), row
+    assert found["What the words change"][2][1:] == ["n/a"] * 9
+
+
+@pytest.mark.parametrize("error", [None, 0.0])
+def test_an_error_that_is_nothing_or_unknown_is_no_point(
+    run: Run, tmp_path: Path, error: float | None
+) -> None:
+    def forget(measures: dict[str, Any]) -> None:
+        for level in measures["denoising"]:
+            level |= dict.fromkeys(("train", "held_out", "ideal_train", "ideal_held_out"), error)
+
+    assert "ideal memorizer," not in drawn(run, tmp_path, forget)
+
+
+def test_hostile_words_in_the_measures_are_text(run: Run, tmp_path: Path) -> None:
+    def spoil(measures: dict[str, Any]) -> None:
+        measures["reference"]["source"] = HOSTILE
+        measures["controls"] = {HOSTILE: next(iter(measures["controls"].values()))}
+        measures["controls"][HOSTILE]["expected"] = HOSTILE
+        measures["altered_copies"] = {
+            HOSTILE: next(iter(measures["altered_copies"].values())),
+        }
+        measures["reference"]["ranges"][HOSTILE] = [0.0, 1.0]
+        metric = measures["panel"]["phash"]
+        metric["unseen"]["passes"] = {HOSTILE: metric["unseen"]["passes"]["<= 10"]}
+        measures["ledger"]["chance_collision"]["reason"] = HOSTILE
+        measures["images"]["attribution"] = HOSTILE
+
+    page = drawn(run, tmp_path, spoil)
+    assert "<script" not in page.lower()
+    assert Reader(page).text.count(HOSTILE) >= 3 + 7
 
 
 # --------------------------------------------------------------------------------- the same again

@@ -82,7 +82,9 @@ def chance_collision(
     """
     if len(held_out) > MOST_IMAGES:
         held_out = held_out[torch.arange(MOST_IMAGES) * len(held_out) // MOST_IMAGES]
-    return from_distances(rmse_matrix(held_out, held_out), reference * TOLERANCE, n_images, draws)
+    empty = torch.zeros(0, 0, dtype=torch.float64)
+    distances = rmse_matrix(held_out, held_out) if len(held_out) else empty
+    return from_distances(distances, reference * TOLERANCE, n_images, draws)
 
 
 def from_distances(

@@ -40,7 +40,8 @@ CODECS: dict[str, tuple[tuple[Way, ...], tuple[Way, ...]]] = {
     "webp": (((WEBP, range(0, 101)), ({**WEBP, "lossless": True}, (75,))), ()),
     "avif": ((({**AVIF, "subsampling": "4:4:4"}, range(0, 101)),), ()),
 }  # fmt: skip
-NEIGHBOURS = 1  # qualities on either side of the one that bisection finds
+# Qualities tried beside the lowest good one that bisection finds; that at -1 it has found too low.
+NEIGHBOURS = (-2, 1)
 
 
 @dataclass(frozen=True)
@@ -136,8 +137,9 @@ def _close_enough(
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if good(middle) else (middle + 1, high)
-    for step in range(max(0, low - NEIGHBOURS), min(len(ladder), low + NEIGHBOURS + 1)):
-        good(step)
+    for step in (low + neighbour for neighbour in NEIGHBOURS):
+        if 0 <= step < len(ladder):
+            good(step)
     return (file for file, enough in tried.values() if enough)
 
 

@@ -125,8 +125,7 @@ def _effect(
     if interval is None:
         return Effect(value, None, None, prompts, noises, pairs)
     low, high = map(in_spreads, interval)
-    # With few pairs the middle of the resamples may lie beside what was seen.
-    return Effect(value, min(low, value), max(high, value), prompts, noises, pairs)
+    return Effect(value, low, high, prompts, noises, pairs)
 
 
 def _squared(images: UInt8[Tensor, "m c h w"]) -> Float[Tensor, "m m"]:

@@ -1,8 +1,8 @@
 """The ledger: bits of training images against bits of parameters.
 
 Plain numbers in, plain numbers out, no torch: a run, a page and `byheart ledger` use the same
-arithmetic; `ledger_lines.py` puts it into words. What must be measured first (memorized bits, chance collision) comes in as the plain
-dictionaries that `compression.py` and `collision.py` give.
+arithmetic; `ledger_lines.py` puts it into words. What must be measured first (memorized bits,
+chance collision) comes in as the plain dictionaries of `compression.py` and `collision.py`.
 """
 
 from __future__ import annotations
@@ -106,9 +106,11 @@ def ledger(
     images given back than there are.
     """
     counts = {"parameters": parameters, "n_images": n_images, "dimensions": dimensions,
-              "precision_bits": precision_bits, "latent_dimensions": latent_dimensions}  # fmt: skip
+              "precision_bits": precision_bits}  # fmt: skip
+    if latent_dimensions is not None:
+        counts["latent_dimensions"] = latent_dimensions
     for name, value in counts.items():
-        if value is not None and (not isinstance(value, int) or value < 1):
+        if not isinstance(value, int) or value < 1:
             raise ValueError(f"{name}={value}: a whole number of 1 or more is needed")
     if given_back is not None and not 0 <= given_back <= n_images:
         raise ValueError(f"given_back={given_back} of {n_images} training images")

@@ -8,6 +8,8 @@ from typing import Any
 
 from byheart.measure.ledger import DEPEND_ON_PRECISION, UUID_BITS, Ledger
 
+NAMES = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF"}
+
 
 @dataclass(frozen=True)
 class Line:
@@ -70,13 +72,14 @@ def _memory(ledger: Ledger) -> list[Line]:
                   "given back / training images"),
         ]  # fmt: skip
     for codec, found in ledger.memorized.items():
-        name, key = codec.upper(), f"memorized.{codec}"
+        name, key = NAMES.get(codec, codec), f"memorized.{codec}"
         beyond = found["out_of_reach"]
+        header = readable_bits(found["header_bits"])
         left_out = f"; {beyond} left out: no {name} is as close" if beyond else ""
         lines += [
             _line(f"{key}.bits", f"memorized bits, {name}", found["bits"],
-                  f"smallest {name} files as close as the model, headers too: "
-                  f"{found['images']} images{left_out}", readable_bits),
+                  f"smallest {name} files as close as the model: {found['images']} images, "
+                  f"{header} of it headers{left_out}", readable_bits),
             _line(f"{key}.bits_per_parameter", f"memorized bits per parameter, {name}",
                   found["bits_per_parameter"], "memorized bits / parameters"),
             _line(f"{key}.compression", f"compression by {name}", found["compression"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
@@ -99,8 +100,15 @@ def effects(
         pairs = zip(rows.tolist(), named, strict=True)
         right = torch.tensor([asked[k].prompt == caption for k, caption in pairs])
         led = steering(right.view(_grid(asked, rows)))
-        found["steering"] = {**asdict(led), "chance": 1 / len(images.train)}
+        found["steering"] = {**asdict(led), "chance": _by_luck(asked, rows, images)}
     return found
+
+
+def _by_luck(asked: list[Question], rows: Tensor, images: ImageSet) -> float:
+    """1/n where every caption is one image's alone; more where images share a caption."""
+    times = Counter(images.train_captions)
+    right = sum(times[asked[k].prompt] for k in rows.tolist())
+    return right / (len(rows) * len(images.train))
 
 
 def panels(
@@ -132,9 +140,9 @@ def panel_of(metrics: dict[str, Metric | None], rows: Tensor | slice) -> dict[st
     }  # fmt: skip
 
 
-def shares(findings: Findings) -> dict[str, Any]:
+def shares(findings: Findings, n: int) -> dict[str, Any]:
     kinds = {kind: float(_is(findings, kind).double().mean()) for kind in KINDS}
-    return {"outputs": len(findings.kind), **kinds}
+    return {"outputs": len(findings.kind), **kinds, "coverage": coverage(findings, n)}
 
 
 def _is(findings: Findings, kind: str) -> Bool[Tensor, " s"]:

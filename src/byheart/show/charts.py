@@ -54,7 +54,8 @@ def denoising_svg(levels: Sequence[dict[str, Any]]) -> str:
                 axes.plot(*zip(*points, strict=True), color=color, linestyle=style, marker="o",
                           markersize=3, label=words)  # fmt: skip
         axes.set_yscale("log")
-        axes.legend(frameon=False, fontsize=9)
+        if axes.lines:
+            axes.legend(frameon=False, fontsize=9)
     return done()
 
 

@@ -15,6 +15,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from byheart.measure.ledger import from_json, stable_diffusion
+from byheart.measure.ledger_lines import lines
 from byheart.runs import Run, beside, read_jsonl, write_text
 from byheart.show.charts import denoising_svg, loss_svg, tolerance_svg
 from byheart.show.figures import enlarged, png_bytes, save_pixels, sheet
@@ -77,8 +78,8 @@ def write_report(run: Run) -> Path:
         tolerance=Markup(tolerance_svg(measures["tolerance"])),
         denoising=Markup(denoising_svg(measures["denoising"])),
         panel=_panel_rows(measures),
-        ledger=from_json(measures["ledger"]).lines(),
-        stable={line.key: line for line in stable_diffusion().lines()},
+        ledger=lines(from_json(measures["ledger"])),
+        stable={line.key: line for line in lines(stable_diffusion())},
         config=run.file("config.yaml").read_text(encoding="utf-8"),
         command=machine["command"],
     )
@@ -87,8 +88,8 @@ def write_report(run: Run) -> Path:
 
 
 def _panel_rows(measures: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The panel the other way round: a row for each condition, for unseen real pictures (None
-    where none were held out) and for each kind of altered copies."""
+    """The panel the other way round: a row for each condition, for unseen real pictures (no row
+    where too few were held out) and for each kind of altered copies."""
     panel, rows = measures["panel"], {}
     for key, name in CONDITIONS.items():
         if (condition := measures["conditions"][key]) is not None:

@@ -9,7 +9,12 @@ CONDITIONS = {
     "empty": "the empty prompt",
     "captions": "the training captions",
 }
-OTHERS = {"blend": "blends", "broken": "broken", "novel": "novel"}
+OTHERS = {
+    "blend": ("blend", "blends"),
+    "broken": ("broken", "broken"),
+    "novel": ("novel", "novel"),
+}
+WRITTEN_OUT = 40  # bits: up to here "1 in 1,099,511,627,776" can be read, beyond it a power
 
 
 def sentences(measures: dict[str, Any]) -> list[str]:
@@ -25,18 +30,21 @@ def sentences(measures: dict[str, Any]) -> list[str]:
 def _copies(n: int, condition: dict[str, Any], name: str) -> str:
     count, copied = condition["outputs"], condition["copied"]
     hits = round(copied["rate"] * count)
-    some = "Every one" if hits == count else ("None" if hits == 0 else f"{hits}")
+    some = {0: "None", count: "Every one"}.get(hits, f"{hits}")
+    subject = f"{some} of the {count} outputs under {name}"
     verb, what = ("is", "a copy") if hits in {0, 1, count} else ("are", "copies")
+    if count == 1:
+        subject, verb = f"The 1 output under {name}", "is" if hits else "is not"
     which = "the training image" if n == 1 else f"{what} of one of the {n} training images"
     rest = [
-        f"{round(condition[kind] * count)} {word}"
-        for kind, word in OTHERS.items()
-        if condition[kind]
+        f"{found} {one if found == 1 else many}"
+        for kind, (one, many) in OTHERS.items()
+        if (found := round(condition[kind] * count))
     ]
-    others = f"; the others: {', '.join(rest)}" if rest and hits else ""
-    others = f"; they are: {', '.join(rest)}" if rest and not hits else others
+    opening = "the others" if hits else ("they are" if count > 1 else "it is")
+    others = f"; {opening}: {', '.join(rest)}" if rest else ""
     return (
-        f"{some} of the {count} outputs under {name} {verb} {which} "
+        f"{subject} {verb} {which} "
         f"(95 % interval {percent(copied['low'])} to {percent(copied['high'])}){others}."
     )
 
@@ -47,28 +55,38 @@ def _effects(measures: dict[str, Any]) -> list[str]:
         by_prompt, by_noise = measures["prompt_effect"][key], measures["noise_effect"][key]
         if by_prompt is None or by_prompt["value"] is None:
             continue
+        noise = ""
+        if by_noise is not None and by_noise["value"] is not None:
+            noise = f"; changing the noise by {percent(by_noise['value'])} ({_pairs(by_noise)})"
         said.append(
             f"Under {name}, changing the prompt changes the picture by "
             f"{percent(by_prompt['value'])} of the distance between two pictures "
-            f"({by_prompt['pairs']} pairs); changing the noise by {percent(by_noise['value'])} "
-            f"({by_noise['pairs']} pairs)."
+            f"({_pairs(by_prompt)}){noise}."
         )
     led = measures["steering"]
-    if led is not None:
+    if led is not None and led["value"] is not None:
+        outputs = "output" if led["pairs"] == 1 else "outputs"
         said.append(
-            f"Of {led['pairs']} outputs under training captions {percent(led['value'])} are "
+            f"Of {led['pairs']} {outputs} under training captions {percent(led['value'])} are "
             f"nearest to the image whose caption was asked for; by chance "
             f"{percent(led['chance'])}."
         )
     return said
 
 
+def _pairs(effect: dict[str, Any]) -> str:
+    return f"{effect['pairs']:,} pair{'' if effect['pairs'] == 1 else 's'}"
+
+
 def _closeness(measures: dict[str, Any]) -> str:
     unseen, reference = measures["conditions"]["unseen"], measures["reference"]
+    count, rmse = unseen["outputs"], unseen["rmse"]
+    which, middle = f"the worst of {count} outputs", f", the median by {rmse['median']:.4f}"
+    if count == 1:
+        which, middle = "the 1 output", ""
     return (
-        f"Under unseen prompts the worst of {unseen['outputs']} outputs is off by "
-        f"{unseen['rmse']['max']:.4f} (RMSE, 1 = black against white), the median by "
-        f"{unseen['rmse']['median']:.4f}; a held-out picture and its nearest other are "
+        f"Under unseen prompts {which} is off by {rmse['max']:.4f} "
+        f"(RMSE, 1 = black against white){middle}; a held-out picture and its nearest other are "
         f"{reference['distance']:.3f} apart (median of {reference['images']})."
     )
 
@@ -82,12 +100,15 @@ def _chance(measures: dict[str, Any]) -> list[str]:
             "pass the same test by chance."
         )
     if found and found["bits"] is not None:
-        end = "more" if found["high"] is None else f"{found['high']:.0f}"
+        # Without an exponent there was nothing to extrapolate: such pairs were seen.
+        how = "counted among" if found["dimension"] is None else "extrapolated from"
+        bits = found["bits"]
+        odds = f"{2**bits:,.0f}" if bits <= WRITTEN_OUT else f"2^{bits:.0f}"
+        low, high = (None if found[end] is None else f"{found[end]:.0f}" for end in ("low", "high"))
         said.append(
-            f"That an unrelated picture passes for a copy of a given one has, extrapolated from "
+            f"That an unrelated picture passes for a copy of a given one has, {how} "
             f"{found['all_pairs']:,} pairs of held-out pictures, a chance of 1 in "
-            f"{2 ** found['bits']:,.0f} ({found['bits']:.0f} bits, 95 % interval "
-            f"{found['low']:.0f} to {end})."
+            f"{odds} ({bits:.0f} bits, 95 % interval {low or 'n/a'} to {high or 'more'})."
         )
     return said
 
@@ -103,11 +124,15 @@ def _bits(measures: dict[str, Any]) -> list[str]:
         return []
     codec = min(sizes, key=lambda c: sizes[c]["bits"])
     found = sizes[codec]
-    images = "the one image" if found["images"] == 1 else f"the {found['images']} images"
+    files, take = f"files as close to the {found['images']} images", "take"
+    if found["images"] == 1:
+        files, take = "file as close to the one image", "takes"
+    shrunk = found["compression"]
+    # A codec may well take more than the pixels themselves: noise copied byte for byte.
+    raw = f"{shrunk:.1f} times less than" if shrunk >= 1 else f"{1 / shrunk:.1f} times as much as"
     return [
-        f"The smallest files as close to {images} given back as the model is take "
-        f"{found['bits']:,} bits as {codec.upper()}, {found['compression']:.1f} times less than "
-        f"raw pixels: {found['bits_per_parameter']:.2g} bits for each of "
+        f"The smallest {files} given back as the model is {take} {found['bits']:,} bits as "
+        f"{codec.upper()}, {raw} raw pixels: {found['bits_per_parameter']:.2g} bits for each of "
         f"{ledger['parameters']:,} parameters."
     ]
 
@@ -115,14 +140,13 @@ def _bits(measures: dict[str, Any]) -> list[str]:
 def percent(value: float | None) -> str:
     if value is None:
         return "n/a"
-    if value in {0, 1}:
-        return f"{100 * value:.0f} %"
+    size, sign = abs(value), "-" if value < 0 else ""
     # Almost all is not all, and almost none not none.
-    if value < 0.0005:
-        return "< 0.1 %"
-    if 0.9995 <= value < 1:
-        return "> 99.9 %"
-    return f"{100 * value:.1f} %"
+    if 0 < size < 0.0005:
+        return "> -0.1 %" if sign else "< 0.1 %"
+    if 0.9995 <= size < 1:
+        return "< -99.9 %" if sign else "> 99.9 %"
+    return f"{value:.0%}".replace("%", " %") if size in {0, 1} else f"{100 * value:.1f} %"
 
 
 def number(value: float | None, digits: int = 4) -> str:

@@ -1,0 +1,90 @@
+"""What the model is asked: every prompt with the same noises, no caption twice, none made up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from composing import composed
+
+from byheart.config import Config
+from byheart.data.prompts import unseen_prompts
+from byheart.data.questions import CONDITIONS, Question, check_bank, questions
+from byheart.model.conditioning import training_captions
+
+
+def small(**changes: Any) -> Config:
+    return composed(images__size=8, codec__patch=1, **changes)
+
+
+def by_condition(asked: list[Question]) -> dict[str, dict[str, list[int]]]:
+    table: dict[str, dict[str, list[int]]] = {}
+    for question in asked:
+        table.setdefault(question.condition, {}).setdefault(question.prompt, []).append(
+            question.noise
+        )
+    return table
+
+
+def test_every_prompt_is_asked_with_the_same_noises() -> None:
+    config = small(evaluate__prompts=5, evaluate__noises=3, evaluate__noises_alone=7)
+    table = by_condition(questions(config, ("a dog", "a cat", "a dog")))
+    assert list(table) == ["unseen", "empty", "captions"]
+    assert table["unseen"] == {prompt: [0, 1, 2] for prompt in unseen_prompts()[:5]}
+    assert table["empty"] == {"": [0, 1, 2, 3, 4, 5, 6]}
+    assert table["captions"] == {"a dog": [0, 1, 2], "a cat": [0, 1, 2]}  # each text once
+
+
+def test_a_condition_of_one_prompt_gets_the_noises_alone() -> None:
+    config = small(evaluate__prompts=1, evaluate__noises=3, evaluate__noises_alone=5)
+    table = by_condition(questions(config, training_captions(config.captions, ("x", "y"))))
+    assert table == {
+        "unseen": {unseen_prompts()[0]: [0, 1, 2, 3, 4]},
+        "empty": {"": [0, 1, 2, 3, 4]},
+        "captions": {"an image": [0, 1, 2, 3, 4]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("most", "kept"),
+    [(100, range(10)), (10, range(10)), (5, [0, 2, 4, 6, 8]), (3, [0, 3, 6]), (1, [0])],
+)
+def test_captions_are_capped_and_spread_over_all(most: int, kept: list[int]) -> None:
+    config = small(captions__mode="own", evaluate__captions=most, evaluate__noises=1)
+    own = tuple(f"caption {k}" for k in range(10))
+    table = by_condition(questions(config, training_captions(config.captions, own)))
+    assert list(table["captions"]) == [f"caption {k}" for k in kept]
+
+
+@pytest.mark.parametrize("mode", ["none", "random"])
+def test_where_training_knew_no_captions_none_are_asked(mode: str) -> None:
+    config = small(captions__mode=mode)
+    asked = questions(config, training_captions(config.captions, ("x", "y")))
+    assert {question.condition for question in asked} == {"unseen", "empty"}
+
+
+def test_an_empty_caption_is_no_caption() -> None:
+    table = by_condition(questions(small(), ("", "a dog", "")))
+    assert list(table["captions"]) == ["a dog"]
+
+
+def test_more_prompts_than_the_bank_has_are_refused() -> None:
+    check_bank(small(evaluate__prompts=len(unseen_prompts())))
+    with pytest.raises(ValueError, match=f"evaluate.prompts=9999: .*{len(unseen_prompts())}"):
+        check_bank(small(evaluate__prompts=9999))
+
+
+def test_the_questions_of_a_condition_stand_in_a_grid_of_prompts_and_noises() -> None:
+    config = small(captions__mode="own", evaluate__prompts=4, evaluate__noises=3)
+    own = tuple(f"caption {k % 7}" for k in range(10))
+    asked = questions(config, training_captions(config.captions, own))
+    assert [q.condition for q in asked] == sorted(
+        (q.condition for q in asked), key=CONDITIONS.index
+    )
+    for prompts, noises, name in ((4, 3, "unseen"), (1, 16, "empty"), (7, 3, "captions")):
+        mine = [q for q in asked if q.condition == name]
+        grid = [mine[k : k + noises] for k in range(0, len(mine), noises)]
+        assert len(grid) == len({row[0].prompt for row in grid}) == prompts
+        for row in grid:
+            assert [q.noise for q in row] == [*range(noises)]
+            assert {q.prompt for q in row} == {row[0].prompt}

@@ -1,0 +1,207 @@
+"""The front door: what it prints, and one line for every mistake."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from byheart import cli
+from byheart.cli import main, table
+from byheart.measure.ledger import ledger, stable_diffusion
+
+SD = ["--parameters", "859520964", "--images", "2.3e9", "--size", "512"]
+
+
+def type_(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    code = main([*words])
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
+
+
+def row(text: str, label: str) -> list[str]:
+    """The cells after a label; cells are two blanks or more apart."""
+    (line,) = [line for line in text.splitlines() if line.startswith(f"{label}  ")]
+    return [cell.strip() for cell in line[len(label) :].split("  ") if cell.strip()]
+
+
+def run_with(folder: Path, measures: Any) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    text = measures if isinstance(measures, str) else json.dumps(measures)
+    (folder / "measures.json").write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_numbers_by_hand_are_followed_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = type_(capsys, "ledger", *SD, "--latent", "16384")
+    assert (code, err) == (0, "")
+    sixteen = "13.75 Gbit"
+    assert row(out, "bits of the parameters *") == [
+        "27.5 Gbit", "27.5 Gbit", sixteen, "parameters × bits of one parameter",
+    ]  # fmt: skip
+    assert row(out, "dimensions of an image")[:3] == ["786,432"] * 3
+    assert row(out, "bits of the raw training images")[:3] == ["14.47 Pbit"] * 3
+    assert row(out, "raw bits per parameter bit *")[:3] == ["526,105", "526,105", "1,052,210"]
+    assert row(out, "the same in orders of magnitude *")[:3] == ["5.721", "5.721", "6.022"]
+    assert row(out, "parameter bits per training image *")[:2] == ["11.96 bit", "11.96 bit"]
+    assert row(out, "latent values per parameter")[:3] == ["43,842"] * 3
+    assert "* depends on the precision" in out
+
+
+def test_the_precision_is_the_readers_to_choose(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = type_(capsys, "ledger", *SD, "--precision", "16")
+    assert row(out, "bits of the parameters *")[0] == "13.75 Gbit"
+    assert row(out, "latent values per parameter")[0] == "n/a"
+
+
+def test_a_run_tells_what_it_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    jpeg = {"images": 3, "out_of_reach": 0, "bits": 24_000, "header_bits": 7_368,
+            "raw_bits": 294_912}  # fmt: skip
+    record = ledger(1000, 5, 12_288, given_back=3, memorized={"jpeg": jpeg}).to_json()
+    folder = run_with(tmp_path / "run", {"n_images": 5, "ledger": record})
+    code, out, err = type_(capsys, "ledger", str(folder))
+    assert (code, err) == (0, "") and str(folder) in out
+    assert row(out, "parameters")[:2] == ["1,000", "859,520,964"]
+    assert row(out, "share of the training images")[:2] == ["0.6", "n/a"]
+    assert row(out, "memorized bits, JPEG")[:2] == ["24 kbit", "n/a"]
+    assert row(out, "compression by JPEG")[0] == "12.29"
+
+
+def test_a_narrow_terminal_gets_the_arithmetic_below_each_line() -> None:
+    wide, narrow = table(stable_diffusion()), table(stable_diffusion(), 80)
+    for text, reach in ((wide, 160), (narrow, 90)):
+        assert max(len(line) for line in text.splitlines()) <= reach
+    assert "\n    training images × dimensions × 8 bits\n" in narrow
+    assert row(narrow, "training images")[0] == row(wide, "training images")[0] == "2,300,000,000"
+    assert len(narrow.splitlines()) > len(wide.splitlines()) + 10
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "ledger | report"),
+        (["legder"], "invalid choice: 'legder'"),
+        (["ledger"], "type a run's folder, or add --parameters <number> --images <number>"),
+        (["ledger", "--precision", "16"], "add --parameters <number>"),
+        (["ledger", *SD[:4]], "add --size <number>"),
+        (["ledger", *SD, "--colour", "3"], "unrecognized arguments: --colour"),
+        (["ledger", *SD[:-1]], "--size: expected one argument"),
+        (["ledger", *SD, "--preci", "16"], "unrecognized arguments"),
+        (["ledger", "somewhere", *SD], "type a run or numbers, not both"),
+        (["ledger", "one", "two"], "unrecognized arguments: two"),
+        (["ledger", "nowhere"], "nowhere is not a folder"),
+        (["report"], "run"),
+        (["report", "nowhere"], "nowhere is not a folder"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    code, out, err = type_(capsys, *words)
+    assert (code, out) == (2, "")
+    assert err.startswith("byheart: ") and err.count("\n") == 1 and told in err
+
+
+@pytest.mark.parametrize(
+    "number", ["0", "-3", "1.5", "nan", "inf", "1e400", "2,3e9", "", "x", "1e19", "9" * 5000]
+)
+@pytest.mark.parametrize("flag", ["--parameters", "--images", "--size", "--precision", "--latent"])
+def test_an_impossible_number_is_one_line(
+    flag: str, number: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = type_(capsys, "ledger", *SD, f"{flag}={number}")
+    assert (code, out) == (2, "") and err.count("\n") == 1
+    assert f"{flag}: {number!r} is not a whole number from 1 to 10^18" in err
+
+
+def test_the_largest_numbers_have_a_ledger(capsys: pytest.CaptureFixture[str]) -> None:
+    most = "1e18"
+    words = ["ledger", "--parameters", "1", "--images", most, "--size", most]
+    assert type_(capsys, *words)[0] == 0
+    words = ["ledger", "--parameters", most, "--images", "1", "--size", "1", "--precision", most]
+    assert type_(capsys, *words)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("measures", "told"),
+    [
+        ({"n_images": 1}, "has no ledger yet"),
+        ({"ledger": None}, "has no ledger yet"),
+        ({"ledger": {}}, "cannot be read"),
+        ({"ledger": {"parameters": "many"}}, "cannot be read"),
+        ("{", "measures.json cannot be read"),
+        ("[]", "does not hold the numbers of a run"),
+    ],
+)
+def test_a_run_without_a_ledger_is_one_line(
+    measures: Any, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = type_(capsys, "ledger", str(run_with(tmp_path, measures)))
+    assert (code, out) == (2, "") and err.count("\n") == 1 and told in err
+
+
+def test_a_folder_that_is_no_run_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for door in ("ledger", "report"):
+        code, _, err = type_(capsys, door, str(tmp_path))
+        assert code == 2 and err.count("\n") == 1 and "no measures.json" in err
+
+
+def test_a_run_that_cannot_be_drawn_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run_with(tmp_path, {"n_images": 1})
+    code, out, err = type_(capsys, "report", str(folder))
+    assert (code, out) == (2, "") and err.count("\n") == 1
+    assert "environment.json is missing" in err
+    (folder / "environment.json").write_text("{}")
+    (folder / "outputs.csv").write_text("weights\n")
+    code, out, err = type_(capsys, "report", str(folder))
+    assert (code, out) == (2, "") and err.count("\n") == 1 and "another version" in err
+
+
+def test_report_draws_the_page_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import byheart.show.page as page
+
+    drawn = []
+    monkeypatch.setattr(page, "write_report", lambda run: drawn.append(run) or run.path / "r.html")
+    folder = run_with(tmp_path / "name" / "run", {"n_images": 1})
+    code, out, err = type_(capsys, "report", str(folder))
+    assert (code, out, err) == (0, f"{folder / 'r.html'}\n", "")
+    assert [run.path for run in drawn] == [folder] and drawn[0].cache == tmp_path / ".cache"
+
+
+def test_help_is_no_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--help"], ["ledger", "--help"], ["report", "--help"]):
+        code, out, err = type_(capsys, *words)
+        assert (code, err) == (0, "") and out.startswith("usage: byheart")
+
+
+@pytest.mark.parametrize("door", ["ledger", "report"])
+def test_the_doors_open_without_torch(door: str, tmp_path: Path) -> None:
+    record = ledger(1000, 5, 12_288).to_json()
+    folder = run_with(tmp_path, {"n_images": 5, "ledger": record})
+    words = (
+        "import sys; from byheart.cli import main;"
+        f"code = main([{door!r}, {str(folder)!r}]);"
+        "assert not {'torch', 'diffusers', 'transformers'} & {*sys.modules}, 'torch is here';"
+        f"assert code == {0 if door == 'ledger' else 2}, code"
+    )
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_it_runs_as_a_module() -> None:
+    done = subprocess.run(
+        [sys.executable, cli.__file__, "ledger", *SD], capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "526,105" in done.stdout and done.stderr == ""
