@@ -16,16 +16,9 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from launching import ROOT, SMALL, STORY, typed
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parent.parent
-STORY = ROOT / "train" / "overfit.py"
-SMALL = [
-    "images=photos", "images.size=16", "codec.patch=2", "text=hash", "text.tokens=4",
-    "unet.widths=[8,8,16,16]", "unet.heads=[1,1,1,1]", "unet.groups=4", "fit.batch=4",
-    "budget.steps=12", "checkpoint.every=4", "evaluate.prompts=3", "evaluate.noises=2",
-    "evaluate.noises_alone=2", "sample.steps=3", "live.every=0",
-]  # fmt: skip
 # Any attempt to reach or look up a host ends the process, and nothing imports sockets first.
 BLOCKED = """
 import os, runpy, sys
@@ -41,8 +34,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 def launch(*overrides: str, root: Path, blocked: bool = False) -> subprocess.CompletedProcess[str]:
     program = [sys.executable, "-c", BLOCKED, str(STORY)] if blocked else [sys.executable, STORY]
-    command = [*map(str, program), *SMALL, f"root={root}", *overrides]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=ROOT)
+    return typed(program, f"root={root}", *overrides)
 
 
 def digest(folder: Path) -> dict[str, str]:
@@ -84,8 +76,10 @@ def in_process(story, monkeypatch, *overrides: str) -> int:
 def test_a_run_without_a_network_leaves_every_promised_file(finished):
     assert {f.name for f in finished.iterdir()} == {
         "config.yaml", "environment.json", "training.jsonl", "checkpoints", "model", "outputs.csv",
-        "outputs.npz", "outputs.png", "measures.json", "report.html",
+        "outputs.npz", "outputs.png", "measures.json", "report.html", "trajectory.jsonl",
     }  # fmt: skip
+    above = {f.name for f in finished.parent.iterdir()} - {finished.name}
+    assert above == {"curve.csv", "curve.svg", "curve.png", "figures", "report.html"}
     rows = list(csv.DictReader((finished / "outputs.csv").open(encoding="utf-8")))
     # 3 prompts x 2 noises, 2 noises alone for the empty prompt and the shared caption; two weights
     assert len(rows) == 2 * (3 * 2 + 2 + 2)

@@ -43,6 +43,27 @@ def test_every_run_in_the_readme_is_a_valid_configuration(command, monkeypatch):
     assert config.n_images >= 1
 
 
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("byheart ")])
+def test_every_byheart_command_in_the_readme_is_understood(command, capsys, tmp_path, monkeypatch):
+    """Without the run it speaks of it may only miss the run."""
+    from byheart.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    code, error = main(command.split()[1:]), capsys.readouterr().err
+    assert code == 0 if "outputs/" not in command else (code == 2 and "outputs/emoji-tiny" in error)
+
+
+def test_the_readmes_lines_of_python_run():
+    import torch
+
+    (source,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    draws = torch.Generator().manual_seed(0)
+    made = torch.randint(256, (9, 3, 16, 16), generator=draws, dtype=torch.uint8)
+    names = {"outputs": made[:2], "train": made[:3], "held_out": made[3:]}
+    exec(source, names)
+    assert names["found"].kind.tolist() == [0, 0]
+
+
 def run_in(desk: Path, command: str) -> None:
     tools = Path(sys.executable).parent
     done = subprocess.run(

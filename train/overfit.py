@@ -33,7 +33,7 @@ from byheart.data.questions import check_bank, questions
 from byheart.evaluate import Network, descriptor_of, evaluate, reference_of
 from byheart.journal import Journal
 from byheart.live import Onlooker
-from byheart.machine import accelerator_for, environment
+from byheart.machine import accelerator_for, environment, leave_group, leave_run
 from byheart.measure.controls import spread_out
 from byheart.measure.denoising import gap
 from byheart.model import checkpoint
@@ -52,13 +52,16 @@ from byheart.trajectory import Trajectory
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 
-def overfit(config: Config) -> None:
-    """One run, resumed where it stopped. ValueError: what the user can mend, before any writing."""
+def overfit(config: Config) -> str:
+    """One run, resumed where it stopped. What became of it.
+
+    ValueError: what the user can mend, before anything is written.
+    """
     run = runs.locate(config)
     runs.claim(run, config)
     if run.finished:
         print(f"done already, nothing changed: {run.file('report.html')}")
-        return
+        return "done already"
     check_bank(config)
     sscd = descriptor_of(config)
     accelerator = accelerator_for(config, run)
@@ -143,8 +146,11 @@ def overfit(config: Config) -> None:
         write_report(run)
         write_curve(run.path.parent)
         journal.conclude(found.measures)
-    accelerator.wait_for_everyone()
+    leave_run(accelerator)
+    return "finished"
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(overfit, CONFIGS))
+    code = run_command(overfit, CONFIGS)
+    leave_group()
+    sys.exit(code)

@@ -6,6 +6,7 @@ import difflib
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -20,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from byheart.checks import read
 from byheart.config import Config, declare, in_range, settings
 
-USER_MISTAKE = 2  # exit code
+USER_MISTAKE, FAILURE = 2, 1  # exit codes
 MISTAKES = (HydraException, OmegaConfBaseException, ValueError)
 SWEEP = {"-m", "--multirun"}
 # Of Hydra's own flags those for developers; whoever types one knows what the rest must look like.
@@ -35,11 +36,13 @@ KINDS = {
 }
 
 
-def run_command(task: Callable[[Config], None], configs: Path) -> int:
+def run_command(task: Callable[[Config], str], configs: Path) -> int:
     """Compose the configuration from `configs` and sys.argv, then do the task. The exit code.
 
     A user's mistake is a ValueError: one line on standard error, exit code 2, no traceback.
-    BYHEART_TRACEBACK=1 shows where it came from.
+    BYHEART_TRACEBACK=1 shows where it came from. In a sweep (-m) a run that fails, for whatever
+    reason, is named at once, the others go on, and a table at the end says which is which; the
+    exit code is then 2 after a user's mistake and 1 after any other failure.
     """
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(help_text(configs))
@@ -47,22 +50,35 @@ def run_command(task: Callable[[Config], None], configs: Path) -> int:
     # Hydra would print its own many lines and exit with 1: let it raise instead.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     declare()
-    mistakes = 0
+    sweep = bool(SWEEP & set(sys.argv[1:]))
+    outcomes: list[tuple[str, str]] = []
+    codes = {0}
 
-    def tell(error: BaseException) -> None:
-        nonlocal mistakes
-        mistakes += 1
+    def tell(words: str) -> None:
         if os.environ.get("RANK", "0") == "0":
-            print(f"byheart: {one_line(error)}", file=sys.stderr)
+            print(f"byheart: {words}", file=sys.stderr, flush=True)
 
     @hydra.main(config_path=str(configs), config_name="overfit", version_base="1.3")
     def composed(config: DictConfig) -> None:
+        name = ""
         try:
-            task(read(config))
+            name = f"{config.name}/{config.run}"
+            outcomes.append((name, task(read(config))))
         except MISTAKES as error:
             if os.environ.get("BYHEART_TRACEBACK"):
                 raise
-            tell(error)  # here, since Hydra adds a line of its own to what it sees
+            # Told here, since Hydra adds a line of its own to what it sees.
+            tell(f"{name}: {one_line(error)}" if sweep else one_line(error))
+            outcomes.append((name, f"failed: {one_line(error)}"))
+            codes.add(USER_MISTAKE)
+        except Exception as error:
+            if not sweep:
+                raise
+            # Hydra would tell only after the last run.
+            traceback.print_exc()
+            tell(f"{name} failed: {type(error).__name__}; the other runs go on")
+            outcomes.append((name, f"failed: {type(error).__name__}: {one_line(error)}"))
+            codes.add(FAILURE)
 
     try:
         check(sys.argv[1:], configs)
@@ -70,8 +86,12 @@ def run_command(task: Callable[[Config], None], configs: Path) -> int:
     except MISTAKES as error:
         if os.environ.get("BYHEART_TRACEBACK"):
             raise
-        tell(error)
-    return USER_MISTAKE if mistakes else 0
+        tell(one_line(error))
+        codes.add(USER_MISTAKE)
+    if sweep and outcomes and os.environ.get("RANK", "0") == "0":
+        width = max(len(name) for name, _ in outcomes)
+        print("\n".join(f"{name:{width}}  {outcome}" for name, outcome in outcomes))
+    return max(codes)
 
 
 def check(words: list[str], configs: Path) -> None:

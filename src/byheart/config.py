@@ -143,6 +143,7 @@ class Evaluate:
     prompts: int = at_least(1)
     noises: int = at_least(1)
     noises_alone: int = at_least(1)
+    caption_noises: int = at_least(1)
     captions: int = at_least(1)
     weights: str = one_of("ema", "raw")
     draws: int = at_least(1)

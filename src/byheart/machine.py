@@ -41,6 +41,23 @@ def accelerator_for(config: Config, run: Run) -> Accelerator:
     return accelerator
 
 
+def leave_run(accelerator: Accelerator) -> None:
+    """Close the trackers and give the memory back; the processes stay together for the next run.
+
+    accelerate's own `end_training` would part them after the first run of a sweep.
+    """
+    accelerator.wait_for_everyone()
+    for tracker in accelerator.trackers:
+        tracker.finish()
+    accelerator.free_memory()
+
+
+def leave_group() -> None:
+    """After the last run: part the processes, where there were several."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def cores() -> int:
     """Processors this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

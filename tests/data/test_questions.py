@@ -27,12 +27,15 @@ def by_condition(asked: list[Question]) -> dict[str, dict[str, list[int]]]:
 
 
 def test_every_prompt_is_asked_with_the_same_noises() -> None:
-    config = small(evaluate__prompts=5, evaluate__noises=3, evaluate__noises_alone=7)
+    config = small(
+        evaluate__prompts=5, evaluate__noises=3, evaluate__noises_alone=7,
+        evaluate__caption_noises=2,
+    )  # fmt: skip
     table = by_condition(questions(config, ("a dog", "a cat", "a dog")))
     assert list(table) == ["unseen", "empty", "captions"]
     assert table["unseen"] == {prompt: [0, 1, 2] for prompt in unseen_prompts()[:5]}
     assert table["empty"] == {"": [0, 1, 2, 3, 4, 5, 6]}
-    assert table["captions"] == {"a dog": [0, 1, 2], "a cat": [0, 1, 2]}  # each text once
+    assert table["captions"] == {"a dog": [0, 1], "a cat": [0, 1]}  # each text once
 
 
 def test_a_condition_of_one_prompt_gets_the_noises_alone() -> None:
@@ -50,7 +53,7 @@ def test_a_condition_of_one_prompt_gets_the_noises_alone() -> None:
     [(100, range(10)), (10, range(10)), (5, [0, 2, 4, 6, 8]), (3, [0, 3, 6]), (1, [0])],
 )
 def test_captions_are_capped_and_spread_over_all(most: int, kept: list[int]) -> None:
-    config = small(captions__mode="own", evaluate__captions=most, evaluate__noises=1)
+    config = small(captions__mode="own", evaluate__captions=most, evaluate__caption_noises=1)
     own = tuple(f"caption {k}" for k in range(10))
     table = by_condition(questions(config, training_captions(config.captions, own)))
     assert list(table["captions"]) == [f"caption {k}" for k in kept]
@@ -75,13 +78,15 @@ def test_more_prompts_than_the_bank_has_are_refused() -> None:
 
 
 def test_the_questions_of_a_condition_stand_in_a_grid_of_prompts_and_noises() -> None:
-    config = small(captions__mode="own", evaluate__prompts=4, evaluate__noises=3)
+    config = small(
+        captions__mode="own", evaluate__prompts=4, evaluate__noises=3, evaluate__caption_noises=2
+    )
     own = tuple(f"caption {k % 7}" for k in range(10))
     asked = questions(config, training_captions(config.captions, own))
     assert [q.condition for q in asked] == sorted(
         (q.condition for q in asked), key=CONDITIONS.index
     )
-    for prompts, noises, name in ((4, 3, "unseen"), (1, 16, "empty"), (7, 3, "captions")):
+    for prompts, noises, name in ((4, 3, "unseen"), (1, 16, "empty"), (7, 2, "captions")):
         mine = [q for q in asked if q.condition == name]
         grid = [mine[k : k + noises] for k in range(0, len(mine), noises)]
         assert len(grid) == len({row[0].prompt for row in grid}) == prompts

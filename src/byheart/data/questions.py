@@ -30,12 +30,13 @@ def questions(config: Config, captions: tuple[str, ...]) -> list[Question]:
         "empty": ("",),
         "captions": _spread([c for c in dict.fromkeys(captions) if c], config.evaluate.captions),
     }
+    noises = {"unseen": config.evaluate.noises, "captions": config.evaluate.caption_noises}
     return [
         Question(condition, prompt, noise)
         for condition, prompts in asked.items()
         for prompt in prompts
         for noise in range(
-            config.evaluate.noises if len(prompts) > 1 else config.evaluate.noises_alone
+            noises[condition] if len(prompts) > 1 else config.evaluate.noises_alone
         )
     ]
 

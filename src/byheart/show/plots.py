@@ -67,13 +67,17 @@ def figure(panels: Sequence[Panel], columns: int = 3, height: float = 4.2) -> An
         _draw(axis, panel)
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             named.setdefault(label, handle)
+    rows = 0
     if named:
+        width = drawn.get_figwidth()
+        # A letter is about 0.12 inch wide, the line before a label half an inch.
+        across = max(1, int(width / (0.12 * max(map(len, named)) + 0.8)))
+        rows = -(-len(named) // across)
         drawn.legend(
-            named.values(), named.keys(), loc="lower center", ncols=min(4, len(named)),
-            frameon=False, bbox_to_anchor=(0.5, 0.0),
+            named.values(), named.keys(), loc="lower center", ncols=across, frameon=False,
+            bbox_to_anchor=(0.5, 0.0),
         )  # fmt: skip
-    lines = -(-len(named) // 4)
-    drawn.tight_layout(rect=(0, 0.09 * lines / down + 0.01, 1, 1))
+    drawn.tight_layout(rect=(0, (0.3 * rows + 0.1) / drawn.get_figheight(), 1, 1))
     return drawn
 
 
@@ -110,6 +114,7 @@ def _draw(axis: Any, panel: Panel) -> None:
         _draw_series(axis, series, number, panel.log_x)
     if panel.log_x:
         axis.set_xscale("log")
+        _whole_ticks(axis, sorted({p.x for s in panel.series for p in s.points}))
     if panel.log_y:
         axis.set_yscale("log")
     if panel.share:
@@ -119,6 +124,18 @@ def _draw(axis: Any, panel: Panel) -> None:
     axis.set_xlabel(panel.x)
     axis.set_ylabel(panel.y)
     axis.grid(axis="y", color="#e5e5ea", linewidth=0.8)
+
+
+def _whole_ticks(axis: Any, xs: list[float]) -> None:
+    """1, 10, 100 instead of powers of ten; the values themselves where they are few."""
+    from matplotlib.ticker import FuncFormatter, NullLocator
+
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.10g}"))
+    if 0 < len(xs) <= 6:
+        axis.set_xticks(xs)
+        axis.xaxis.set_minor_locator(NullLocator())
+    else:
+        axis.xaxis.set_minor_formatter(FuncFormatter(lambda x, _: ""))
 
 
 def _draw_series(axis: Any, series: Series, number: int, log_x: bool) -> None:

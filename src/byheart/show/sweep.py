@@ -81,7 +81,7 @@ def _svg(content: bytes) -> str:
 def _line(run: Finished) -> dict[str, Any]:
     """A run in one line of the page's table: unseen prompts, and captions where they differ."""
     m = run.measures
-    found = {"run": run.path.name, "n": run.n, "captions": run.captions, "steps": m["steps"]}
+    found = {"run": run.path.name, "n": run.n, "mode": run.captions, "steps": m["steps"]}
     for condition in CONDITIONS:
         part = m["conditions"][condition]
         found[condition] = None if part is None else {
