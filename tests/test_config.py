@@ -183,6 +183,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("n_images", -1, "1 or more"),
     ("seed", -1, "0 or more"),
     ("threads", -1, "0 or more"),
+    ("split", "c", "none | a | b"),
     ("evaluate.caption_noises", 0, "1 or more"),
     ("trajectory.points", -1, "0 or more"),
     ("trajectory.outputs", 0, "1 or more"),

@@ -69,7 +69,7 @@ def overfit(config: Config) -> str:
     device, main = accelerator.device, accelerator.is_main_process
 
     # images -> latents
-    images = load_images(config.images, config.n_images, run.cache)
+    images = load_images(config.images, config.n_images, run.cache, config.split)
     reference = reference_of(images, config, run)
     codec = load_codec(config.codec, run.cache)
     check_side(codec, config.images.size)

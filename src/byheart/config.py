@@ -176,6 +176,7 @@ class Config:
     name: str = folder_()
     run: str = folder_()
     root: str = text_()
+    split: str = one_of("none", "a", "b")
     images: Images
     codec: Codec
     text: Text

@@ -21,7 +21,7 @@ from byheart.data.images import ImageSet, load_images
 from byheart.data.questions import CONDITIONS, Question
 from byheart.data.sources import PHOTOS
 from byheart.measure.collision import chance_collision
-from byheart.measure.compression import CODECS, given_back, memorized
+from byheart.measure.compression import CODECS, file_sizes, given_back, memorized
 from byheart.measure.controls import altered, controls
 from byheart.measure.copying import chance, unseen_pictures
 from byheart.measure.denoising import Level
@@ -44,7 +44,7 @@ from byheart.measure.summary import (
 )
 from byheart.measure.tolerance import tolerance_curve
 from byheart.runs import Run
-from byheart.sharing import in_sets
+from byheart.sharing import in_sets, in_shares
 
 VERSION = 1  # of measures.json
 
@@ -185,7 +185,7 @@ def evaluate(
             unseen_pictures(train, yardstick.images),
             yardstick.distance,
         ),
-        "ledger": _ledger(found, images, yardstick, network, config),
+        "ledger": _ledger(found, images, yardstick, network, config, accelerator),
         "reference": {
             "distance": yardstick.distance,
             "spread": yardstick.spread,
@@ -220,12 +220,22 @@ def _altered(looked: Looked, n: int) -> dict[str, Any]:
 
 
 def _ledger(
-    found: Findings, images: ImageSet, yardstick: Reference, network: Network, config: Config
+    found: Findings,
+    images: ImageSet,
+    yardstick: Reference,
+    network: Network,
+    config: Config,
+    accelerator: Accelerator,
 ) -> dict[str, Any]:
     """Under all conditions together: a training image counts once, whoever called it up."""
     index, rmse = given_back(found)
+    given, codecs = images.train[index], list(CODECS)
+    sizes = torch.zeros(0, len(codecs), dtype=torch.int64)
+    if len(index):
+        rows = torch.arange(len(index))
+        sizes = in_shares(lambda k: file_sizes(given[k], rmse[k], codecs), rows, accelerator)
+    files = memorized(given, sizes, codecs)
     draws = torch.Generator().manual_seed(config.seed)
-    files = memorized(images.train[index], rmse, list(CODECS))
     n = len(images.train)
     chances = chance_collision(yardstick.images, yardstick.distance, n, draws)
     return ledger(

@@ -19,6 +19,20 @@ from byheart.data.sources import Pictures
 Settings = Callable[..., SimpleNamespace]
 
 
+def test_halves_are_disjoint_nested_and_share_the_held_out_set(
+    settings: Settings, noise_folder: Path
+) -> None:
+    config = settings(source="folder", path=str(noise_folder), held_out=3)
+    whole = load_images(config, 7, Path())
+    for n in (1, 2, 3):
+        a, b = (load_images(config, n, Path(), split) for split in ("a", "b"))
+        assert a.train_names == whole.train_names[0:7:2][:n]
+        assert b.train_names == whole.train_names[1:7:2][:n]
+        assert torch.equal(a.held_out, b.held_out) and torch.equal(a.held_out, whole.held_out)
+    with pytest.raises(ValueError, match="split=b leaves 3 of 7 pictures: type n_images=3"):
+        load_images(config, 4, Path(), "b")
+
+
 def test_training_sets_are_nested_and_the_held_out_set_never_changes(
     settings: Settings, noise_folder: Path
 ) -> None:

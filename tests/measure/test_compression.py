@@ -13,7 +13,14 @@ from skimage import data
 from torch import Tensor
 
 from byheart.measure import compression
-from byheart.measure.compression import CODECS, given_back, memorized, smallest, smallest_file
+from byheart.measure.compression import (
+    CODECS,
+    file_sizes,
+    given_back,
+    memorized,
+    smallest,
+    smallest_file,
+)
 from byheart.measure.copying import Verdicts
 
 BOUNDS = (0.004, 0.01, 0.02, 0.04, 0.08, 0.16, 0.4)
@@ -156,7 +163,9 @@ def test_files_are_the_same_every_time() -> None:
 
 def test_memorized_bits_are_a_sum_over_images() -> None:
     images, rmse = torch.stack([photo(), flat(), noise()]), [0.03, 0.02, 0.0]
-    found = memorized(images, torch.tensor(rmse, dtype=torch.float64), ["jpeg", "webp"])
+    codecs = ["jpeg", "webp"]
+    sizes = file_sizes(images, torch.tensor(rmse, dtype=torch.float64), codecs)
+    found = memorized(images, sizes, codecs)
     jpeg = [smallest(image, d, "jpeg") for image, d in zip(images[:2], rmse, strict=False)]
     black = smallest(torch.zeros_like(images[0]), 1.0, "jpeg")
     assert None not in jpeg and black is not None
@@ -171,10 +180,12 @@ def test_memorized_bits_are_a_sum_over_images() -> None:
 
 def test_nothing_given_back_is_no_bits_and_nothing_in_reach_is_unknown() -> None:
     none = torch.zeros(0, dtype=torch.float64)
-    nothing = memorized(torch.zeros((0, 3, 8, 8), dtype=torch.uint8), none, ["jpeg"])["jpeg"]
+    empty = torch.zeros((0, 3, 8, 8), dtype=torch.uint8)
+    nothing = memorized(empty, file_sizes(empty, none, ["jpeg"]), ["jpeg"])["jpeg"]
     assert (nothing.images, nothing.out_of_reach, nothing.bits) == (0, 0, 0)
     exact = torch.zeros(1, dtype=torch.float64)
-    beyond = memorized(noise()[None], exact, ["jpeg"])["jpeg"]
+    sizes = file_sizes(noise()[None], exact, ["jpeg"])
+    beyond = memorized(noise()[None], sizes, ["jpeg"])["jpeg"]
     assert (beyond.images, beyond.out_of_reach, beyond.bits) == (0, 1, None)
 
 

@@ -56,11 +56,14 @@ class ImageSet:
     content_hash: str
 
 
-def load_images(config: Images, n_images: int, cache: Path) -> ImageSet:
+def load_images(
+    config: Images, n_images: int, cache: Path, split: str = "none"
+) -> ImageSet:
     """The first n_images of the source's seeded order, and its last `held_out`.
 
     Near-duplicates leave first, then all that is left is put into one order. None of it depends on
-    `images.size`.
+    `images.size`. split: only every other image, beginning with the first (a) or the second (b),
+    so that two models can learn disjoint sets of one source.
 
     ValueError: n_images below 1 or above what is left, or a source that cannot be read.
     """
@@ -76,7 +79,14 @@ def load_images(config: Images, n_images: int, cache: Path) -> ImageSet:
         raise ValueError(
             _too_many(config, n_images, len(pictures.names), len(duplicates), held_out)
         )
-    train, rest = order[:n_images], order[available:]
+    start, step = {"none": (0, 1), "a": (0, 2), "b": (1, 2)}[split]
+    half = order[start:available:step]
+    if n_images > len(half):
+        raise ValueError(
+            f"n_images={n_images} but split={split} leaves {len(half)} of {available} pictures: "
+            f"type n_images={available // 2} or less"
+        )
+    train, rest = half[:n_images], order[available:]
     pixels = _stack(pictures, train, config.size)
     captions = tuple(pictures.captions[i] for i in train)
     told_apart = len(set(pictures.captions)) == len(pictures.captions)

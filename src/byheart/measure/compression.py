@@ -67,24 +67,36 @@ def given_back(verdicts: Verdicts) -> tuple[Int[Tensor, " g"], Float[Tensor, " g
     return index, torch.stack(middle) if middle else rmse
 
 
-def memorized(
+def file_sizes(
     images: UInt8[Tensor, "g 3 h w"], rmse: Float[Tensor, " g"], codecs: Sequence[str]
-) -> dict[str, Memorized]:
-    """For each codec the bits of the smallest files that are as close to the images as `rmse`.
+) -> Int[Tensor, "g c"]:
+    """Bytes of the smallest files that are as close to the images as `rmse` in [0, 1].
 
-    images: the training images that the model gives back; rmse: how close it comes to each, in
-    [0, 1]. ValueError: as for `smallest`.
+    A column for each codec; -1 where it never comes so close. ValueError: as for `smallest`.
+    """
+    sizes = [
+        [-1 if (size := smallest(image, float(d), codec)) is None else size for codec in codecs]
+        for image, d in zip(images, rmse, strict=True)
+    ]
+    return torch.tensor(sizes, dtype=torch.int64).reshape(len(images), len(codecs))
+
+
+def memorized(
+    images: UInt8[Tensor, "g 3 h w"], sizes: Int[Tensor, "g c"], codecs: Sequence[str]
+) -> dict[str, Memorized]:
+    """For each codec the bits of all files together.
+
+    images: the training images that the model gives back; sizes: of their files (`file_sizes`).
     """
     found = {}
-    for codec in codecs:
-        sizes = [smallest(image, float(d), codec) for image, d in zip(images, rmse, strict=True)]
-        files = [size for size in sizes if size is not None]
+    for codec, column in zip(codecs, sizes.T.tolist(), strict=True):
+        files = [size for size in column if size >= 0]
         black = smallest(torch.zeros_like(images[0]), 1.0, codec) if files else 0
         assert black is not None
         found[codec] = Memorized(
             images=len(files),
-            out_of_reach=len(sizes) - len(files),
-            bits=8 * sum(files) if files or not sizes else None,
+            out_of_reach=len(column) - len(files),
+            bits=8 * sum(files) if files or not column else None,
             header_bits=8 * black * len(files),
             raw_bits=8 * images.shape[1:].numel() * len(files),
         )

@@ -9,10 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+from yaml import YAMLError, safe_load
 
 from byheart.runs import flatten, read_jsonl
 from byheart.show.words import CONDITIONS
+
+
+def _with_interval(name: str, words: str) -> dict[str, str]:
+    ends = (("low", "lower"), ("high", "upper"))
+    return {name: words} | {
+        f"{name}_{end}": f"{which} end of the 95 % interval of {name}" for end, which in ends
+    }
+
 
 # Columns of curve.csv, in order, and what they hold. Empty where undefined. No seconds: the same
 # sweep gives the same bytes however often it was interrupted.
@@ -29,56 +37,47 @@ COLUMNS = {
     "exposures": "how often each training image was seen",
     "guidance": "of the sampler; 1: none",
     "condition": "what was asked: unseen, empty or captions",
-    "weights": "raw or ema",
-    "headline": "1 where the report's headline uses these weights",
+    "weights": "raw or ema, their running average",
+    "headline": "1 where the report's headline uses these weights, else 0",
     "outputs": "how many were made",
     "prompts": "under how many prompts",
-    "copied": "share of outputs; low and high: its 95 % interval",
-    "copied_low": "",
-    "copied_high": "",
-    "blend": "share of outputs",
-    "blend_low": "",
-    "blend_high": "",
-    "broken": "share of outputs",
-    "broken_low": "",
-    "broken_high": "",
-    "novel": "share of outputs",
-    "novel_low": "",
-    "novel_high": "",
+    **_with_interval("copied", "share of outputs"),
+    **_with_interval("blend", "share of outputs"),
+    **_with_interval("broken", "share of outputs"),
+    **_with_interval("novel", "share of outputs"),
     "exact": "share of outputs equal to a training image in every 8-bit value",
-    "chance": "share of unseen real pictures that pass as copies",
-    "chance_low": "",
-    "chance_high": "",
-    "above_chance": "copied - chance",
-    "above_chance_low": "",
-    "above_chance_high": "",
+    **_with_interval("chance", "share of unseen real pictures that pass as copies"),
+    **_with_interval("above_chance", "copied - chance"),
     "coverage": "share of the training images copied at least once",
-    "uniform_coverage": "of as many copies drawn uniformly",
-    "rmse_median": "distance to the nearest training image, [0, 1]",
-    "rmse_max": "",
-    "prompt_effect": "headline weights: change by another prompt / distance of two pictures",
-    "prompt_effect_low": "",
-    "prompt_effect_high": "",
-    "noise_effect": "headline weights: the same by another noise",
-    "same_image": "share of prompt pairs that copy the same image from the same noise",
-    "steering": "captions only: share nearest to the image whose caption was asked for",
-    "steering_low": "",
-    "steering_high": "",
-    "given_back": "training images copied under any condition, headline weights",
-    "memorized_bits": "of the smallest codec's files as close to them as the model",
+    "uniform_coverage": "what as many copies drawn uniformly would cover",
+    "rmse_median": "of the distances to the nearest training image, RMSE in [0, 1]",
+    "rmse_max": "the largest of these distances",
+    **_with_interval(
+        "prompt_effect",
+        "headline weights: change by another prompt, same noise / distance of two pictures",
+    ),
+    "noise_effect": "headline weights: change by another noise, same prompt / the same distance",
+    "same_image": "headline weights: share of prompt pairs that copy one image from one noise",
+    **_with_interval(
+        "steering",
+        "headline weights, captions: share nearest to the image whose caption was asked for",
+    ),
+    "given_back": "headline weights: training images copied under any condition",
+    "memorized_bits": "headline weights: of the smallest codec's files as close to them as these",
     "bits_per_parameter": "memorized_bits / parameters",
-    "first_copied_step": "first looked-at step with at least half of the outputs copied",
+    "first_copied_step": "raw weights, unseen prompts: first step looked at with at least half of "
+    "the outputs copied; empty where that did not come, or nobody looked",
 }
 
 
 @dataclass(frozen=True)
 class Finished:
-    """What one finished run left."""
+    """What one finished run left: `config.yaml`, `measures.json` and `trajectory.jsonl`."""
 
     path: Path
     config: dict[str, Any]  # flat: {"fit.lr": …}
     measures: dict[str, Any]
-    trajectory: list[dict[str, Any]]
+    trajectory: list[dict[str, Any]]  # empty where the run was not looked at
 
     @property
     def n(self) -> int:
@@ -92,30 +91,43 @@ class Finished:
 def finished_runs(folder: Path) -> list[Finished]:
     """The finished runs directly under a folder, by n, captions, seed and name.
 
-    ValueError: not a folder, or none of its runs is finished.
+    ValueError: not a folder, none of its runs is finished, or one cannot be read.
     """
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder: type the folder of a sweep, outputs/<name>")
-    runs = []
-    for path in sorted(p.parent for p in folder.glob("*/report.html")):
+    runs = {}
+    for path in (report.parent for report in folder.glob("*/report.html")):
         try:
             measures = json.loads((path / "measures.json").read_text(encoding="utf-8"))
-            config = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
-            runs.append(Finished(path, flatten(config), measures, _trajectory(path)))
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise ValueError(f"{path} cannot be read ({error}): move it away") from error
+            config = flatten(safe_load((path / "config.yaml").read_text(encoding="utf-8")))
+            run = Finished(path, config, measures, read_jsonl(path / "trajectory.jsonl"))
+            runs[run.n, run.captions, int(measures["seed"]), path.name] = run
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, YAMLError) as error:
+            raise unreadable(path, error) from error
     if not runs:
         raise ValueError(f"{folder} holds no finished run: type the folder of a sweep")
-    return sorted(runs, key=lambda r: (r.n, r.captions, r.config.get("seed", 0), r.path.name))
+    return [runs[key] for key in sorted(runs)]
+
+
+def unreadable(path: Path, error: Exception) -> ValueError:
+    """What to tell of a run whose files are not as this version leaves them."""
+    what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+    return ValueError(
+        f"{path} cannot be drawn ({what}): another version left it, or it was changed; "
+        "move it away or run it again"
+    )
 
 
 def first_copied(run: Finished) -> int | None:
-    """First step of the trajectory at which at least half of the outputs were copied."""
+    """First step looked at after which at least half of the outputs were copied.
+
+    Coarse: a run is looked at about a dozen times. None: never so, or nobody looked.
+    """
     return next((row["step"] for row in run.trajectory if row["copied"] >= 0.5), None)
 
 
 def rows(runs: list[Finished]) -> list[dict[str, Any]]:
-    """The rows of curve.csv."""
+    """The rows of curve.csv: of each run its kinds of weights, of each of these what was asked."""
     return [
         _row(run, condition, kind)
         for run in runs
@@ -127,7 +139,10 @@ def rows(runs: list[Finished]) -> list[dict[str, Any]]:
 
 
 def table(runs: list[Finished]) -> str:
-    """curve.csv as text."""
+    """curve.csv as text. The same runs give the same bytes.
+
+    KeyError, TypeError, AttributeError: a run of another version.
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, list(COLUMNS), lineterminator="\n")
     writer.writeheader()
@@ -136,13 +151,13 @@ def table(runs: list[Finished]) -> str:
 
 
 def smallest_codec(ledger: dict[str, Any]) -> dict[str, Any] | None:
-    """The entry of the codec that needs the fewest bits for all images given back."""
-    whole = [m for m in ledger["memorized"].values() if m["bits"] and not m["out_of_reach"]]
+    """The entry of the codec that needs the fewest bits for all images given back.
+
+    0 bits where none was. None: no codec comes close enough to all of them.
+    """
+    known = [m for m in ledger["memorized"].values() if m is not None and m["bits"] is not None]
+    whole = [m for m in known if not m["out_of_reach"]]
     return min(whole, key=lambda m: m["bits"]) if whole else None
-
-
-def _trajectory(path: Path) -> list[dict[str, Any]]:
-    return read_jsonl(path / "trajectory.jsonl")
 
 
 def _row(run: Finished, condition: str, kind: str) -> dict[str, Any]:
@@ -167,7 +182,7 @@ def _row(run: Finished, condition: str, kind: str) -> dict[str, Any]:
     if headline:
         found |= _interval("prompt_effect", m["prompt_effect"][condition], "value")
         for key in ("noise_effect", "same_image"):
-            found[key] = (m[key][condition] or {}).get("value")
+            found[key] = m[key][condition] and m[key][condition]["value"]
         if condition == "captions":
             found |= _interval("steering", m["steering"], "value")
         sizes = smallest_codec(m["ledger"])
@@ -185,5 +200,5 @@ def _interval(name: str, found: dict[str, Any] | None, key: str) -> dict[str, An
 
 
 def _plain(value: Any) -> Any:
-    # Six digits are more than any of these is known to, and the same on every machine.
-    return f"{value:.6g}" if isinstance(value, float) else value
+    # Six digits are more than any of these is known to. Nor is there a -0.
+    return f"{value + 0.0:.6g}" if isinstance(value, float) else value

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf, isfinite, log10, sqrt
+from statistics import median
 from typing import Any
 
 # Okabe & Ito 2008: told apart by readers who see colours differently.
 ORANGE, BLUE, GREEN, YELLOW, PURPLE, GREY = (
     "#d55e00", "#0072b2", "#009e73", "#e69f00", "#cc79a7", "#767680",
 )  # fmt: skip
-KIND_COLOURS = {"copied": ORANGE, "blend": YELLOW, "broken": GREY, "novel": BLUE}
+WIDTH, HEIGHT = 5.6, 4.2  # inches of one of several panels
+ALONE = 8.4  # inches of the width of a single panel
+ASIDE = 4.0  # points between two series at the same x, so that no interval hides another
+STYLE = {
+    "svg.hashsalt": "byheart", "svg.fonttype": "none", "font.size": 15, "axes.titlesize": 16,
+    "axes.labelsize": 15, "legend.fontsize": 14, "axes.spines.top": False,
+    "axes.spines.right": False, "figure.dpi": 100,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Point:
+    """A value with the ends of its interval, in the units of its panel's axes."""
+
     x: float
     y: float
     low: float | None = None
@@ -25,79 +37,43 @@ class Point:
 
 @dataclass(frozen=True)
 class Series:
-    """Points of one colour; the line goes through their median at each x."""
+    """Points of one colour and marker; the line goes through their median at each x.
+
+    Where half of the points at an x or more are censored, there is no median and no line.
+    """
 
     label: str
     points: tuple[Point, ...]
     colour: str
     marker: str = "o"
-    line: str = "-"
+    line: str | tuple[int, tuple[int, ...]] = "-"  # as matplotlib takes it
     filled: bool = True
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes."""
+    """One pair of axes. At least one of the series has a point."""
 
     title: str
     x: str
     y: str
     series: tuple[Series, ...]
     log_x: bool = True
-    log_y: bool = False
+    log_y: bool = False  # a y of 0 stands below all others
     share: bool = False  # y runs from 0 to 1
 
 
-def figure(panels: Sequence[Panel], columns: int = 3, height: float = 4.2) -> Any:
-    """The panels side by side, one legend for all that is named alike. A matplotlib Figure."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    across = min(columns, len(panels))
-    down = -(-len(panels) // across)
-    drawn, axes = pyplot.subplots(
-        down, across, figsize=(5.6 * across if across > 1 else 8.4, height * down), squeeze=False
-    )
-    for axis in axes.flat[len(panels) :]:
-        axis.set_visible(False)
-    named: dict[str, Any] = {}
-    for axis, panel in zip(axes.flat, panels, strict=False):
-        _draw(axis, panel)
-        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-            named.setdefault(label, handle)
-    rows = 0
-    if named:
-        width = drawn.get_figwidth()
-        # A letter is about 0.12 inch wide, the line before a label half an inch.
-        across = max(1, int(width / (0.12 * max(map(len, named)) + 0.8)))
-        rows = -(-len(named) // across)
-        drawn.legend(
-            named.values(), named.keys(), loc="lower center", ncols=across, frameon=False,
-            bbox_to_anchor=(0.5, 0.0),
-        )  # fmt: skip
-    drawn.tight_layout(rect=(0, (0.3 * rows + 0.1) / drawn.get_figheight(), 1, 1))
-    return drawn
-
-
-STYLE = {
-    "svg.hashsalt": "byheart", "svg.fonttype": "none", "font.size": 15, "axes.titlesize": 16,
-    "axes.labelsize": 15, "legend.fontsize": 14, "axes.spines.top": False,
-    "axes.spines.right": False, "figure.dpi": 100,
-}  # fmt: skip
-
-
 def drawn(panels: Sequence[Panel], columns: int = 3) -> dict[str, bytes]:
-    """The figure as SVG and PNG; the same numbers give the same bytes."""
-    import matplotlib
+    """The panels, `columns` side by side over one legend, as "svg" and "png".
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    The same numbers give the same bytes. A label means the same look in every panel.
+    """
+    from matplotlib import style
 
-    with pyplot.rc_context(STYLE):
-        made = figure(panels, columns)
-        files = {}
+    files = {}
+    # Whatever a matplotlibrc says: the figure is the same on everyone's machine.
+    with style.context(["default", STYLE]):
+        made = _figure(panels, columns)
         for kind, metadata in (
             ("svg", {"Date": None, "Creator": None}),
             ("png", {"Software": None}),
@@ -105,67 +81,159 @@ def drawn(panels: Sequence[Panel], columns: int = 3) -> dict[str, bytes]:
             buffer = io.BytesIO()
             made.savefig(buffer, format=kind, metadata=metadata)
             files[kind] = buffer.getvalue()
-        pyplot.close(made)
     return files
 
 
+def _figure(panels: Sequence[Panel], columns: int) -> Any:
+    from matplotlib.figure import Figure
+
+    across = min(columns, len(panels))
+    down = -(-len(panels) // across)
+    made = Figure(figsize=(WIDTH * across if across > 1 else ALONE, HEIGHT * down))
+    axes = made.subplots(down, across, squeeze=False)
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    for axis, panel in zip(axes.flat, panels, strict=False):
+        _draw(axis, panel)
+        letters = 40 if across > 1 else 60
+        axis.set_title(textwrap.fill(panel.title, letters))
+    shown = {s.label: s for panel in panels for s in panel.series if s.points}
+    height = _legend(made, list(shown.values()))
+    made.tight_layout(rect=(0, height, 1, 1))
+    return made
+
+
+def _legend(figure: Any, shown: Sequence[Series]) -> float:
+    """A legend at the foot, in as many columns as fit. Returns its height as a share."""
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], linestyle=s.line, linewidth=2, **_look(s)) for s in shown]
+    for columns in range(len(shown), 0, -1):
+        legend = figure.legend(
+            handles, [s.label for s in shown], loc="lower center", ncols=columns, frameon=False,
+            handlelength=3, bbox_to_anchor=(0.5, 0),
+        )  # fmt: skip
+        box = legend.get_window_extent().transformed(figure.transFigure.inverted())
+        if box.width <= 1 or columns == 1:
+            break
+        legend.remove()
+    return float(box.height)
+
+
 def _draw(axis: Any, panel: Panel) -> None:
-    for number, series in enumerate(panel.series):
-        _draw_series(axis, series, number, panel.log_x)
-    if panel.log_x:
-        axis.set_xscale("log")
-        _whole_ticks(axis, sorted({p.x for s in panel.series for p in s.points}))
-    if panel.log_y:
-        axis.set_yscale("log")
+    shown = [series for series in panel.series if series.points]
+    points = [point for series in shown for point in series.points]
+    _horizontal(axis, [p.x for p in points], panel.log_x)
     if panel.share:
         axis.set_ylim(-0.04, 1.04)
         axis.set_yticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])
-    axis.set_title(panel.title)
+    else:
+        _vertical(axis, [y for p in points for y in (p.low, p.y, p.high) if y is not None],
+                  panel.log_y)  # fmt: skip
     axis.set_xlabel(panel.x)
     axis.set_ylabel(panel.y)
     axis.grid(axis="y", color="#e5e5ea", linewidth=0.8)
+    for number, series in enumerate(shown):
+        _draw_series(axis, series, ASIDE * (number - (len(shown) - 1) / 2))
 
 
-def _whole_ticks(axis: Any, xs: list[float]) -> None:
-    """1, 10, 100 instead of powers of ten; the values themselves where they are few."""
-    from matplotlib.ticker import FuncFormatter, NullLocator
+def _horizontal(axis: Any, xs: Sequence[float], log: bool) -> None:
+    """Limits, and on a logarithmic axis 1, 10, 100: the values themselves where they are few."""
+    from matplotlib.ticker import LogLocator, NullLocator
 
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.10g}"))
-    if 0 < len(xs) <= 6:
-        axis.set_xticks(xs)
-        axis.xaxis.set_minor_locator(NullLocator())
-    else:
-        axis.xaxis.set_minor_formatter(FuncFormatter(lambda x, _: ""))
-
-
-def _draw_series(axis: Any, series: Series, number: int, log_x: bool) -> None:
-    if not series.points:
+    low, high = min(xs), max(xs)
+    if not log:
+        margin = 0.04 * (high - low) or 0.5
+        axis.set_xlim(low - margin, high + margin)
         return
-    shown = [p for p in series.points if not p.censored]
-    # A little aside, so that intervals of two series do not hide each other.
-    aside = [p.x * 1.04**number if log_x else p.x for p in shown]
-    face = series.colour if series.filled else "white"
-    style: dict[str, Any] = {
-        "color": series.colour,
-        "marker": series.marker,
-        "markerfacecolor": face,
-    }
-    below = [max(0.0, p.y - p.low) if p.low is not None else 0.0 for p in shown]
-    above = [max(0.0, p.high - p.y) if p.high is not None else 0.0 for p in shown]
-    if shown and (any(below) or any(above)):
-        axis.errorbar(aside, [p.y for p in shown], [below, above], linestyle="none",
-                      markersize=0, elinewidth=1.4, color=series.colour, alpha=0.7)  # fmt: skip
-    if shown:
-        axis.plot(aside, [p.y for p in shown], linestyle="none", markersize=7, **style)
-    by_x: dict[float, list[float]] = {}
-    for point in shown:
-        by_x.setdefault(point.x, []).append(point.y)
-    xs = sorted(by_x)
-    middle = [sorted(by_x[x])[len(by_x[x]) // 2] for x in xs]
-    style["markersize"] = 0 if len(xs) > 1 else 7
-    axis.plot([x * 1.04**number if log_x else x for x in xs], middle, linestyle=series.line,
-              linewidth=2, label=series.label, **style)  # fmt: skip
+    margin = max((high / low) ** 0.08, 1.5)
+    axis.set_xscale("log")
+    axis.set_xlim(low / margin, high * margin)
+    ticks: list[float] = []
+    for x in sorted(set(xs)):
+        # A label takes up to an eighth of the axis.
+        if not ticks or log10(x / ticks[-1]) > log10(high / low * margin**2) / 8:
+            ticks.append(x)
+    few = len(set(xs)) <= 6
+    axis.set_xticks(ticks) if few else axis.xaxis.set_major_locator(LogLocator(numticks=6))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter(lambda x, _: plain(x))
+
+
+def _vertical(axis: Any, ys: Sequence[float], log: bool) -> None:
+    from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
+
+    positive = [y for y in ys if y > 0]
+    if not log or not positive:
+        low, high = min(0.0, *ys), max(ys)
+        margin = 0.05 * (high - low) or 0.5
+        axis.set_ylim(low - margin, high + margin)
+        axis.yaxis.set_major_formatter(lambda y, _: plain(y))
+        return
+    low, high = min(positive) / 1.5, max(positive) * 1.5
+    widen = max(1.0, sqrt(10 * low / high))  # at least a decade: two ticks or more
+    low, high = low / widen, high * widen
+    locator = LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 100 else (1.0,), numticks=7)
+    ticks = [float(t) for t in locator.tick_values(low, high) if low <= t <= high]
+    if min(ys) <= 0:
+        # Linear below the least positive value, so that 0 has a place.
+        axis.set_yscale("symlog", linthresh=low, linscale=0.3)
+        axis.set_ylim(-low / 3, high)
+        ticks = [0.0, *ticks]
+    else:
+        axis.set_yscale("log")
+        axis.set_ylim(low, high)
+    axis.yaxis.set_major_locator(FixedLocator(ticks))
+    axis.yaxis.set_minor_locator(NullLocator())
+    axis.yaxis.set_major_formatter(lambda y, _: plain(y))
+
+
+def _draw_series(axis: Any, series: Series, aside: float) -> None:
+    """aside: points to the right of the true place."""
+    from matplotlib.transforms import ScaledTranslation
+
+    shift = ScaledTranslation(aside / 72, 0, axis.figure.dpi_scale_trans)
+    place = {"transform": axis.transData + shift}
+    known = [p for p in series.points if not p.censored]
+    between = [p for p in known if p.low is not None and p.high is not None]
+    axis.vlines([p.x for p in between], [p.low for p in between], [p.high for p in between],
+                colors=series.colour, linewidth=1.4, alpha=0.7, **place)  # fmt: skip
+    middle = _medians(series.points)
+    axis.plot(list(middle), list(middle.values()), linestyle=series.line, linewidth=2,
+              color=series.colour, **place)  # fmt: skip
+    axis.plot([p.x for p in known], [p.y for p in known], linestyle="none", **_look(series),
+              **place)  # fmt: skip
     arrows = [p for p in series.points if p.censored]
-    if arrows:
-        axis.plot([p.x for p in arrows], [p.y for p in arrows], linestyle="none", marker="^",
-                  markersize=10, color=series.colour)  # fmt: skip
+    above = axis.transData + ScaledTranslation(aside / 72, 15 / 72, axis.figure.dpi_scale_trans)
+    for look, where in (
+        (_look(series), axis.transData + shift),
+        ({"marker": r"$\uparrow$", "markersize": 16, "color": series.colour}, above),
+    ):
+        axis.plot([p.x for p in arrows], [p.y for p in arrows], linestyle="none", transform=where,
+                  **look)  # fmt: skip
+
+
+def _look(series: Series) -> dict[str, Any]:
+    return {
+        "color": series.colour, "marker": series.marker, "markersize": 7, "markeredgewidth": 1.6,
+        "markerfacecolor": series.colour if series.filled else "white",
+    }  # fmt: skip
+
+
+def _medians(points: Sequence[Point]) -> dict[float, float]:
+    """The median y at each x, in order; an x whose median is censored is left out."""
+    by_x: dict[float, list[float]] = {}
+    for point in points:
+        by_x.setdefault(point.x, []).append(inf if point.censored else point.y)
+    return {x: y for x in sorted(by_x) if isfinite(y := median(by_x[x]))}
+
+
+def plain(value: float) -> str:
+    """A tick's number without powers of ten in small print: 0.001, 20, 1,000, 2 M; 1e-5."""
+    for size, letter in ((1e9, " G"), (1e6, " M")):
+        if abs(value) >= size:
+            return f"{value / size:,.10g}{letter}"
+    if value == 0 or abs(value) >= 1e-4:
+        return f"{value:,.10g}"
+    mantissa, exponent = f"{value:.10e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
