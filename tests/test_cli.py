@@ -96,6 +96,10 @@ def test_a_narrow_terminal_gets_the_arithmetic_below_each_line() -> None:
         (["ledger", "nowhere"], "nowhere is not a folder"),
         (["report"], "run"),
         (["report", "nowhere"], "nowhere is not a folder"),
+        (["curve"], "folder"),
+        (["curve", "one", "two"], "unrecognized arguments: two"),
+        (["curve", "nowhere"], "nowhere is no folder: type the folder of a sweep"),
+        (["curve", "."], "holds no finished run"),
     ],
 )
 def test_a_mistake_is_one_line(
@@ -180,13 +184,37 @@ def test_report_draws_the_page_again(
     assert [run.path for run in drawn] == [folder] and drawn[0].cache == tmp_path / ".cache"
 
 
+def test_curve_draws_the_folder_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import byheart.show.sweep as sweep
+
+    drawn = []
+    monkeypatch.setattr(sweep, "write_curve", lambda f: drawn.append(f) or f / "report.html")
+    code, out, err = type_(capsys, "curve", str(tmp_path))
+    assert (code, out, err) == (0, f"{tmp_path / 'report.html'}\n", "") and drawn == [tmp_path]
+
+
+@pytest.mark.parametrize("measures", [{"n_images": 1}, "{", "[]", {}])
+def test_a_folder_with_a_run_of_another_version_is_one_line(
+    measures: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run_with(tmp_path / "name" / "old", measures)
+    (folder / "config.yaml").write_text("seed: 0\n", encoding="utf-8")
+    (folder / "report.html").write_text("finished", encoding="utf-8")
+    code, out, err = type_(capsys, "curve", str(tmp_path / "name"))
+    assert (code, out) == (2, "") and err.count("\n") == 1
+    assert str(folder) in err and "another version" in err
+    assert [file.name for file in (tmp_path / "name").iterdir()] == ["old"]
+
+
 def test_help_is_no_mistake(capsys: pytest.CaptureFixture[str]) -> None:
-    for words in (["--help"], ["ledger", "--help"], ["report", "--help"]):
+    for words in (["--help"], *([door, "--help"] for door in ("ledger", "report", "curve"))):
         code, out, err = type_(capsys, *words)
         assert (code, err) == (0, "") and out.startswith("usage: byheart")
 
 
-@pytest.mark.parametrize("door", ["ledger", "report"])
+@pytest.mark.parametrize("door", ["ledger", "report", "curve"])
 def test_the_doors_open_without_torch(door: str, tmp_path: Path) -> None:
     record = ledger(1000, 5, 12_288).to_json()
     folder = run_with(tmp_path, {"n_images": 5, "ledger": record})

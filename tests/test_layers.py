@@ -20,6 +20,7 @@ MEASURED_WITH = {
     "byheart.measure.compression": {"PIL", "numpy"},  # the size of a file
     "byheart.measure.controls": {"PIL", "numpy", "skimage"},  # altered copies
     "byheart.measure.denoising": {"byheart.model.oracle", "byheart.model.seeds"},
+    "byheart.measure.onset": {"numpy"},
     "byheart.measure.panel": {"PIL", "imagehash", "numpy", "skimage"},
     "byheart.measure.sscd": {"PIL", "numpy", "safetensors", "transformers"},
     "byheart.measure.summary": {"byheart.data.images", "byheart.data.questions"},

@@ -46,7 +46,6 @@ from byheart.model.oracle import Oracle
 from byheart.model.sample import Conditions, sample_shared
 from byheart.model.unet import build_unet, parameters
 from byheart.show.page import write_pictures, write_report
-from byheart.show.sweep import write_curve
 from byheart.trajectory import Trajectory
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -143,8 +142,8 @@ def overfit(config: Config) -> str:
         runs.write_text(run.file("outputs.csv"), found.table)
         runs.write_json(run.file("measures.json"), found.measures | facts)
         runs.write_json(run.file("environment.json"), environment(accelerator, sys.argv))
+        journal.draw_curve()
         write_report(run)
-        write_curve(run.path.parent)
         journal.conclude(found.measures)
     leave_run(accelerator)
     return "finished"

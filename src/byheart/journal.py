@@ -18,6 +18,7 @@ from byheart.model import checkpoint
 from byheart.model.expect import Expectation
 from byheart.model.fit import State, Step
 from byheart.runs import Run, append_jsonl, flatten, keep_rows_up_to, read_jsonl
+from byheart.show.sweep import write_curve
 
 ROWS = 200  # about so many in training.jsonl, however long the run
 
@@ -124,6 +125,13 @@ class Journal:
         earlier = max(0.0, self.seconds["train"] - (now - self.began))
         self.seconds["measure"] = now - measuring_since
         return {**self.seconds, "total": now - self.began + earlier}
+
+    def draw_curve(self) -> None:
+        """The page over all runs of the folder. A foreign run there is no fault of this one."""
+        try:
+            write_curve(self.run.path.parent, last=self.run.path)
+        except ValueError as error:
+            self.say(f"no curve over {self.run.path.parent}: {error}")
 
     def conclude(self, measures: dict[str, Any]) -> None:
         """The result in a line for each condition, and where to look."""

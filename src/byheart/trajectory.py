@@ -21,6 +21,8 @@ def looks(config: Config, outputs: int) -> list[int]:
 
     A training sample costs about three evaluations of the network, an output `sample.steps` (with
     guidance twice as many). Counted, not timed, so that the same command looks at the same steps.
+    outputs: of one look. Empty where `trajectory.share` does not pay for two looks: the last step
+    alone says nothing that the report does not.
     """
     steps, wanted = total_steps(config), config.trajectory.points
     each = outputs * config.sample.steps * (2 if config.sample.guidance > 1 else 1)
@@ -34,7 +36,11 @@ def looks(config: Config, outputs: int) -> list[int]:
 
 
 class Trajectory:
-    """Looks at a few outputs under unseen prompts with the last weights. Training is untouched."""
+    """Looks at a few outputs under unseen prompts with the last weights. Training is untouched.
+
+    A row: the step, exposures of each image, the number of outputs, the share of each kind, how
+    many different training images were copied, and the RMSE in [0, 1] to the nearest of them.
+    """
 
     def __init__(
         self,

@@ -56,9 +56,7 @@ class ImageSet:
     content_hash: str
 
 
-def load_images(
-    config: Images, n_images: int, cache: Path, split: str = "none"
-) -> ImageSet:
+def load_images(config: Images, n_images: int, cache: Path, split: str = "none") -> ImageSet:
     """The first n_images of the source's seeded order, and its last `held_out`.
 
     Near-duplicates leave first, then all that is left is put into one order. None of it depends on

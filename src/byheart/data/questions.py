@@ -35,9 +35,7 @@ def questions(config: Config, captions: tuple[str, ...]) -> list[Question]:
         Question(condition, prompt, noise)
         for condition, prompts in asked.items()
         for prompt in prompts
-        for noise in range(
-            noises[condition] if len(prompts) > 1 else config.evaluate.noises_alone
-        )
+        for noise in range(noises[condition] if len(prompts) > 1 else config.evaluate.noises_alone)
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite, log10
 
 import numpy as np
@@ -115,10 +115,12 @@ def extrapolate(
     sizes = sorted({point[0] for point in points})
     hits, outputs = sum(p[3] for p in points), sum(p[4] for p in points)
     orders = _orders(images, sizes) if sizes else None
-    counts = (len(sizes), len(points), outputs, hits, _warning(images, sizes, orders))
-    nothing = (None,) * 6
+    nothing = Extrapolation(
+        None, None, None, None, None, None, images, orders, (), (), {},
+        len(sizes), len(points), outputs, hits, _warning(images, sizes, orders),
+    )  # fmt: skip
     if len(sizes) < LEAST_SIZES or hits in {0, outputs}:
-        return Extrapolation(*nothing, images, orders, (), (), {}, *counts)
+        return nothing
     table = np.asarray(points, dtype=np.float64)
     logs = dict(zip(("n", "parameters", "exposures"), np.log10(table[:, :3]).T, strict=True))
     logs = {name: logs[name] for name in ("n", "exposures", "parameters")}
@@ -132,11 +134,13 @@ def extrapolate(
         # A share that does not fall with n falls below a half nowhere.
         half = np.where(slope < 0, 10 ** (middle - spread * constant / slope), np.inf)
     share = _expit(constant + slope * (log10(images) - middle) / spread)
-    return Extrapolation(
-        _finite(half[0]), *_middle(half[1:]), float(share[0]), *_middle(share[1:]),
-        images, orders, inputs, confounded,
-        {k: float(10 ** v.mean()) for k, v in logs.items() if k not in {"n", *confounded}},
-        *counts,
+    half_low, half_high = _middle(half[1:])
+    share_low, share_high = _middle(share[1:])
+    return replace(
+        nothing, half=_finite(half[0]), half_low=half_low, half_high=half_high,
+        share=float(share[0]), share_low=share_low, share_high=share_high,
+        inputs=inputs, confounded=confounded,
+        held={k: float(10 ** v.mean()) for k, v in logs.items() if k not in {"n", *confounded}},
     )  # fmt: skip
 
 

@@ -88,15 +88,16 @@ class Finished:
         return str(self.measures["captions_mode"])
 
 
-def finished_runs(folder: Path) -> list[Finished]:
+def finished_runs(folder: Path, last: Path | None = None) -> list[Finished]:
     """The finished runs directly under a folder, by n, captions, seed and name.
 
+    last: one of them that has no report yet.
     ValueError: not a folder, none of its runs is finished, or one cannot be read.
     """
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder: type the folder of a sweep, outputs/<name>")
     runs = {}
-    for path in (report.parent for report in folder.glob("*/report.html")):
+    for path in _paths(folder, last):
         try:
             measures = json.loads((path / "measures.json").read_text(encoding="utf-8"))
             config = flatten(safe_load((path / "config.yaml").read_text(encoding="utf-8")))
@@ -107,6 +108,11 @@ def finished_runs(folder: Path) -> list[Finished]:
     if not runs:
         raise ValueError(f"{folder} holds no finished run: type the folder of a sweep")
     return [runs[key] for key in sorted(runs)]
+
+
+def _paths(folder: Path, last: Path | None) -> set[Path]:
+    reported = {report.parent for report in folder.glob("*/report.html")}
+    return reported if last is None else reported | {last}
 
 
 def unreadable(path: Path, error: Exception) -> ValueError:

@@ -15,6 +15,7 @@ ORANGE, BLUE, GREEN, YELLOW, PURPLE, GREY = (
     "#d55e00", "#0072b2", "#009e73", "#e69f00", "#cc79a7", "#767680",
 )  # fmt: skip
 WIDTH, HEIGHT = 5.6, 4.2  # inches of one of several panels
+Line = str | tuple[int, tuple[int, ...]]  # as matplotlib takes it
 ALONE = 8.4  # inches of the width of a single panel
 ASIDE = 4.0  # points between two series at the same x, so that no interval hides another
 STYLE = {
@@ -22,6 +23,7 @@ STYLE = {
     "axes.labelsize": 15, "legend.fontsize": 14, "axes.spines.top": False,
     "axes.spines.right": False, "figure.dpi": 100,
 }  # fmt: skip
+METADATA = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Series:
     points: tuple[Point, ...]
     colour: str
     marker: str = "o"
-    line: str | tuple[int, tuple[int, ...]] = "-"  # as matplotlib takes it
+    line: Line = "-"
     filled: bool = True
 
 
@@ -63,8 +65,10 @@ class Panel:
     share: bool = False  # y runs from 0 to 1
 
 
-def drawn(panels: Sequence[Panel], columns: int = 3) -> dict[str, bytes]:
-    """The panels, `columns` side by side over one legend, as "svg" and "png".
+def drawn(
+    panels: Sequence[Panel], kinds: Sequence[str] = ("svg", "png"), columns: int = 3
+) -> dict[str, bytes]:
+    """The panels, `columns` side by side over one legend, as "svg", "png" or both.
 
     The same numbers give the same bytes. A label means the same look in every panel.
     """
@@ -74,12 +78,9 @@ def drawn(panels: Sequence[Panel], columns: int = 3) -> dict[str, bytes]:
     # Whatever a matplotlibrc says: the figure is the same on everyone's machine.
     with style.context(["default", STYLE]):
         made = _figure(panels, columns)
-        for kind, metadata in (
-            ("svg", {"Date": None, "Creator": None}),
-            ("png", {"Software": None}),
-        ):
+        for kind in kinds:
             buffer = io.BytesIO()
-            made.savefig(buffer, format=kind, metadata=metadata)
+            made.savefig(buffer, format=kind, metadata=METADATA[kind])
             files[kind] = buffer.getvalue()
     return files
 
@@ -98,13 +99,15 @@ def _figure(panels: Sequence[Panel], columns: int) -> Any:
         letters = 40 if across > 1 else 60
         axis.set_title(textwrap.fill(panel.title, letters))
     shown = {s.label: s for panel in panels for s in panel.series if s.points}
-    height = _legend(made, list(shown.values()))
-    made.tight_layout(rect=(0, height, 1, 1))
+    legend = _legend(made, list(shown.values()))
+    height = HEIGHT * down + legend
+    made.set_figheight(height)
+    made.tight_layout(rect=(0, legend / height, 1, 1))
     return made
 
 
 def _legend(figure: Any, shown: Sequence[Series]) -> float:
-    """A legend at the foot, in as many columns as fit. Returns its height as a share."""
+    """A legend at the foot, in as many columns as fit. Returns its height in inches."""
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], linestyle=s.line, linewidth=2, **_look(s)) for s in shown]
@@ -113,11 +116,11 @@ def _legend(figure: Any, shown: Sequence[Series]) -> float:
             handles, [s.label for s in shown], loc="lower center", ncols=columns, frameon=False,
             handlelength=3, bbox_to_anchor=(0.5, 0),
         )  # fmt: skip
-        box = legend.get_window_extent().transformed(figure.transFigure.inverted())
-        if box.width <= 1 or columns == 1:
+        box = legend.get_window_extent()
+        if box.width <= figure.bbox.width or columns == 1:
             break
         legend.remove()
-    return float(box.height)
+    return float(box.height / figure.dpi)
 
 
 def _draw(axis: Any, panel: Panel) -> None:
@@ -125,21 +128,22 @@ def _draw(axis: Any, panel: Panel) -> None:
     points = [point for series in shown for point in series.points]
     _horizontal(axis, [p.x for p in points], panel.log_x)
     if panel.share:
-        axis.set_ylim(-0.04, 1.04)
+        axis.set_ylim(-0.06, 1.06)
         axis.set_yticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])
     else:
         _vertical(axis, [y for p in points for y in (p.low, p.y, p.high) if y is not None],
                   panel.log_y)  # fmt: skip
     axis.set_xlabel(panel.x)
-    axis.set_ylabel(panel.y)
+    axis.set_ylabel(textwrap.fill(panel.y, 24))
     axis.grid(axis="y", color="#e5e5ea", linewidth=0.8)
+    aside = ASIDE if panel.log_x else 0.0  # along a linear axis run curves, apart as they are
     for number, series in enumerate(shown):
-        _draw_series(axis, series, ASIDE * (number - (len(shown) - 1) / 2))
+        _draw_series(axis, series, aside * (number - (len(shown) - 1) / 2))
 
 
 def _horizontal(axis: Any, xs: Sequence[float], log: bool) -> None:
     """Limits, and on a logarithmic axis 1, 10, 100: the values themselves where they are few."""
-    from matplotlib.ticker import LogLocator, NullLocator
+    from matplotlib.ticker import NullLocator
 
     low, high = min(xs), max(xs)
     if not log:
@@ -149,19 +153,21 @@ def _horizontal(axis: Any, xs: Sequence[float], log: bool) -> None:
     margin = max((high / low) ** 0.08, 1.5)
     axis.set_xscale("log")
     axis.set_xlim(low / margin, high * margin)
-    ticks: list[float] = []
-    for x in sorted(set(xs)):
-        # A label takes up to an eighth of the axis.
-        if not ticks or log10(x / ticks[-1]) > log10(high / low * margin**2) / 8:
-            ticks.append(x)
-    few = len(set(xs)) <= 6
-    axis.set_xticks(ticks) if few else axis.xaxis.set_major_locator(LogLocator(numticks=6))
+    if len(set(xs)) <= 6 and all(x == int(x) for x in xs):
+        ticks: list[float] = []
+        for x in sorted(set(xs)):
+            # A label takes up to an eighth of the axis.
+            if not ticks or log10(x / ticks[-1]) > log10(high / low * margin**2) / 8:
+                ticks.append(x)
+    else:
+        ticks = _log_ticks(low / margin, high * margin)
+    axis.set_xticks(ticks)
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_major_formatter(lambda x, _: plain(x))
 
 
 def _vertical(axis: Any, ys: Sequence[float], log: bool) -> None:
-    from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
+    from matplotlib.ticker import NullLocator
 
     positive = [y for y in ys if y > 0]
     if not log or not positive:
@@ -173,8 +179,7 @@ def _vertical(axis: Any, ys: Sequence[float], log: bool) -> None:
     low, high = min(positive) / 1.5, max(positive) * 1.5
     widen = max(1.0, sqrt(10 * low / high))  # at least a decade: two ticks or more
     low, high = low / widen, high * widen
-    locator = LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 100 else (1.0,), numticks=7)
-    ticks = [float(t) for t in locator.tick_values(low, high) if low <= t <= high]
+    ticks = _log_ticks(low, high)
     if min(ys) <= 0:
         # Linear below the least positive value, so that 0 has a place.
         axis.set_yscale("symlog", linthresh=low, linscale=0.3)
@@ -183,9 +188,17 @@ def _vertical(axis: Any, ys: Sequence[float], log: bool) -> None:
     else:
         axis.set_yscale("log")
         axis.set_ylim(low, high)
-    axis.yaxis.set_major_locator(FixedLocator(ticks))
+    axis.set_yticks(ticks)
     axis.yaxis.set_minor_locator(NullLocator())
     axis.yaxis.set_major_formatter(lambda y, _: plain(y))
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """Powers of ten between, or of less than two decades 1, 2, 5, 10, …"""
+    from matplotlib.ticker import LogLocator
+
+    locator = LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 100 else (1.0,), numticks=7)
+    return [float(tick) for tick in locator.tick_values(low, high) if low <= tick <= high]
 
 
 def _draw_series(axis: Any, series: Series, aside: float) -> None:
