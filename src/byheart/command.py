@@ -80,6 +80,8 @@ def run_command(task: Callable[[Config], str], configs: Path) -> int:
             outcomes.append((name, f"failed: {type(error).__name__}: {one_line(error)}"))
             codes.add(FAILURE)
 
+    # Hydra wants -m before the first setting; people type it anywhere.
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in SWEEP)
     try:
         check(sys.argv[1:], configs)
         composed()
