@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -37,10 +38,15 @@ def test_every_run_in_the_readme_is_a_valid_configuration(command, monkeypatch):
 
     declare()
     typed = re.search(r"train/overfit\.py ?(.*)", command).group(1).split()
-    overrides = [word for word in typed if not word.startswith("-")]
+    words = [word for word in typed if not word.startswith("-")]
+    # Of a sweep every run; elsewhere a comma is no list of choices.
+    choices = [
+        [f"{key}={value}" for value in values.split(",")] if "-m" in typed else [f"{key}={values}"]
+        for key, _, values in (word.partition("=") for word in words)
+    ]
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        config = read(compose("overfit", overrides=overrides))
-    assert config.n_images >= 1
+        for overrides in product(*choices):
+            assert read(compose("overfit", overrides=list(overrides))).n_images >= 1
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("byheart ")])

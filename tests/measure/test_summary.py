@@ -129,8 +129,12 @@ def test_the_panel_keeps_the_conditions_apart() -> None:
 
 
 def test_shares_of_the_kinds_add_up_to_one() -> None:
-    found = shares(FOUND)
-    assert found == {"outputs": 8, "copied": 0.5, "blend": 0.125, "broken": 0.125, "novel": 0.25}
+    found = shares(FOUND, 4)
+    # Of four training images the copies show the first, the third and the last.
+    assert found == {
+        "outputs": 8, "copied": 0.5, "blend": 0.125, "broken": 0.125, "novel": 0.25,
+        "coverage": 0.75,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
