@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from byheart import config as module
 from byheart.checks import validate
 from byheart.command import help_text
-from byheart.config import Config, settings, total_steps
+from byheart.config import Config, exposures, settings, total_steps
 from byheart.runs import flatten
 
 PRESETS = sorted(CONFIGS.glob("*/*.yaml"))
@@ -155,6 +155,15 @@ def test_the_budget_is_in_steps_or_in_exposures_of_every_image() -> None:
     assert steps(5, 5, 8) == 4  # 25 exposures need 3.1 batches
 
 
+def test_duplicates_of_the_first_image_leave_the_others_their_exposures() -> None:
+    config = composed(
+        n_images=5, images__duplicates=4, budget__steps=None, budget__exposures=3, fit__batch=8
+    )
+    assert total_steps(config) == 3  # 8 places in a round, seen three times
+    assert exposures(config, 3) == 3.0
+    assert exposures(composed(n_images=5, fit__batch=10), 7) == 14.0
+
+
 def test_flatten_joins_keys_with_dots() -> None:
     tree = {"a": 1, "b": {"c": [1, {"d": 2}], "e": {"f": None}}, "g": {}}
     assert flatten(tree) == {"a": 1, "b.c": [1, {"d": 2}], "b.e.f": None}
@@ -227,6 +236,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("schedule.steps", 1, "2 or more"),
     ("schedule.steps_offset", -1, "0 or more"),
     ("schedule.spacing", "odd", "trailing | leading | linspace"),
+    ("images.duplicates", 0, "1 or more"),
     ("fit.batch", 0, "1 or more"),
     ("fit.accumulate", 0, "1 or more"),
     ("fit.accumulate", 7, "fit.batch="),

@@ -244,8 +244,16 @@ def test_the_measures_have_the_keys_of_the_contract() -> None:
     assert {*measures} == CONTRACT | ADDED and not {*measures} & OF_THE_RUN
     for name in ("unseen", "empty", "captions"):
         told = measures["conditions"][name]
-        assert {*told} == CONDITION | {"noises", "above_chance", "kinds", "uniform_coverage"}
-        for rate in (told["copied"], told["exact"], *told["kinds"].values(), measures["chance"]):
+        assert {*told} == CONDITION | {
+            "noises", "above_chance", "kinds", "uniform_coverage", "first_image",
+        }  # fmt: skip
+        for rate in (
+            told["copied"],
+            told["exact"],
+            told["first_image"],
+            *told["kinds"].values(),
+            measures["chance"],
+        ):
             assert {*rate} == {"rate", "low", "high", "count"}
             assert rate["low"] <= rate["rate"] <= rate["high"]
         assert {*told["rmse"]} == {"median", "p95", "max"}

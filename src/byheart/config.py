@@ -57,6 +57,7 @@ class Images:
     size: int = between(8, 1024)
     seed: int = at_least(0)
     held_out: float = at_least(0)
+    duplicates: int = at_least(1)
     near_duplicate: float = between(0, 1)
     path: str | None
     repo: str | None
@@ -222,9 +223,20 @@ def in_range(item: Field[Any], value: Any) -> bool:
     return value is None or "test" not in item.metadata or (finite and item.metadata["test"](value))
 
 
+def places(config: Config) -> int:
+    """Pictures in one round of training: each image once, the first `images.duplicates` times."""
+    return config.n_images + config.images.duplicates - 1
+
+
 def total_steps(config: Config) -> int:
     """Optimizer steps: `budget.steps`, or as many as show each image `exposures` times."""
     if config.budget.steps is not None:
         return config.budget.steps
     assert config.budget.exposures is not None
-    return math.ceil(config.budget.exposures * config.n_images / config.fit.batch)
+    return math.ceil(config.budget.exposures * places(config) / config.fit.batch)
+
+
+def exposures(config: Config, step: int) -> float:
+    """How often each image was seen after so many steps; the first one `images.duplicates` times
+    as often."""
+    return step * config.fit.batch / places(config)

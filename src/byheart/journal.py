@@ -12,7 +12,7 @@ from typing import Any
 from accelerate import Accelerator
 from tqdm import tqdm
 
-from byheart.config import Config, total_steps
+from byheart.config import Config, exposures, total_steps
 from byheart.data.images import ImageSet
 from byheart.model import checkpoint
 from byheart.model.expect import Expectation
@@ -87,7 +87,7 @@ class Journal:
         batch = self.config.fit.batch
         row = {
             "step": step.step,
-            "exposures": step.step * batch / self.config.n_images,
+            "exposures": exposures(self.config, step.step),
             "loss": mean,
             "lr": step.lr,
             "images_per_second": done * batch / spent,
@@ -115,7 +115,7 @@ class Journal:
         return {
             "parameters": parameters,
             "steps": self.steps,
-            "exposures_per_image": self.steps * self.config.fit.batch / self.config.n_images,
+            "exposures_per_image": exposures(self.config, self.steps),
             "ceiling_rmse": ceiling,
         }
 

@@ -7,7 +7,7 @@ from accelerate import Accelerator
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from byheart.config import Config, total_steps
+from byheart.config import Config, exposures, total_steps
 from byheart.data.codec import Codec
 from byheart.measure.kinds import KINDS, examine
 from byheart.measure.reference import Reference
@@ -83,7 +83,7 @@ class Trajectory:
         }
         row = {
             "step": state.step,
-            "exposures": state.step * self.config.fit.batch / len(self.train),
+            "exposures": exposures(self.config, state.step),
             "outputs": len(found.kind),
             **kinds,
             "images": len(found.nearest[found.copied].unique()),

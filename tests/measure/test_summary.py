@@ -56,6 +56,8 @@ def test_a_condition_in_numbers_by_hand() -> None:
     assert (found["outputs"], found["prompts"], found["noises"]) == (6, 2, 3)
     assert found["copied"] == found["kinds"]["copied"] == rate_json(clustered(hits))
     assert found["copied"]["rate"] == 0.5 and found["copied"]["count"] == 6
+    of_first = torch.tensor([[True, True, False], [False, False, False]])  # copies of image 0
+    assert found["first_image"] == rate_json(clustered(of_first))
     above, low, high = difference(clustered(hits), chance)
     assert found["above_chance"] == {"rate": above, "low": low, "high": high}
     assert above == pytest.approx(0.4)

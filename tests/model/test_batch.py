@@ -17,7 +17,10 @@ CPU = torch.device("cpu")
 
 
 def batch(seed: int = 0, step: int = 0, **changes: Any) -> Batch:
-    plain = {"size": 12, "n_images": 5, "timesteps": 1000, "shape": (2, 3, 3), "dropout": 0.1}
+    plain = {
+        "size": 12, "n_images": 5, "duplicates": 1, "timesteps": 1000, "shape": (2, 3, 3),
+        "dropout": 0.1,
+    }  # fmt: skip
     return draw(seed, step, device=CPU, **(plain | changes))
 
 
@@ -37,6 +40,22 @@ def test_every_image_is_seen_equally_often(size: int, n: int, steps: int, seed: 
         seen.update(batch(seed, step, size=size, n_images=n).image.tolist())
         assert max(seen.values()) - min(seen.values()) <= 1  # after any number of steps
     assert sum(seen.values()) == size * steps + n
+
+
+@pytest.mark.parametrize(("n", "duplicates"), [(1, 4), (5, 3), (3, 10)])
+def test_the_first_image_is_seen_as_often_as_it_is_there(n: int, duplicates: int) -> None:
+    places = n + duplicates - 1
+    seen: Counter[int] = Counter()
+    for step in range(6 * places):
+        seen.update(batch(step=step, size=5, n_images=n, duplicates=duplicates).image.tolist())
+    assert seen == Counter({0: 30 * duplicates} | dict.fromkeys(range(1, n), 30))
+
+
+def test_duplicates_change_nothing_of_a_draw_but_the_images() -> None:
+    one, other = batch(duplicates=1), batch(duplicates=7)
+    assert not torch.equal(one.image, other.image)
+    assert torch.equal(one.noise, other.noise)
+    assert torch.equal(one.t, other.t) and torch.equal(one.drop, other.drop)
 
 
 def test_rounds_have_orders_of_their_own() -> None:

@@ -54,6 +54,8 @@ def condition(
         "noises": grid[1],
         "copied": rate_json(kinds["copied"]),
         "above_chance": {"rate": above, "low": low, "high": high},
+        # Of interest where images.duplicates repeats it; 1 of n by a uniform copier.
+        "first_image": rate_json(clustered((part.copied & (part.nearest == 0)).view(grid))),
         "exact": rate_json(clustered(part.exact.view(grid))),
         **{kind: kinds[kind].rate for kind in KINDS[1:]},
         "kinds": {kind: rate_json(share) for kind, share in kinds.items()},

@@ -31,6 +31,7 @@ def draw(
     step: int,
     size: int,
     n_images: int,
+    duplicates: int,
     timesteps: int,
     shape: tuple[int, int, int],
     dropout: float,
@@ -38,14 +39,14 @@ def draw(
 ) -> Batch:
     """The batch of optimizer step `step` (from 0).
 
-    Images pass in seeded rounds, each round every image once, so exposures differ by at most one.
+    Images pass in seeded rounds, each round every image once and the first one `duplicates` times,
+    so that the exposures of two others differ by at most one.
     Timesteps are stratified, one from each of `size` equal bands in random order: the same
     expectation as uniform draws with less variance.
     """
-    image = torch.tensor(
-        [_round(seed, k // n_images, n_images)[k % n_images] for k in _places(step, size)],
-        device=device,
-    )
+    rounds = n_images + duplicates - 1
+    drawn = [_round(seed, k // rounds, rounds)[k % rounds] for k in _places(step, size)]
+    image = torch.tensor([place if place < n_images else 0 for place in drawn], device=device)
     draws = generator(device, seed, Stream.BATCH, step)
     band = torch.randperm(size, generator=draws, device=device)
     t = (band + torch.rand(size, generator=draws, device=device)) * (timesteps / size)
@@ -63,12 +64,12 @@ def _places(step: int, size: int) -> range:
 _rounds: dict[tuple[int, int, int], list[int]] = {}
 
 
-def _round(seed: int, number: int, n_images: int) -> list[int]:
-    """Order of the images in one round. The last rounds are remembered: a batch spans few."""
-    key = (seed, number, n_images)
+def _round(seed: int, number: int, places: int) -> list[int]:
+    """Order of the places in one round. The last rounds are remembered: a batch spans few."""
+    key = (seed, number, places)
     if key not in _rounds:
         if len(_rounds) > 64:
             _rounds.clear()
         order = generator("cpu", seed, Stream.ORDER, number)
-        _rounds[key] = torch.randperm(n_images, generator=order).tolist()
+        _rounds[key] = torch.randperm(places, generator=order).tolist()
     return _rounds[key]

@@ -115,8 +115,8 @@ def fit(
     network.train()
     while state.step < steps:
         batch = draw(
-            seed, state.step, config.fit.batch, len(latents), timesteps, shape,
-            config.captions.dropout, latents.device,
+            seed, state.step, config.fit.batch, len(latents), config.images.duplicates, timesteps,
+            shape, config.captions.dropout, latents.device,
         )  # fmt: skip
         lr = learning_rate(config.fit, state.step, steps)
         for group in state.optimizer.param_groups:
