@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import math
 import re
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def test_the_values_are_those_of_the_files() -> None:
     assert (config.n_images, config.seed, config.root) == (1, 0, "outputs")
     assert (config.name, config.run) == ("emoji-tiny", "n1-s0")
     assert config.captions.shared == "an image" and config.captions.dropout == 0.1
-    assert config.unet.widths == [32, 64, 128, 128] and config.fit.betas == [0.7, 0.8]
+    assert config.unet.widths == [64, 96, 128, 128] and config.fit.betas == [0.7, 0.8]
     assert (config.fit.batch, config.fit.decay, config.budget.steps) == (8, 0.4, 120)
     assert config.evaluate.draws == 32 and config.evaluate.sscd is None
     assert config.budget.exposures is None and config.images.path is None
@@ -256,13 +257,15 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("fit.ema", 2.0, "from 0 to 1"),
     ("fit.ema", 0.0, "type evaluate.weights=raw"),
     ("fit.precision", "fp16", "auto | fp32 | bf16"),
+    ("fit.non_finite", 0, "1 or more"),
+    ("checkpoint.minutes", -1.0, "0 or more"),
     ("budget.steps", 0, "1 or more"),
     ("budget.steps", None, "exactly one"),
     ("budget.exposures", 0, "1 or more"),
     ("budget.exposures", 5, "exactly one"),
     ("sample.steps", 0, "1 or more"),
     ("sample.steps", 1001, "schedule.steps=1000"),
-    ("sample.sampler", "euler", "ddim | dpm++"),
+    ("sample.sampler", "euler", "ddpm | ddim | dpm++"),
     ("sample.guidance", 0.5, "1 or more"),
     ("sample.batch", 0, "1 or more"),
     ("evaluate.prompts", 0, "1 or more"),
@@ -323,3 +326,48 @@ def test_a_pretrained_pipeline_brings_its_own(name: str, value: str, told: str) 
     setattr(getattr(config, section), last, value)
     with pytest.raises(ValueError, match=f"unet.pretrained.*{told}"):
         validate(config)
+
+
+# ----------------------------------------------------------------------------------- experiments
+
+
+EXPERIMENTS = [file.stem for file in sorted(CONFIGS.glob("experiment/*.yaml"))]
+
+
+def runs_of(experiment: str) -> list[list[str]]:
+    """What is typed for each run of its sweep; of an experiment without one, for the only run."""
+    text = OmegaConf.load(CONFIGS / "experiment" / f"{experiment}.yaml")
+    swept = OmegaConf.select(text, "hydra.sweeper.params") or {}
+    # A comma inside brackets parts no values.
+    choices = [
+        [f"{key}={value}" for value in re.split(r",(?![^\[]*\])", str(values))]
+        for key, values in swept.items()
+    ]
+    return [list(words) for words in product(*choices)]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_run_of_an_experiment_is_valid_and_has_a_folder_of_its_own(experiment: str) -> None:
+    places = []
+    for words in runs_of(experiment):
+        config = composed(f"experiment={experiment}", *words)
+        places.append((config.name, config.run))
+        seeds = composed(f"experiment={experiment}", *words, "seed=1")
+        assert (seeds.name, seeds.run) not in places  # another seed is another run
+    assert len({*places}) == len(places)
+    assert len({name for name, _ in places}) == 1
+
+
+def test_the_studies_vary_what_they_are_about() -> None:
+    varied = {
+        "captions": "captions.mode", "dropout": "captions.dropout", "guidance": "sample.guidance",
+        "width": "unet.widths", "resolution": "images.size", "duplicates": "images.duplicates",
+        "halves": "split", "finetuning": "unet.pretrained", "laptop": "captions.mode",
+        "classroom": "n_images",
+    }  # fmt: skip
+    for experiment, key in varied.items():
+        found = {
+            str(functools.reduce(getattr, key.split("."), composed(f"experiment={experiment}", *w)))
+            for w in runs_of(experiment)
+        }
+        assert len(found) > 1, experiment

@@ -122,6 +122,7 @@ class Fit:
     decay: float = between(0, 1)
     clip: float = at_least(0)
     ema: float = between(0, 1)
+    non_finite: int = at_least(1)
     precision: str = one_of("auto", "fp32", "bf16")
 
 
@@ -134,7 +135,7 @@ class Budget:
 @dataclass(kw_only=True)
 class Sample:
     steps: int = at_least(1)
-    sampler: str = one_of("ddim", "dpm++")
+    sampler: str = one_of("ddpm", "ddim", "dpm++")
     guidance: float = at_least(1)
     batch: int = at_least(1)
 
@@ -161,6 +162,7 @@ class Trajectory:
 @dataclass(kw_only=True)
 class Checkpoint:
     every: int = at_least(0)
+    minutes: float = at_least(0)
     keep: int = at_least(1)
 
 

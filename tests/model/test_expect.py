@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,19 +33,22 @@ def test_an_expectation_is_one_sentence() -> None:
 
 
 def test_expecting_teaches_the_network_nothing(
-    narrow: Callable[..., Config], training: Callable[[Config], Any], accelerator: Accelerator
+    narrow: Callable[..., Config],
+    training: Callable[[Config], Any],
+    accelerator: Accelerator,
+    tmp_path: Path,
 ) -> None:
     config = narrow("fit.batch=2", "budget.steps=10")
     run = training(config)
     unet, random = run.begin().unet, torch.get_rng_state()
     before = {name: w.clone() for name, w in unet.state_dict().items()}
     given = Conditions(run.schedule, run.conditioning.rows, (12, 8, 8))
-    expected = expect(unet, given, 5, config, accelerator)
+    expected = expect(unet, given, 5, config, accelerator, tmp_path)
     assert all(torch.equal(w, before[name]) for name, w in unet.state_dict().items())
     assert all(weight.grad is None for weight in unet.parameters())
     assert torch.equal(torch.get_rng_state(), random)
     # Weights, gradients, two moments, the average; four bytes each.
     assert expected.memory == parameters(unet) * 4 * 5
     without = replace(config, fit=replace(config.fit, ema=0.0))
-    assert expect(unet, given, 5, without, accelerator).memory == parameters(unet) * 4 * 4
+    assert expect(unet, given, 5, without, accelerator, tmp_path).memory == parameters(unet) * 4 * 4
     assert expected.train > 0 and expected.sample > 0

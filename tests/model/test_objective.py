@@ -42,17 +42,30 @@ def test_sd_is_stable_diffusions_schedule(compose: Compose) -> None:
     assert (int(schedule.timesteps[0]), int(schedule.timesteps[-1])) == (981, 1)
 
 
-def test_exact_ends_in_pure_noise_and_begins_as_sd_does(compose: Compose) -> None:
-    exact, sd = (build_schedule(compose(f"schedule={kind}")) for kind in ("exact", "sd"))
-    signal, original = exact.alphas_cumprod.double().sqrt(), sd.alphas_cumprod.double().sqrt()
-    assert signal[-1] == 0 and original[-1] > 0.06
-    # Lin et al. 2024, algorithm 1: a straight line of the signal, its first value kept.
-    line = (original - original[-1]) * original[0] / (original[0] - original[-1])
-    assert torch.allclose(signal, line, atol=1e-4)
-    assert (signal.diff() < 0).all()
+def rescaled(signal: torch.Tensor) -> torch.Tensor:
+    """Lin et al. 2024, algorithm 1: a straight line of the signal, its first value kept."""
+    return (signal - signal[-1]) * signal[0] / (signal[0] - signal[-1])
+
+
+def test_exact_is_a_cosine_that_ends_in_pure_noise(compose: Compose) -> None:
+    exact = build_schedule(compose("schedule=exact"))
+    signal = exact.alphas_cumprod.double().sqrt()
+    assert signal[-1] == 0 and (signal.diff() < 0).all()
+    # Nichol & Dhariwal 2021, eq. 17: s = 0.008, no beta above 0.999.
+    t = torch.arange(1001, dtype=torch.float64) / 1000
+    cosine = ((t + 0.008) / 1.008 * torch.pi / 2).cos() ** 2
+    betas = (1 - cosine[1:] / cosine[:-1]).clamp(max=0.999)
+    assert torch.allclose(signal, rescaled((1 - betas).cumprod(0).sqrt()), atol=1e-4)
     assert exact.final_alpha_cumprod == 1
     exact.set_timesteps(8)
     assert exact.timesteps.tolist() == [999, 874, 749, 624, 499, 374, 249, 124]
+
+
+def test_stable_diffusions_own_betas_can_be_made_to_end_in_pure_noise(compose: Compose) -> None:
+    sd = build_schedule(compose("schedule=sd")).alphas_cumprod.double().sqrt()
+    line = build_schedule(compose("schedule=exact", "schedule.beta_schedule=scaled_linear"))
+    assert sd[-1] > 0.06
+    assert torch.allclose(line.alphas_cumprod.double().sqrt(), rescaled(sd), atol=1e-4)
 
 
 def test_auto_from_scratch_is_exact(compose: Compose) -> None:
@@ -177,7 +190,16 @@ def nearest(made: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     product(
         ["sample", "v_prediction"],
         [1, 10, 100],
-        [("ddim", 8), ("ddim", 20), ("ddim", 7), ("ddim", 28), ("dpm++", 8), ("dpm++", 20)],
+        [
+            ("ddpm", 8),
+            ("ddpm", 28),
+            ("ddim", 8),
+            ("ddim", 20),
+            ("ddim", 7),
+            ("ddim", 28),
+            ("dpm++", 8),
+            ("dpm++", 20),
+        ],
     ),
 )
 def test_the_perfect_memorizer_lands_on_training_points(
@@ -213,7 +235,10 @@ def test_predicting_the_noise_it_lands_where_the_schedule_lets_it(
 def test_on_stable_diffusions_schedule_ddim_leaves_a_floor_even_the_perfect_memorizer_cannot_pass(
     compose: Compose, prediction: str, steps: int
 ) -> None:
-    config = compose("schedule=sd", f"fit.prediction={prediction}", f"sample.steps={steps}")
+    config = compose(
+        "schedule=sd", f"fit.prediction={prediction}", "sample.sampler=ddim",
+        f"sample.steps={steps}",
+    )  # fmt: skip
     made, points = outputs(config, pictures(1))
     rmse = nearest(made, points)[0]
     # The last step stops at the lowest noise level, sqrt(0.00085) of noise in [-1, 1].

@@ -309,7 +309,9 @@ def which(outputs: Tensor, images: Tensor) -> list[int]:
     return torch.where(equal.any(dim=1), equal.long().argmax(dim=1), -1).tolist()
 
 
-WAYS = list(product(["sample", "v_prediction"], [("ddim", 8), ("ddim", 20), ("dpm++", 20)]))
+WAYS = list(
+    product(["sample", "v_prediction"], [("ddpm", 16), ("ddim", 8), ("ddim", 20), ("dpm++", 20)])
+)
 
 
 @pytest.mark.parametrize(("prediction", "way"), WAYS)
@@ -359,7 +361,7 @@ def words(count: int) -> Tensor:
     return rows
 
 
-@pytest.mark.parametrize("sampler", ["ddim", "dpm++"])
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpm++"])
 def test_a_caption_is_answered_with_its_image(compose: Compose, sampler: str) -> None:
     config, images = compose("schedule=exact"), pictures(6)
     rows, schedule = words(9), build_schedule(config)

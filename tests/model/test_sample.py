@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from torch import Tensor
 from byheart.config import Config, Sample
 from byheart.model.objective import build_schedule
 from byheart.model.sample import Conditions, initial_noise, sample, sample_shared
+from byheart.model.seeds import Stream, generator
 from byheart.model.unet import build_unet
 
 Compose = Callable[..., Config]
@@ -53,7 +55,7 @@ class Echo:
         return (prompt.mean((1, 2))[:, None, None, None].expand_as(x).clone(),)
 
 
-@pytest.mark.parametrize("sampler", ["ddim", "dpm++"])
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpm++"])
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 def test_an_output_does_not_depend_on_what_else_is_in_the_batch(
     unet: UNet2DConditionModel, conditions: Conditions, sampler: str, guidance: float
@@ -87,6 +89,24 @@ def test_the_noise_seed_decides_the_initial_noise_whatever_the_prompt(
     assert torch.equal(first[0], first[1]) and not torch.equal(first[0], first[3])
 
 
+def test_ancestral_sampling_takes_ho_et_als_posterior_and_the_noise_seeds_own_noise(
+    conditions: Conditions,
+) -> None:
+    echo, asked = Echo(), settings(sampler="ddpm", steps=4, batch=2)
+    sample(echo, conditions, PROMPTS[:2], torch.tensor([3, 9]), 5, asked, CPU)
+    signal = conditions.schedule.alphas_cumprod.double()
+    x0 = conditions.prompts[PROMPTS[:2]].mean((1, 2))[:, None, None, None].double()
+    draws = {k: generator("cpu", 5, Stream.STEPS, k) for k in (3, 9)}
+    for now, after in pairwise(echo.asked):
+        a, b = signal[now[1]], signal[after[1]]
+        step = a / b  # alpha of one long step, Ho et al. 2020, eq. 7
+        mean = b.sqrt() * (1 - step) / (1 - a) * x0
+        mean = mean + step.sqrt() * (1 - b) / (1 - a) * now[0].double()
+        spread = ((1 - b) / (1 - a) * (1 - step)).sqrt()
+        added = torch.stack([torch.randn(SHAPE, generator=draws[k]) for k in (3, 9)])
+        assert torch.allclose(after[0].double(), mean + spread * added, atol=1e-5)
+
+
 def test_initial_noises_are_standard_normal_and_unrelated() -> None:
     noises = torch.stack([initial_noise(0, k, SHAPE) for k in range(30)]).flatten(1)
     others = torch.stack([initial_noise(1, k, SHAPE) for k in range(30)]).flatten(1)
@@ -112,7 +132,7 @@ def test_guidance_goes_on_from_the_empty_prompt(conditions: Conditions, guidance
         assert torch.equal(free, given.prompts[:1].expand_as(free))
 
 
-@pytest.mark.parametrize("sampler", ["ddim", "dpm++"])
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpm++"])
 def test_sampling_begins_at_the_last_timestep_and_goes_down(
     conditions: Conditions, sampler: str
 ) -> None:

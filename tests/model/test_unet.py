@@ -23,7 +23,7 @@ from byheart.model.objective import build_schedule
 from byheart.model.unet import build_unet, parameters
 
 Compose = Callable[..., Config]
-PRESETS = ("tiny", "small", "sd15", "sd21")
+PRESETS = ("narrow", "tiny", "small", "sd15", "sd21")
 
 
 def on_paper(config: Config, channels: int = 4, side: int = 64) -> UNet2DConditionModel:
@@ -81,7 +81,8 @@ def test_only_widths_tell_a_preset_from_the_full_shape(compose: Compose, preset:
 @pytest.mark.parametrize(
     ("preset", "widths", "heads"),
     [
-        ("tiny", [32, 64, 128], [1, 2, 4]),
+        ("narrow", [32, 64, 96], [1, 2, 3]),
+        ("tiny", [64, 96, 128], [2, 3, 4]),
         ("small", [64, 128, 256], [2, 4, 8]),
         ("sd15", [320, 640, 1280], [8, 8, 8]),
         ("sd21", [320, 640, 1280], [5, 10, 20]),

@@ -6,11 +6,13 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -20,17 +22,40 @@ from byheart.model.fit import State
 MANIFEST = "manifest.json"
 
 
+class Keeper:
+    """Saves a run's state when it is due; the first process writes, the others go on."""
+
+    def __init__(self, folder: Path, config: Config, accelerator: Accelerator) -> None:
+        self.folder, self.config, self.main = folder, config, accelerator.is_main_process
+        self.steps = total_steps(config)
+        self.saved_at = time.monotonic()
+
+    def keep(self, state: State, at_once: bool = False) -> None:
+        """Every `checkpoint.every` steps, every `checkpoint.minutes`, after the last step.
+
+        ValueError: it cannot be written; the checkpoints before it are whole.
+        """
+        due, last = self.config.checkpoint, state.step == self.steps
+        waited = time.monotonic() - self.saved_at
+        by_steps = due.every > 0 and state.step % due.every == 0
+        by_clock = due.minutes > 0 and waited >= 60 * due.minutes
+        if self.main and (last or at_once or by_steps or by_clock):
+            save(self.folder, state, due.keep, final=last)
+            self.saved_at = time.monotonic()
+
+
 def save(folder: Path, state: State, keep: int, final: bool) -> Path:
     """Write `folder/step-XXXXXXXX` in one move, then prune to the newest `keep`.
 
     A final checkpoint holds the weights and their average only: nothing is trained after it.
+    ValueError: it cannot be written; nothing of it is left, nothing older is gone.
     """
     place = folder / f"step-{state.step:08d}"
     part = folder / f".{place.name}.{os.getpid()}.part"
     for left in folder.glob(".step-*.part"):  # by a process that was killed
         shutil.rmtree(left, ignore_errors=True)
-    part.mkdir(parents=True)
     try:
+        part.mkdir(parents=True)
         _save(part / "unet.safetensors", dict(state.unet.state_dict()))
         if state.ema is not None:
             names = [name for name, _ in state.unet.named_parameters()]
@@ -40,25 +65,30 @@ def save(folder: Path, state: State, keep: int, final: bool) -> Path:
         hashes = {f.name: _sha256(f) for f in sorted(part.iterdir())}
         manifest = {"step": state.step, "final": final, "sha256": hashes}
         (part / MANIFEST).write_text(json.dumps(manifest, indent=2))
+        _sync(part / MANIFEST)
+        _sync(part)
         if place.exists():  # damaged, or it would have been resumed from
             shutil.rmtree(place)
         os.replace(part, place)
+        _sync(folder)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(
+            f"{place} cannot be written ({' '.join(str(error).split())}): the checkpoints before "
+            "it are whole; make room and type the same command"
+        ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    places = sorted(folder.glob("step-*"))
-    newest = places.index(place) + 1  # what is newer is damaged, or it would have been resumed from
-    for old in (*places[: max(0, newest - keep)], *places[newest:]):
-        shutil.rmtree(old)
+    prune(folder, keep, place)
     return place
 
 
-def save_if_due(folder: Path, state: State, config: Config, accelerator: Accelerator) -> None:
-    """Every `checkpoint.every` steps and after the last; the first process writes."""
-    every, last = config.checkpoint.every, state.step == total_steps(config)
-    if last or (every and state.step % every == 0):
-        if accelerator.is_main_process:
-            save(folder, state, config.checkpoint.keep, final=last)
-        accelerator.wait_for_everyone()
+def prune(folder: Path, keep: int, newest: Path | None = None) -> None:
+    """Remove all but the newest `keep`, `newest` being the last of them."""
+    places = sorted(folder.glob("step-*"))
+    # What is newer is damaged, or it would have been resumed from.
+    end = len(places) if newest is None else places.index(newest) + 1
+    for old in (*places[: max(0, end - keep)], *places[end:]):
+        shutil.rmtree(old)
 
 
 def newest_valid(folder: Path) -> tuple[Path | None, list[str]]:
@@ -97,13 +127,21 @@ def load(place: Path, state: State) -> None:
 
 def _save(path: Path, tensors: dict[str, Tensor]) -> None:
     save_file({name: t.detach().contiguous() for name, t in tensors.items()}, path)
-    with path.open("rb") as handle:
-        os.fsync(handle.fileno())
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
+    """Onto the disk, a folder's list of names too: only then is what it replaces superfluous."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _optimizer_tensors(state: State) -> dict[str, Tensor]:
-    """AdamW's moments and step counts, by the parameter's name."""
-    tensors = {}
+    """AdamW's moments and step counts, by the parameter's name, and the steps left out."""
+    tensors = {f"left_out/{name}": count for name, count in vars(state.left_out).items()}
     for name, weight in state.unet.named_parameters():
         for key, value in state.optimizer.state[weight].items():
             tensors[f"{key}/{name}"] = torch.as_tensor(value)
@@ -111,7 +149,11 @@ def _optimizer_tensors(state: State) -> dict[str, Tensor]:
 
 
 def _load_optimizer(tensors: dict[str, Tensor], state: State) -> None:
+    for name, count in vars(state.left_out).items():
+        count.copy_(tensors[f"left_out/{name}"])
     for name, weight in state.unet.named_parameters():
+        if f"step/{name}" not in tensors:  # saved before its first step
+            continue
         moments: dict[str, Any] = {
             key: tensors[f"{key}/{name}"] for key in ("step", "exp_avg", "exp_avg_sq")
         }

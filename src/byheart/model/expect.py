@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
@@ -12,6 +14,13 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from byheart.config import Config, total_steps
+from byheart.machine import (
+    extra_memory,
+    forget_cached,
+    free_disk,
+    free_memory,
+    out_of_memory,
+)
 from byheart.model.sample import Conditions
 from byheart.model.unet import parameters
 
@@ -21,17 +30,41 @@ TRAFFIC = {"cpu": 8e9, "cuda": 1e12, "mps": 1e11}
 
 @dataclass(frozen=True)
 class Expectation:
-    """Seconds and bytes a run is expected to take."""
+    """Seconds and bytes a run is expected to take, and how many bytes there are."""
 
     train: float
     sample: float
-    memory: int  # weights, gradients, both AdamW moments and the average; activations come on top
+    memory: int  # weights, gradients, both AdamW moments and the average
+    activations: int = 0  # on top of them, as far as the timed pass shows
+    free: int | None = None  # memory of the device; None: nobody knows
+    disk: int = 0  # of the checkpoints while another one is being written, and of the model
+    free_disk: int | None = None
 
     def __str__(self) -> str:
         return (
             f"about {duration(self.train)} of training, {duration(self.sample)} of sampling, "
-            f"{self.memory / 2**30:.1f} GiB of memory for weights and optimizer"
+            f"{gib(self.memory)} of memory for weights and optimizer"
         )
+
+    @property
+    def advice(self) -> list[str]:
+        """What to change where it will hardly fit. Nothing is refused: it is an estimate."""
+        said, needed = [], self.memory + self.activations
+        if self.free is not None and needed > self.free:
+            said.append(
+                f"it needs about {gib(needed)} of memory and {gib(self.free)} are free: type "
+                "fit.accumulate=<more parts>, fit.ema=0 evaluate.weights=raw, or a smaller unet=…"
+            )
+        if self.free_disk is not None and self.disk > self.free_disk:
+            said.append(
+                f"it needs about {gib(self.disk)} of disk and {gib(self.free_disk)} are free: "
+                "type checkpoint.keep=1, or root=<a folder on another disk>"
+            )
+        return said
+
+
+def gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"
 
 
 def duration(seconds: float) -> str:
@@ -47,17 +80,22 @@ def expect(
     outputs: int,
     config: Config,
     accelerator: Accelerator,
+    path: Path,
 ) -> Expectation:
-    """Time a pass of training and one of sampling; nothing learns from them."""
+    """Time a pass of training and one of sampling; nothing learns from them.
+
+    path: where the run will be written, if only its parents are there yet.
+    ValueError: a single sample does not fit into memory, or among several processes a part.
+    """
     device = accelerator.device
-    rows = max(1, config.fit.batch // (accelerator.num_processes * config.fit.accumulate))
-    seconds = _timed(lambda: _learn(unet, rows, given, accelerator), device)
+    free = free_memory(device)  # beside the weights, which are there already
+    rows, parts, seconds, activations = _fitting(unet, given, config, accelerator)
     if seconds < 2:  # the first pass also chooses kernels; where that matters, time a second
         seconds = _timed(lambda: _learn(unet, rows, given, accelerator), device)
     count = parameters(unet)
     tensors = 7 + (3 if config.fit.ema > 0 else 0)  # AdamW reads and writes 7 per weight, EMA 3
     optimizer = count * 4 * tensors / TRAFFIC.get(device.type, TRAFFIC["cpu"])
-    per_step = seconds * config.fit.accumulate + optimizer
+    per_step = seconds * parts + optimizer
     kinds = 2 if config.fit.ema > 0 else 1
     calls = kinds * config.sample.steps * (2 if config.sample.guidance > 1 else 1)
     mine = -(-outputs // accelerator.num_processes)
@@ -67,8 +105,45 @@ def expect(
     return Expectation(
         train=total_steps(config) * per_step,
         sample=calls * -(-mine // together) * answer,
-        memory=count * 4 * (4 + (1 if config.fit.ema > 0 else 0)),
+        memory=count * 4 * (3 + kinds),
+        activations=activations,
+        free=None if free is None else free + count * 4,
+        disk=count * 4 * ((2 + kinds) * (config.checkpoint.keep + 1) + 1),
+        free_disk=free_disk(path),
     )
+
+
+def _fitting(
+    unet: UNet2DConditionModel, given: Conditions, config: Config, accelerator: Accelerator
+) -> tuple[int, int, float, int]:
+    """Samples worked through at once, in how many parts, seconds and extra bytes of one part.
+
+    Where the configured part does not fit into memory, the largest half of a half that does.
+    """
+    fit, device = config.fit, accelerator.device
+    rows = max(1, fit.batch // (accelerator.num_processes * fit.accumulate))
+    parts = fit.accumulate
+    while True:
+        try:
+            with extra_memory(device) as extra:
+                seconds = _timed(partial(_learn, unet, rows, given, accelerator), device)
+            return rows, parts, seconds, extra()
+        except (RuntimeError, MemoryError) as failure:
+            if not out_of_memory(failure):
+                raise
+            if rows == 1:
+                raise ValueError(
+                    "a single sample does not fit into memory: "
+                    "type a smaller unet=… or images.size=…"
+                ) from failure
+            if accelerator.num_processes > 1:
+                raise ValueError(
+                    f"process {accelerator.process_index} is out of memory with {rows} samples at "
+                    f"once: type fit.accumulate={2 * parts}"
+                ) from failure
+        rows, parts = -(-rows // 2), 2 * parts
+        unet.zero_grad(set_to_none=True)
+        forget_cached(device)
 
 
 def _timed(work: Callable[[], object], device: torch.device) -> float:

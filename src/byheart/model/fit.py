@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from accelerate import Accelerator
@@ -15,8 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from byheart.config import Config, Fit, total_steps
-from byheart.model.batch import draw
+from byheart.machine import forget_cached, out_of_memory
+from byheart.model.batch import Batch, draw
 from byheart.model.conditioning import Conditioning
+from byheart.model.guard import LeftOut, guarded_step, none_left_out
 from byheart.model.objective import loss
 
 
@@ -28,6 +30,7 @@ class State:
     ema: EMAModel | None
     optimizer: torch.optim.Optimizer
     step: int = 0  # optimizer steps done
+    left_out: LeftOut = field(default_factory=none_left_out)  # of them
 
     @contextmanager
     def using(self, kind: str) -> Iterator[UNet2DConditionModel]:
@@ -57,11 +60,12 @@ class State:
 
 @dataclass(frozen=True)
 class Step:
-    """One finished optimizer step."""
+    """One finished optimizer step. What is a tensor stays on the device: nobody waits for it."""
 
     step: int  # steps done, this one included
-    loss: Tensor  # mean over this process's rows; on the device, so that nobody waits for it
+    loss: Tensor  # mean over this process's rows
     lr: float
+    left_out: Tensor  # steps of the run so far whose gradient was not finite
 
 
 def start(unet: UNet2DConditionModel, config: Config) -> State:
@@ -80,7 +84,8 @@ def start(unet: UNet2DConditionModel, config: Config) -> State:
         # network at the end of a short one.
         decay = math.exp(-1 / max(1.0, fit.ema * steps))
         ema = EMAModel(unet.parameters(), decay=decay, foreach=True)
-    return State(unet, ema, optimizer)
+    device = next(unet.parameters()).device
+    return State(unet, ema, optimizer, left_out=none_left_out(device))
 
 
 def learning_rate(fit: Fit, step: int, steps: int) -> float:
@@ -103,8 +108,13 @@ def fit(
 ) -> Iterator[Step]:
     """Train `state` in place from its step to the end of the budget.
 
+    A step whose loss or gradient is not finite leaves weights and moments as they are; so many as
+    `fit.non_finite` in a row end the run. Out of memory, the parts are halved and the step is begun
+    again: same global batch, same result but for rounding.
+
     Raises:
-        ValueError: the batch cannot be shared evenly among the processes.
+        ValueError: the batch cannot be shared evenly among the processes, a single sample does not
+            fit into memory, or the gradient is no longer finite.
     """
     parts = _parts(config.fit, accelerator)
     steps, seed = total_steps(config), config.seed
@@ -121,24 +131,70 @@ def fit(
         lr = learning_rate(config.fit, state.step, steps)
         for group in state.optimizer.param_groups:
             group["lr"] = lr
-        total = torch.zeros((), device=latents.device)
-        for number, part in enumerate(parts):
+
+        def error_of(part: slice, batch: Batch = batch) -> Tensor:
             mine = batch.rows(part)
             prompt = conditioning.prompt(batch, seed, state.step, part)
-            last = number == len(parts) - 1
-            with nullcontext() if last else accelerator.no_sync(network), accelerator.autocast():
-                x0 = latents[mine.image]
-                error = loss(network, schedule, x0, mine.noise, mine.t, prompt) / len(parts)
-            accelerator.backward(error)
-            total += error.detach()
-        if config.fit.clip > 0:
-            torch.nn.utils.clip_grad_norm_(weights, config.fit.clip)
-        state.optimizer.step()
+            with accelerator.autocast():
+                return loss(network, schedule, latents[mine.image], mine.noise, mine.t, prompt)
+
+        total, parts = _gradient(error_of, parts, network, accelerator)
+        norm = torch.nn.utils.clip_grad_norm_(weights, config.fit.clip or math.inf)
+        guarded_step(state.optimizer, norm, state.left_out, config.fit, state.step + 1)
         state.optimizer.zero_grad(set_to_none=True)
         if state.ema is not None:
             state.ema.step(weights)
         state.step += 1
-        yield Step(state.step, total, lr)
+        yield Step(state.step, total, lr, state.left_out.total)
+
+
+def _gradient(
+    error_of: Callable[[slice], Tensor],
+    parts: list[slice],
+    network: torch.nn.Module,
+    accelerator: Accelerator,
+) -> tuple[Tensor, list[slice]]:
+    """The mean loss over the parts' rows, its gradient left in the weights, and the parts that
+    fitted into memory."""
+    rows = sum(part.stop - part.start for part in parts)
+    while True:
+        total: Tensor | None = None
+        try:
+            for number, part in enumerate(parts):
+                last = number == len(parts) - 1
+                with nullcontext() if last else accelerator.no_sync(network):
+                    error = error_of(part) * ((part.stop - part.start) / rows)
+                    accelerator.backward(error)
+                total = error.detach() if total is None else total + error.detach()
+            assert total is not None
+            return total, parts
+        except (RuntimeError, MemoryError) as failure:
+            if not out_of_memory(failure):
+                raise
+            if accelerator.num_processes > 1:
+                # They may be in the middle of an exchange: none can begin again alone.
+                raise ValueError(
+                    f"process {accelerator.process_index} is out of memory with "
+                    f"{max(part.stop - part.start for part in parts)} samples at once: "
+                    f"type fit.accumulate={2 * len(parts)}"
+                ) from failure
+        network.zero_grad(set_to_none=True)
+        parts = halved(parts)
+        forget_cached(accelerator.device)
+
+
+def halved(parts: list[slice]) -> list[slice]:
+    """Each part as two. ValueError: nothing is left to halve."""
+    if all(part.stop - part.start == 1 for part in parts):
+        raise ValueError(
+            "a single sample does not fit into memory: type a smaller unet=… or images.size=…"
+        )
+    found = []
+    for part in parts:
+        middle = (part.start + part.stop + 1) // 2
+        found += [slice(part.start, middle)]
+        found += [slice(middle, part.stop)] if middle < part.stop else []
+    return found
 
 
 def _parts(fit: Fit, accelerator: Accelerator) -> list[slice]:

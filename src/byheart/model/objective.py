@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -43,10 +43,14 @@ def build_schedule(config: Config) -> DDIMScheduler:
     )
 
 
-def build_sampler(
-    schedule: DDIMScheduler, name: str
-) -> DDIMScheduler | DPMSolverMultistepScheduler:
-    """A fresh DDIM (Song et al. 2021) or DPM-Solver++ (Lu et al. 2022) over the same schedule."""
+Sampler = DDPMScheduler | DDIMScheduler | DPMSolverMultistepScheduler
+
+
+def build_sampler(schedule: DDIMScheduler, name: str) -> Sampler:
+    """A fresh sampler over the same schedule: Ho et al. 2020's ancestral one (ddpm), DDIM (Song et
+    al. 2021) or DPM-Solver++ (Lu et al. 2022)."""
+    if name == "ddpm":
+        return DDPMScheduler.from_config(schedule.config, variance_type="fixed_small")
     if name == "ddim":
         return DDIMScheduler.from_config(schedule.config)
     return DPMSolverMultistepScheduler.from_config(

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from byheart.config import Sample
+from byheart.machine import forget_cached, out_of_memory
 from byheart.model.objective import build_sampler
 from byheart.model.seeds import Stream, generator
 
@@ -45,34 +46,65 @@ def sample(
 ) -> Float[Tensor, "s c h w"]:
     """Latents of the outputs, on the CPU: prompt row `prompt_of[k]` from noise seed `noise_of[k]`.
 
-    Both samplers are deterministic given the initial noise (DDIM with eta = 0). With guidance g > 1
-    the prediction is empty + g (prompt - empty) (Ho & Salimans 2022, eq. 6).
-    `advance` is told how many outputs were finished.
+    DDIM (eta = 0) and DPM-Solver++ are deterministic given the initial noise. Ancestral sampling
+    (DDPM) adds noise in every step, which follows from the noise seed as well: the same for every
+    prompt. With guidance g > 1 the prediction is empty + g (prompt - empty) (Ho & Salimans 2022,
+    eq. 6).
+    `advance` is told how many outputs were finished. Out of memory, half as many are computed
+    together: the outputs do not depend on it.
     """
-    done = []
-    for start in range(0, len(prompt_of), config.batch):
-        rows = slice(start, start + config.batch)
-        sampler = build_sampler(given.schedule, config.sampler)
-        sampler.set_timesteps(config.steps, device=device)
-        noises = [initial_noise(seed, int(k), given.shape) for k in noise_of[rows]]
-        x = torch.stack(noises).to(device) * sampler.init_noise_sigma
-        prompt = given.prompts[prompt_of[rows]].to(device)
-        empty = given.prompts[:1].to(device).expand_as(prompt)
-        with torch.inference_mode():
-            for t in sampler.timesteps:
-                prediction = unet(x, t, prompt, return_dict=False)[0]
-                if config.guidance > 1:
-                    free = unet(x, t, empty, return_dict=False)[0]
-                    prediction = free + config.guidance * (prediction - free)
-                step = sampler.step(prediction.float(), t, x)
-                x = step.prev_sample
-            if isinstance(sampler, DDIMScheduler) and sampler.config.set_alpha_to_one:
-                # Where `steps` does not divide the noise levels, diffusers' last step would stop
-                # at the lowest of them: 0.015 RMSE of noise with 7 steps.
-                x = step.pred_original_sample
-        done.append(x.cpu())
-        advance(len(x))
+    done, first, together = [], 0, config.batch
+    while first < len(prompt_of):
+        rows = slice(first, first + together)
+        try:
+            made = _batch(unet, given, prompt_of[rows], noise_of[rows], seed, config, device)
+        except (RuntimeError, MemoryError) as failure:
+            if not out_of_memory(failure) or together == 1:
+                raise
+            together //= 2
+            forget_cached(device)
+            continue
+        done.append(made)
+        first += together
+        advance(len(made))
     return torch.cat(done) if done else torch.empty(0, *given.shape)
+
+
+def _batch(
+    unet: Denoiser,
+    given: Conditions,
+    prompt_of: Int[Tensor, " b"],
+    noise_of: Int[Tensor, " b"],
+    seed: int,
+    config: Sample,
+    device: torch.device,
+) -> Float[Tensor, "b c h w"]:
+    """Outputs that are computed together."""
+    sampler = build_sampler(given.schedule, config.sampler)
+    sampler.set_timesteps(config.steps, device=device)
+    noises = [initial_noise(seed, int(k), given.shape) for k in noise_of]
+    x = torch.stack(noises).to(device) * sampler.init_noise_sigma
+    prompt = given.prompts[prompt_of].to(device)
+    empty = given.prompts[:1].to(device).expand_as(prompt)
+    # One for each output: what it is given depends on nobody beside it.
+    added = [generator("cpu", seed, Stream.STEPS, int(k)) for k in noise_of]
+    with torch.inference_mode():
+        for t in sampler.timesteps:
+            prediction = unet(x, t, prompt, return_dict=False)[0]
+            if config.guidance > 1:
+                free = unet(x, t, empty, return_dict=False)[0]
+                prediction = free + config.guidance * (prediction - free)
+            if isinstance(sampler, DDPMScheduler):
+                step = sampler.step(prediction.float(), t, x, generator=added)
+            else:
+                step = sampler.step(prediction.float(), t, x)
+            x = step.prev_sample
+        ends_on_data = isinstance(sampler, DDIMScheduler) and sampler.config.set_alpha_to_one
+        if ends_on_data or isinstance(sampler, DDPMScheduler):
+            # Where `steps` does not divide the noise levels, diffusers' last step would stop
+            # at the lowest of them: 0.015 RMSE of noise with 7 steps.
+            x = step.pred_original_sample
+    return x.cpu()
 
 
 def sample_shared(

@@ -17,6 +17,7 @@ class Stream(IntEnum):
     OUTPUT = 3
     RANDOM_CAPTION = 4
     DENOISING = 5
+    STEPS = 6
 
 
 def seed_of(seed: int, stream: Stream, *index: int) -> int:
