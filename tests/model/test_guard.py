@@ -11,6 +11,7 @@ import torch
 from byheart.config import Config
 from byheart.model import fit as module
 from byheart.model.fit import State, halved
+from byheart.model.guard import clip
 from byheart.model.sample import Conditions, sample
 
 Compose = Callable[..., Config]
@@ -152,3 +153,19 @@ def test_one_output_that_does_not_fit_is_an_error(narrow: Compose, training: Tra
     rows = torch.zeros(2, dtype=torch.long)
     with pytest.raises(RuntimeError, match="can't allocate memory"):
         sample(Small(run.begin().unet, 0), given, rows, rows, 0, config.sample, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("most", [0.01, 1.0, 1e6])
+def test_clipping_is_torchs(most: float) -> None:
+    def layer() -> torch.nn.Linear:
+        torch.manual_seed(3)
+        made = torch.nn.Linear(5, 7)
+        made(torch.randn(4, 5)).square().sum().backward()
+        return made
+
+    one, other = layer(), layer()
+    norm = clip(list(one.parameters()), most)
+    assert torch.equal(norm, torch.nn.utils.clip_grad_norm_(other.parameters(), most))
+    for mine, theirs in zip(one.parameters(), other.parameters(), strict=True):
+        assert mine.grad is not None and theirs.grad is not None
+        assert torch.allclose(mine.grad, theirs.grad, rtol=1e-6, atol=0)

@@ -18,7 +18,7 @@ from byheart.config import Config, Fit, total_steps
 from byheart.machine import forget_cached, out_of_memory
 from byheart.model.batch import Batch, draw
 from byheart.model.conditioning import Conditioning
-from byheart.model.guard import LeftOut, guarded_step, none_left_out
+from byheart.model.guard import LeftOut, clip, guarded_step, none_left_out
 from byheart.model.objective import loss
 
 
@@ -139,7 +139,7 @@ def fit(
                 return loss(network, schedule, latents[mine.image], mine.noise, mine.t, prompt)
 
         total, parts = _gradient(error_of, parts, network, accelerator)
-        norm = torch.nn.utils.clip_grad_norm_(weights, config.fit.clip or math.inf)
+        norm = clip(weights, config.fit.clip or math.inf)
         guarded_step(state.optimizer, norm, state.left_out, config.fit, state.step + 1)
         state.optimizer.zero_grad(set_to_none=True)
         if state.ema is not None:

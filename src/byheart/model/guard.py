@@ -24,6 +24,16 @@ def none_left_out(device: torch.device | str = "cpu") -> LeftOut:
     return LeftOut(torch.zeros((), device=device), torch.zeros((), device=device))
 
 
+def clip(weights: list[torch.nn.Parameter], most: float) -> Tensor:
+    """The length of the gradient, which is then shortened to `most`. As torch's
+    `clip_grad_norm_`, but where nobody has to wait for the length a short one costs no more."""
+    gradients = [weight.grad for weight in weights if weight.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    if norm.device.type != "cpu" or norm > most:
+        torch.nn.utils.clip_grads_with_norm_(weights, most, norm)
+    return norm
+
+
 def guarded_step(
     optimizer: torch.optim.Optimizer, norm: Tensor, left_out: LeftOut, fit: Fit, number: int
 ) -> None:
