@@ -98,6 +98,7 @@ def test_a_narrow_terminal_gets_the_arithmetic_below_each_line() -> None:
         (["report", "nowhere"], "nowhere is not a folder"),
         (["curve"], "folder"),
         (["curve", "one", "two"], "unrecognized arguments: two"),
+        (["curve", ".", "--against", "time"], "--against: invalid choice: 'time'"),
         (["curve", "nowhere"], "nowhere is no folder: type the folder of a sweep"),
         (["curve", "."], "holds no finished run"),
     ],
@@ -190,9 +191,19 @@ def test_curve_draws_the_folder_again(
     import byheart.show.sweep as sweep
 
     drawn = []
-    monkeypatch.setattr(sweep, "write_curve", lambda f: drawn.append(f) or f / "report.html")
-    code, out, err = type_(capsys, "curve", str(tmp_path))
-    assert (code, out, err) == (0, f"{tmp_path / 'report.html'}\n", "") and drawn == [tmp_path]
+
+    def write_curve(folder: Path, against: str) -> Path:
+        drawn.append((folder, against))
+        return folder / "report.html"
+
+    monkeypatch.setattr(sweep, "write_curve", write_curve)
+    page = f"{tmp_path / 'report.html'}\n"
+    assert type_(capsys, "curve", str(tmp_path)) == (0, page, "")
+    for against in ("steps", "exposures"):
+        code, out, err = type_(capsys, "curve", str(tmp_path), "--against", against)
+        curve = tmp_path / f"curve-against-{against}.svg"
+        assert (code, out, err) == (0, f"{page}{curve}\n", "")
+    assert drawn == [(tmp_path, against) for against in ("n", "steps", "exposures")]
 
 
 @pytest.mark.parametrize("measures", [{"n_images": 1}, "{", "[]", {}])

@@ -17,10 +17,13 @@ WINGS = ("data", "model", "measure", "show")  # each may import from those befor
 GROUND = {"config", "checks", "runs", "machine"}
 # What a measurement takes from elsewhere, besides torch: libraries that are the field's own.
 MEASURED_WITH = {
+    "byheart.measure.agreement": {"numpy"},
     "byheart.measure.compression": {"PIL", "numpy"},  # the size of a file
     "byheart.measure.controls": {"PIL", "numpy", "skimage"},  # altered copies
     "byheart.measure.denoising": {"byheart.model.oracle", "byheart.model.seeds"},
-    "byheart.measure.onset": {"numpy"},
+    "byheart.measure.extrapolation": {"numpy"},
+    "byheart.measure.fitting": {"numpy"},
+    "byheart.measure.onset": {"numpy", "scipy"},  # the tail of the normal distribution
     "byheart.measure.panel": {"PIL", "imagehash", "numpy", "skimage"},
     "byheart.measure.sscd": {"PIL", "numpy", "safetensors", "transformers"},
     "byheart.measure.summary": {"byheart.data.images", "byheart.data.questions"},

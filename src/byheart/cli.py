@@ -84,6 +84,13 @@ def _parser() -> Parser:
         allow_abbrev=False,
     )
     door.add_argument("folder", help="folder of a sweep: outputs/<name>")
+    door.add_argument(
+        "--against",
+        choices=("n", "steps", "exposures"),
+        default="n",
+        help="what else to draw the figures against: optimizer steps, or looks at each image; "
+        "beside the others, as curve-against-steps.svg",
+    )
     door.set_defaults(do=_curve)
     return parser
 
@@ -212,7 +219,10 @@ def _report(typed: argparse.Namespace) -> None:
 def _curve(typed: argparse.Namespace) -> None:
     from byheart.show.sweep import write_curve
 
-    print(write_curve(Path(typed.folder)))
+    folder = Path(typed.folder)
+    print(write_curve(folder, against=typed.against))
+    if typed.against != "n":
+        print(folder / f"curve-against-{typed.against}.svg")
 
 
 if __name__ == "__main__":

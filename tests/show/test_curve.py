@@ -11,10 +11,12 @@ from typing import Any
 
 import pandas
 import pytest
+from composing import composed
 from pictures import finished_run, looked, sweep_of, with_measures
 
 from byheart.runs import Run
-from byheart.show.curve import COLUMNS, Finished, finished_runs, first_copied, rows, table
+from byheart.show.curve import COLUMNS, rows, table
+from byheart.show.finished import Finished, finished_runs, first_copied
 
 RUNS: dict[str, dict[str, Any]] = {
     "z": {"n_images": 1},
@@ -107,6 +109,52 @@ def test_the_numbers_are_those_of_measures_json(base: Run, folder: Path) -> None
     raw = found[(found.run == "z") & (found.weights == "raw")]
     assert raw.prompt_effect.isna().all() and raw.given_back.isna().all()
     assert (raw.copied == 0).all()
+
+
+def test_the_settings_are_those_of_config_yaml(base: Run, tmp_path: Path) -> None:
+    sweep_of(
+        tmp_path, base, {"plain": {}, "other": {"seed": 1}},
+        {"other": {
+            "captions.dropout": 0.3, "unet.widths": [16, 32], "fit.prediction": "epsilon",
+            "split": "b", "unet.pretrained": "a,b/unet", "fit.batch": 4, "images.duplicates": 7,
+        }},
+    )  # fmt: skip
+    config = (tmp_path / "plain" / "config.yaml").read_text("utf-8")
+    older = [line for line in config.splitlines() if "duplicates" not in line]
+    (tmp_path / "plain" / "config.yaml").write_text("\n".join(older), "utf-8")
+    found = frame(finished_runs(tmp_path))
+    columns = ["caption_dropout", "widths", "prediction", "split", "pretrained", "batch",
+               "duplicates"]  # fmt: skip
+    other = found[found.run == "other"][columns].drop_duplicates().to_dict("records")
+    assert other == [
+        {"caption_dropout": 0.3, "widths": "16/32", "prediction": "epsilon", "split": "b",
+         "pretrained": "a,b/unet", "batch": 4, "duplicates": 7},
+    ]  # fmt: skip
+    (plain,) = found[found.run == "plain"][columns].drop_duplicates().to_dict("records")
+    known = composed().unet.widths
+    assert plain["widths"] == "/".join(str(width) for width in known)
+    assert (plain["split"], plain["batch"]) == ("none", 8)
+    assert math.isnan(plain["duplicates"]) and not isinstance(plain["pretrained"], str)
+
+
+def test_copies_of_the_first_image_stand_in_the_rows_of_their_weights(
+    base: Run, tmp_path: Path
+) -> None:
+    def measured(m: dict[str, Any]) -> None:
+        for kind, share in (("ema", 0.5), ("raw", 0.25)):
+            for condition in ("unseen", "empty", "captions"):
+                part = {"rate": share, "low": share / 2, "high": share * 2, "count": 8}
+                m["weights"][kind][condition]["first_image"] = part
+        m["weights"]["raw"]["empty"]["first_image"] = None
+        del m["weights"]["raw"]["captions"]["first_image"]
+
+    run = with_measures(base, tmp_path / "run", measured)
+    run.file("report.html").write_text("")
+    found = frame(finished_runs(tmp_path)).set_index(["weights", "condition"])
+    names = ["first_image", "first_image_low", "first_image_high"]
+    assert found.loc[("ema", "unseen"), names].tolist() == [0.5, 0.25, 1.0]
+    assert found.loc[("raw", "unseen"), names].tolist() == [0.25, 0.125, 0.5]
+    assert found.loc[[("raw", "empty"), ("raw", "captions")], names].isna().all(axis=None)
 
 
 def test_the_memorized_bits_are_the_smallest_codecs_that_reaches_all(base: Run) -> None:

@@ -14,8 +14,8 @@ import pytest
 from pictures import finished_run, looked
 
 from byheart.measure.interval import wilson
-from byheart.show.curve import Finished
 from byheart.show.curve_figures import figures
+from byheart.show.finished import Finished
 from byheart.show.plots import Panel, Point, Series, drawn
 
 Make = Callable[..., Finished]
@@ -30,7 +30,10 @@ def measures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.fixture
 def make(measures: dict[str, Any]) -> Make:
-    def make(n: int, captions: str = "shared", text: str = "", **changes: Any) -> Finished:
+    def make(
+        n: int, captions: str = "shared", text: str = "", config: dict[str, Any] | None = None,
+        **changes: Any,
+    ) -> Finished:  # fmt: skip
         own = copy.deepcopy(measures) | {"n_images": n, "captions_mode": captions}
         for name, value in changes.items():
             *inner, last = name.split("__")
@@ -39,7 +42,7 @@ def make(measures: dict[str, Any]) -> Make:
                 place = place[key]
             place[last] = value
         trajectory = [json.loads(line) for line in text.splitlines()]
-        return Finished(Path(f"{captions}-{n}"), {}, own, trajectory)
+        return Finished(Path(f"{captions}-{n}"), config or {}, own, trajectory)
 
     return make
 
@@ -194,12 +197,82 @@ def test_trajectories_stand_against_steps_and_looks_and_say_when_copying_began(m
     assert xy(one([steps], "n = 1")) == [(1, 0), (10, 0.75), (100, 1)]
     assert xy(one([seen], "n = 10")) == [(0.8, 0), (8, 0.25)]
     assert one([steps], "n = 1").points[1] == Point(10, 0.75, wilson(6, 8).low, wilson(6, 8).high)
-    (first,) = made["onset"]
+    first, in_looks = made["onset"]
+    assert (first.x, in_looks.x) == ("training images", "training images")
+    assert (first.y, in_looks.y) == ("optimizer steps", "looks at each image")
     assert first.series[0].points == (Point(1, 10), Point(10, 10, censored=True))
+    assert in_looks.series[0].points == (Point(1, 80.0), Point(10, 8.0, censored=True))
 
 
 def test_without_trajectories_there_is_no_figure_of_them(make: Make) -> None:
     assert {"trajectories", "onset"}.isdisjoint(figures([make(1)]))
+
+
+# -------------------------------------------------------------------------- settings, either axis
+
+
+def test_runs_of_other_settings_are_joined_by_no_line(make: Make) -> None:
+    key = "conditions__unseen__kinds__copied"
+    runs = [
+        make(n, config={"sample.guidance": g}, **{key: rate(hits)})
+        for n, g, hits in ((1, 1.0, 8), (1, 4.0, 7), (10, 1.0, 5), (10, 4.0, 2))
+    ]
+    (panel,) = figures(runs)["curve"]
+    assert "under unseen prompts" in panel.title
+    assert xy(one([panel], "guidance 1")) == [(1, 1.0), (10, 5 / 8)]
+    assert xy(one([panel], "guidance 4")) == [(1, 7 / 8), (10, 2 / 8)]
+    assert one([panel], "chance: unseen real pictures").line == ""  # of several kinds of runs
+    for name, count in (("kinds", 6), ("denoising", 4), ("tolerance", 2)):
+        titles = [p.title for p in figures(runs)[name]]
+        assert len(set(titles)) == len(titles) == count, name
+
+
+def test_captions_asked_for_have_their_own_panel_where_settings_vary(make: Make) -> None:
+    runs = [make(10, mode, config={"captions.dropout": d})
+            for mode in ("shared", "own") for d in (0.0, 0.5)]  # fmt: skip
+    unseen, asked = figures(runs)["curve"]
+    lines = [s.label for s in unseen.series if s.points]
+    assert lines[:2] == [f"one caption for all, captions dropout {d}" for d in ("0", "0.5")]
+    assert lines[2:4] == [f"own captions, captions dropout {d}" for d in ("0", "0.5")]
+    assert [s.label for s in asked.series if s.points][:2] == lines[2:4]
+    came, uniform = figures(runs)["coverage"]
+    assert [s.label for s in came.series] == [s.label for s in uniform.series]
+    values = [(p.x, p.y) for s in uniform.series for p in s.points]
+    part = runs[0].measures["conditions"]["unseen"]
+    assert values[0] == (10, part["uniform_coverage"])
+
+
+@pytest.mark.parametrize(
+    ("against", "words", "xs"),
+    [("steps", "optimizer steps", {10: (100, 400), 20: (100, 400)}),
+     ("exposures", "looks at each image", {10: (80.0, 320.0), 20: (40.0, 160.0)})],
+)  # fmt: skip
+def test_against_a_budget_each_n_has_its_line(
+    make: Make, against: str, words: str, xs: dict[int, tuple[float, ...]]
+) -> None:
+    runs = [
+        make(n, steps=steps, exposures_per_image=8 * steps / n, config={"budget.steps": steps})
+        for n in (10, 20)
+        for steps in (100, 400)
+    ]
+    made = figures(runs, against=against)
+    assert {"curve", "kinds", "coverage", "prompt"} <= set(made)
+    assert not {"trajectories", "onset", "denoising", "tolerance", "study"} & set(made)
+    assert {p.x for panels in made.values() for p in panels} == {words}
+    for n, places in xs.items():
+        assert tuple(p.x for p in one(made["curve"], f"n = {n}").points) == places
+    assert one(made["curve"], "chance: unseen real pictures").line == ""
+    # Against n the same runs have a line for each budget.
+    curve = figures(runs)["curve"]
+    assert [p.x for p in one(curve, "100 steps").points] == [10, 20]
+
+
+def test_the_same_runs_have_the_same_values_against_either_axis(make: Make) -> None:
+    runs = [make(n, mode, steps=100 * n) for n in (1, 10) for mode in ("shared", "own")]
+    for name, panels in figures(runs, against="steps").items():
+        values = [{p.y for panel in which for s in panel.series for p in s.points}
+                  for which in (panels, figures(runs)[name])]  # fmt: skip
+        assert values[0] == values[1], name
 
 
 # ------------------------------------------------------------------------------------- readability
@@ -220,6 +293,27 @@ def test_no_two_series_of_a_panel_differ_by_colour_alone(make: Make) -> None:
                 sizes = {a.label, b.label} <= {f"n = {n:,}" for n in (1, 3, 300, 1000)}
                 assert not same or sizes, (name, panel.title, a.label, b.label)
                 assert not same or a.colour != b.colour
+
+
+def test_many_settings_in_several_modes_are_told_apart(make: Make) -> None:
+    runs = [
+        make(n, mode, looked(0, 1), config={"captions.dropout": k / 10})
+        for n in (1, 10)
+        for mode in ("shared", "own", "none")
+        for k in range(8)
+    ]
+    for name, panels in figures(runs).items():
+        for panel in panels:
+            shown = [s for s in panel.series if s.points]
+            assert len({s.label for s in shown}) == len(shown)
+            looks = {(s.colour, s.marker, s.line, s.filled) for s in shown}
+            assert len(looks) == len(shown), (name, panel.title)
+    (unseen, _) = figures(runs)["curve"]
+    of = {s.label: s for s in unseen.series if s.points}
+    for k in range(8):
+        mine = [of[f"{mode}, captions dropout {k / 10:g}"]
+                for mode in ("one caption for all", "own captions", "no captions")]  # fmt: skip
+        assert len({s.colour for s in mine}) == 1 and len({s.line for s in mine}) == 3
 
 
 def test_a_label_looks_the_same_in_all_panels_of_a_figure(make: Make) -> None:

@@ -16,6 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from PIL import Image
 
+from byheart.show.axes import plain
 from byheart.show.plots import (
     BLUE,
     GREEN,
@@ -30,7 +31,6 @@ from byheart.show.plots import (
     _figure,
     _medians,
     drawn,
-    plain,
 )
 
 SERIES = Series(
@@ -94,6 +94,17 @@ def test_what_is_censored_has_an_arrow_and_no_interval() -> None:
     assert all(not len(c.get_segments()) for c in axis.collections)
 
 
+@pytest.mark.parametrize("log_y", [False, True])
+@pytest.mark.parametrize("least", [0.0, 50.0, 199.0])
+def test_an_arrow_is_not_cut_off(log_y: bool, least: float) -> None:
+    points = (Point(1, least), Point(10, 200, censored=True), Point(100, 20, censored=True))
+    (axis,) = made(Panel("t", "x", "steps", (Series("s", points, BLUE),), log_y=log_y)).axes
+    (arrows,) = [line for line in axis.lines if "arrow" in str(line.get_marker())]
+    places = arrows.get_transform().transform(arrows.get_xydata())
+    half = arrows.get_markersize() / 2 * axis.figure.dpi / 72
+    assert places[:, 1].max() + half <= axis.bbox.y1
+
+
 def test_series_at_the_same_place_stand_side_by_side() -> None:
     series = tuple(Series(name, (Point(1, 1.0), Point(10, 0.0)), BLUE) for name in "abc")
     (axis,) = made(Panel("t", "x", "y", series, share=True)).axes
@@ -145,6 +156,46 @@ def test_the_sizes_themselves_are_the_ticks() -> None:
     many = tuple(Point(x, 0.5) for x in (1, 10, 11, 12, 1000))
     (axis,) = made(Panel("t", "x", "y", (Series("s", many, BLUE),))).axes
     assert axis.get_xticks().tolist() == [1, 10, 1000]  # those between would overlap
+
+
+@pytest.mark.parametrize(
+    ("ticks", "turned"),
+    [(("1", "2", "4", "8"), False), (("one caption for all", "own captions", "none"), False),
+     (("tiny", "small", "sd15", "…/pretraining/n100-s0/model"), True),
+     (tuple(f"{k / 10}" for k in range(10)), True)],
+)  # fmt: skip
+def test_named_places_are_evenly_spaced_and_apart(ticks: tuple[str, ...], turned: bool) -> None:
+    series = Series("s", tuple(Point(k, 0.5) for k in range(len(ticks))), BLUE)
+    panel = Panel("t", "what varies", "y", (series,), log_x=False, share=True, ticks=ticks)
+    figure = made(panel, panel)
+    renderer = figure.canvas.get_renderer()
+    for axis in figure.axes:
+        assert axis.get_xticks().tolist() == list(range(len(ticks)))
+        labels = [t for t in axis.get_xticklabels() if t.get_text()]
+        assert len(labels) == len(ticks) and all(t.get_fontsize() >= 14 for t in labels)
+        assert {t.get_rotation() for t in labels} == {90.0 if turned else 0.0}
+        boxes = [t.get_window_extent(renderer) for t in labels]
+        for k, box in enumerate(boxes):
+            assert not any(box.overlaps(other) for other in boxes[:k])
+            assert box.y0 >= 0 and box.x1 <= figure.bbox.x1
+
+
+def test_many_series_stay_within_the_axis() -> None:
+    ends = (Point(1, 1.0), Point(100, 0.0))
+    series = tuple(Series(f"s{k}", ends, BLUE) for k in range(30))
+    (axis,) = made(Panel("t", "x", "y", series, share=True)).axes
+    for line in axis.lines:
+        if len(line.get_xdata()):
+            places = line.get_transform().transform(line.get_xydata())[:, 0]
+            assert axis.bbox.x0 < places.min() and places.max() < axis.bbox.x1
+
+
+def test_a_dollar_is_a_dollar() -> None:
+    words = "a caption of $5 and \\frac{ or $6"
+    series = Series(words, (Point(0, 0.5), Point(1, 0.2)), BLUE)
+    panel = Panel(words, "x", "y", (series,), log_x=False, ticks=("$a$", "_$b$"))
+    found = texts(drawn([panel]))
+    assert found.count(words) == 2 and {"$a$", "_$b$"} <= set(found)
 
 
 def hard() -> list[Panel]:

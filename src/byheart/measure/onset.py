@@ -1,29 +1,31 @@
-"""When copying begins, and where it ends: two fits over the runs of a sweep. No torch here."""
+"""When copying begins: the step of first copying as a power of n. No torch here."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from math import isfinite, log10
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+from scipy.special import log_ndtr
 
-RESAMPLES = 2000
-LEAST_SIZES = 3  # distinct n below which neither fit is made: two points agree with any line
-WEB = 2_300_000_000  # training images of Stable Diffusion v1
-# Standard deviations of the normal prior of `extrapolate`, in logits: of the intercept, and of a
-# slope per standard deviation of its (logarithmic) input.
-INTERCEPT, SLOPE = 10.0, 5.0
-CONFOUNDED = 0.01  # an input that others explain up to this share of its spread tells nothing new
+from byheart.measure.fitting import (
+    LEAST_SIZES,
+    Many,
+    Parameters,
+    Values,
+    climb,
+    middle,
+    resampled,
+)
 
-Values = Float[np.ndarray, " n"]
-Many = Float[np.ndarray, "r n"]
+NARROWEST = 1e-3  # of an interval, in log steps: below it rounding would drown the derivatives
+FLAT = 1e-6  # second derivative below which a direction is not gone along; the maximum stays
 
 
 @dataclass(frozen=True)
 class Onset:
-    """step of first copying = factor · n^exponent; low, high: the exponent's 95 % interval.
+    """median step of first copying = factor · n^exponent; low, high: the exponent's 95 % interval.
 
     None where fewer than three distinct n have a run that copied.
     """
@@ -34,213 +36,104 @@ class Onset:
     high: float | None
     sizes: int  # distinct n among the runs that copied
     runs: int
-    censored: int  # of the runs: not copied within the run, left out of the fit
+    censored: int  # of the runs: not copied at the last look, so known to begin later only
 
 
-@dataclass(frozen=True)
-class Extrapolation:
-    """Where half of the outputs are copies, and what the same curve says for `images`.
+def onset(points: Sequence[tuple[int, int, int | None]], seed: int = 0) -> Onset:
+    """Fit log step = log a + b log n + scatter, normal, to the looks between which copying began.
 
-    All five values and `half_*` are None where undefined; an end of an interval is None too where
-    the resampled runs set it no bound.
+    points, of each run: training images; the last step looked at without copying, 0 for none; the
+    first one with it, None where that did not come. A step is known to lie after the one and by
+    the other, or beyond the last look: it enters as the probability of just that (Tobin 1958,
+    "Estimation of relationships for limited dependent variables", Econometrica 26). Taking the
+    second look for the step, and leaving out the runs that did not copy, makes the exponent too
+    small: at large n only the quick ones are counted.
+
+    1/scatter has an exponential prior whose mean is one over the median width of these intervals
+    in log steps (of those that begin with a look): where a line runs through all of them, the
+    scatter would be 0 and many lines equally good. The more runs, the less it weighs. In 1/scatter
+    and the line divided by the scatter the likelihood is concave, so that there is one maximum
+    (Burridge 1981, "A note on maximum likelihood estimation for regression models using grouped
+    data", Journal of the Royal Statistical Society B 43).
+
+    The interval is the middle 95 % over 2,000 resamples of the runs. A resample in which fewer
+    than two n copied says nothing and does not count.
+
+    ValueError: an n below 1, or looks that are not in order.
     """
-
-    half: float | None  # training images at which 50 % falls
-    half_low: float | None
-    half_high: float | None
-    share: float | None  # copied share at `images`
-    share_low: float | None
-    share_high: float | None
-    images: int
-    orders: float | None  # of magnitude between `images` and the measured n; 0: among them
-    inputs: tuple[str, ...]  # what the share is fitted on, besides a constant
-    confounded: tuple[str, ...]  # varies, but only together with the inputs
-    held: Mapping[str, float]  # geometric mean of the runs, at which the curve is read
-    sizes: int
-    runs: int
-    outputs: int
-    copied: int
-    warning: str  # in plain words
-
-
-def onset(points: Sequence[tuple[int, int | None]], seed: int = 0) -> Onset:
-    """Fit log step = log a + b log n by least squares over the runs that copied.
-
-    points: (training images, optimizer step of first copying) of each run; None: not copied within
-    the run. Such runs are left out, so where there are some the true exponent is likely larger.
-    The interval is the middle 95 % over 2,000 resamples of the runs (Efron 1979, "Bootstrap
-    methods", Annals of Statistics 7); resamples of a single n say nothing and do not count.
-
-    ValueError: an n or a step below 1.
-    """
-    for n, step in points:
-        if n < 1 or (step is not None and step < 1):
-            raise ValueError(f"n = {n}, step {step}: both count from 1")
-    seen = sorted((n, step) for n, step in points if step is not None)
-    sizes, censored = len({n for n, _ in seen}), len(points) - len(seen)
+    for n, after, by in points:
+        if n < 1 or after < 0 or (by is not None and by <= after):
+            raise ValueError(f"n = {n}, copied after step {after} and by {by}: no run can have it")
+    points = sorted(points, key=lambda p: (p[0], p[1], p[2] is None, p[2] or 0))
+    copied = np.array([by is not None for _, _, by in points], dtype=bool)
+    sizes = len({n for n, _, by in points if by is not None})
+    counts = (sizes, len(points), len(points) - int(copied.sum()))
     if sizes < LEAST_SIZES:
-        return Onset(None, None, None, None, sizes, len(points), censored)
-    x, y = np.log(np.asarray(seen, dtype=np.float64)).T
-    (slope,), (height,) = _line(x, y, np.ones((1, len(seen))))
-    low, high = _middle(_line(x, y, _resampled(len(seen), seed))[0])
-    return Onset(float(np.exp(height)), float(slope), low, high, sizes, len(points), censored)
+        return Onset(None, None, None, None, *counts)
+    x = np.log(np.array([n for n, _, _ in points], dtype=np.float64))
+    # Steps are whole: one of them stands for half a step to either side, and the first has a log.
+    low = np.log(np.array([after for _, after, _ in points]) + 0.5)
+    high = np.log(np.array([by or after for _, after, by in points]) + 0.5)
+    thin = copied & (high - low < NARROWEST)
+    low[thin], high[thin] = high[thin] - NARROWEST, low[thin] + NARROWEST
+    draws = resampled(len(points), seed)
+    telling = np.array([len(set(x[(row > 0) & copied])) > 1 for row in draws])
+    height, slope = _lines(x, low, high, copied, np.ones((1, len(points))))
+    ends: tuple[float | None, float | None] = (None, None)
+    if telling.any():
+        ends = middle(_lines(x, low, high, copied, draws[telling])[1])
+    return Onset(float(np.exp(height[0])), float(slope[0]), *ends, *counts)
 
 
-def extrapolate(
-    points: Sequence[tuple[int, int, float, int, int]], images: int = WEB, seed: int = 0
-) -> Extrapolation:
-    """Logistic regression of the copied share on log n, log exposures and log parameters.
+def _lines(
+    x: Values, low: Values, high: Values, copied: Bool[np.ndarray, " n"], weights: Many
+) -> tuple[Float[np.ndarray, " r"], Float[np.ndarray, " r"]]:
+    """Height at x = 0 and slope of the likeliest line, for each row of weights of the runs.
 
-    points, one for each run: training images, parameters, exposures of each image, copied outputs,
-    outputs. What does not vary is left out, and so is what varies only together with what stands
-    before it (exposures at a fixed number of steps): `confounded`. The curve is read at the
-    geometric mean of the runs' exposures and parameters (`held`).
-
-    Fitted by iteratively reweighted least squares with a normal prior, mean 0: standard deviation
-    5 for each slope per standard deviation of its input, 10 for the constant. Separation is usual
-    here (all copied up to some n, none above), and without a prior the slopes would then have no
-    end; with it, what lies between the two n is a smooth step of the prior's making. The intervals
-    are the middle 95 % over 2,000 resamples of the runs: outputs of one run are not independent.
-
-    None throughout where fewer than three distinct n were measured, or all outputs are copies, or
-    none is. ValueError: numbers that no run can have.
+    low, high: the ends of each y; where not copied, `high` means nothing. In each row two distinct
+    x or more have copied.
     """
-    for n, parameters, exposures, copied, outputs in points:
-        if min(n, parameters, outputs) < 1 or exposures <= 0 or not 0 <= copied <= outputs:
-            raise ValueError(
-                f"n = {n}, {parameters} parameters, {exposures} exposures, {copied} of {outputs} "
-                "outputs copied: no run can have these"
-            )
-    points = sorted(points)
-    sizes = sorted({point[0] for point in points})
-    hits, outputs = sum(p[3] for p in points), sum(p[4] for p in points)
-    orders = _orders(images, sizes) if sizes else None
-    nothing = Extrapolation(
-        None, None, None, None, None, None, images, orders, (), (), {},
-        len(sizes), len(points), outputs, hits, _warning(images, sizes, orders),
-    )  # fmt: skip
-    if len(sizes) < LEAST_SIZES or hits in {0, outputs}:
-        return nothing
-    table = np.asarray(points, dtype=np.float64)
-    logs = dict(zip(("n", "parameters", "exposures"), np.log10(table[:, :3]).T, strict=True))
-    logs = {name: logs[name] for name in ("n", "exposures", "parameters")}
-    inputs, confounded = _telling(logs)
-    design = np.stack([np.ones(len(table)), *(_standard(logs[name]) for name in inputs)], axis=1)
-    every = np.concatenate([np.ones((1, len(table))), _resampled(len(table), seed)])
-    constant, slope = _logistic(design, table[:, 3], table[:, 4], every)[:, :2].T
-    # All other inputs stand at their mean, where their standardised value is 0.
-    middle, spread = float(logs["n"].mean()), float(logs["n"].std())
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        # A share that does not fall with n falls below a half nowhere.
-        half = np.where(slope < 0, 10 ** (middle - spread * constant / slope), np.inf)
-    share = _expit(constant + slope * (log10(images) - middle) / spread)
-    half_low, half_high = _middle(half[1:])
-    share_low, share_high = _middle(share[1:])
-    return replace(
-        nothing, half=_finite(half[0]), half_low=half_low, half_high=half_high,
-        share=float(share[0]), share_low=share_low, share_high=share_high,
-        inputs=inputs, confounded=confounded,
-        held={k: float(10 ** v.mean()) for k, v in logs.items() if k not in {"n", *confounded}},
-    )  # fmt: skip
+    looked = copied & (low > np.log(0.5))
+    width = float(np.median((high - low)[looked if looked.any() else copied]))
+    # From the middle of what is known, where numbers are small.
+    across, up = x[copied].mean(), (low + high)[copied].mean() / 2
+    x, low, high = x - across, low - up, np.where(copied, high - up, 0.0)
+    line = np.stack([np.ones_like(x), x], axis=1)
+    upper, lower = (np.column_stack([-line, end]) for end in (high, low))
+
+    def logs(at: Parameters) -> tuple[Many, Many, Many]:
+        """Both ends in standard deviations from the line, and the log of what lies between."""
+        u, v = at @ upper.T, at @ lower.T
+        # In the lower tail, where nothing is lost to rounding: P(v..u) = P(-u..-v).
+        flip = v > 0
+        most, least = log_ndtr(np.where(flip, -v, u)), log_ndtr(np.where(flip, -u, v))
+        between = most + np.log(-np.expm1(least - most))
+        return u, v, np.where(copied, between, log_ndtr(-v))
+
+    def value(at: Parameters) -> Float[np.ndarray, " r"]:
+        with np.errstate(all="ignore"):  # 1/scatter below 0: nan, which gains nothing
+            return (weights * logs(at)[2]).sum(axis=1) - width * at[:, 2]
+
+    def derivatives(at: Parameters) -> tuple[np.ndarray, np.ndarray]:
+        with np.errstate(all="ignore"):
+            u, v, log = logs(at)
+            # Normal density at the ends over the probability between them.
+            p = np.where(copied, np.exp(-(u**2) / 2 - log) / np.sqrt(2 * np.pi), 0.0)
+            q = np.exp(-(v**2) / 2 - log) / np.sqrt(2 * np.pi)
+        gradient = (weights * p) @ upper - (weights * q) @ lower - np.array([0, 0, width])
+        curvature = -_summed(weights * p * q, upper, lower)
+        curvature += curvature.transpose(0, 2, 1)
+        curvature += _summed(weights * (u * p + p**2), upper, upper)
+        curvature += _summed(weights * (q**2 - v * q), lower, lower)
+        # Well inside a wide interval the likelihood is flat to the last digit: stay there.
+        return gradient, curvature + FLAT * np.eye(3)
+
+    start = np.tile([0.0, 0.0, 1 / (width + np.ptp(low))], (len(weights), 1))
+    height, slope, inverse = climb(start, value, derivatives).T
+    slope = slope / inverse
+    return height / inverse + up - slope * across, slope
 
 
-def _line(x: Values, y: Values, weights: Many) -> tuple[Values, Values]:
-    """Slope and height at x = 0 of each row's weighted least squares; nan where x does not vary."""
-    total = weights.sum(axis=1, keepdims=True)
-    across = x - (weights @ x)[:, None] / total
-    spread = (weights * across**2).sum(axis=1)
-    spread[spread < 1e-12] = np.nan
-    slope = (weights * across * y).sum(axis=1) / spread
-    return slope, ((weights @ y) - slope * (weights @ x)) / total[:, 0]
-
-
-def _resampled(count: int, seed: int) -> Many:
-    """How often each of `count` runs was drawn in `count` draws with replacement, 2,000 times."""
-    index = np.random.default_rng(seed).integers(count, size=(RESAMPLES, count))
-    weights = np.zeros((RESAMPLES, count))
-    np.add.at(weights, (np.arange(RESAMPLES)[:, None], index), 1)
-    return weights
-
-
-def _middle(values: Values) -> tuple[float | None, float | None]:
-    """The middle 95 %, nan left out; None for an end that is infinite."""
-    known = values[~np.isnan(values)]
-    # No interpolation: between infinity and a number lies nothing.
-    low, high = np.quantile(known, [0.025, 0.975], method="inverted_cdf")
-    return _finite(low), _finite(high)
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if isfinite(value) else None
-
-
-def _standard(values: Values) -> Values:
-    return (values - values.mean()) / values.std()
-
-
-def _telling(logs: Mapping[str, Values]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names of what varies on its own, and of what varies only with what stands before it."""
-    kept: dict[str, Values] = {}
-    confounded = []
-    for name, values in logs.items():
-        if np.ptp(values) < 1e-9:
-            continue
-        new = _standard(values)
-        if kept:
-            before = np.stack(list(kept.values()), axis=1)
-            rest = new - before @ np.linalg.lstsq(before, new, rcond=None)[0]
-            if rest.std() < CONFOUNDED:
-                confounded.append(name)
-                continue
-        kept[name] = new
-    return tuple(kept), tuple(confounded)
-
-
-def _expit(x: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-x)), without overflow and without losing the smallest shares."""
-    return np.exp(-np.logaddexp(0, -x))
-
-
-def _logistic(
-    design: Float[np.ndarray, "n p"], hits: Values, outputs: Values, weights: Many
-) -> Float[np.ndarray, "r p"]:
-    """The coefficients of largest posterior probability, for each row of weights of the runs."""
-    prior = 1 / np.array([INTERCEPT, *[SLOPE] * (design.shape[1] - 1)]) ** 2
-    beta = np.zeros((len(weights), design.shape[1]))
-
-    def posterior(beta: np.ndarray) -> Values:
-        logit = beta @ design.T
-        likelihood = weights * (hits * logit - outputs * np.logaddexp(0, logit))
-        return likelihood.sum(axis=1) - (prior * beta**2).sum(axis=1) / 2
-
-    best = posterior(beta)
-    for _ in range(100):
-        share = _expit(beta @ design.T)
-        gradient = (weights * (hits - outputs * share)) @ design - prior * beta
-        weight = weights * outputs * share * (1 - share)
-        curvature = np.einsum("rn,np,nq->rpq", weight, design, design) + np.diag(prior)
-        step = np.linalg.solve(curvature, gradient[..., None])[..., 0]
-        # Newton's step may overshoot where the shares are near 0 or 1: halve it until it gains.
-        for _ in range(30):
-            value = posterior(beta + step)
-            worse = value < best - 1e-9
-            if not worse.any():
-                break
-            step[worse] /= 2
-        beta, best = beta + step, value
-        if np.abs(step).max() < 1e-9:
-            break
-    return beta
-
-
-def _orders(images: int, sizes: Sequence[int]) -> float:
-    return max(0.0, log10(images / sizes[-1]), log10(sizes[0] / images))
-
-
-def _warning(images: int, sizes: Sequence[int], orders: float | None) -> str:
-    if not orders:
-        return "" if sizes else "Nothing was measured."
-    return (
-        f"{images:,} images lie {orders:.1f} orders of magnitude outside what was measured "
-        f"(n = {sizes[0]:,} to {sizes[-1]:,}): this is a curve carried on, not a measurement."
-    )
+def _summed(weights: Many, a: np.ndarray, b: np.ndarray) -> Float[np.ndarray, "r p p"]:
+    """Sum over the runs of weight · a b'."""
+    return np.einsum("rn,np,nq->rpq", weights, a, b)

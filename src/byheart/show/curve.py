@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from yaml import YAMLError, safe_load
-
-from byheart.runs import flatten, read_jsonl
+from byheart.show.finished import Finished, first_copied
 from byheart.show.words import CONDITIONS
 
 
@@ -35,7 +32,14 @@ COLUMNS = {
     "parameters": "of the network",
     "steps": "optimizer steps",
     "exposures": "how often each training image was seen",
+    "batch": "samples in one optimizer step",
     "guidance": "of the sampler; 1: none",
+    "prediction": "what the network says: sample, v_prediction or epsilon; auto: the default",
+    "caption_dropout": "share of samples trained under the empty caption",
+    "widths": "channels at the UNet's resolutions",
+    "pretrained": "where the UNet came from; empty: from nowhere, trained from scratch",
+    "split": "a or b: every other image of the source; none: all",
+    "duplicates": "how often the first image is in the training set; empty: an older run, once",
     "condition": "what was asked: unseen, empty or captions",
     "weights": "raw or ema, their running average",
     "headline": "1 where the report's headline uses these weights, else 0",
@@ -50,6 +54,7 @@ COLUMNS = {
     **_with_interval("above_chance", "copied - chance"),
     "coverage": "share of the training images copied at least once",
     "uniform_coverage": "what as many copies drawn uniformly would cover",
+    **_with_interval("first_image", "share of outputs that are copies of the first training image"),
     "rmse_median": "of the distances to the nearest training image, RMSE in [0, 1]",
     "rmse_max": "the largest of these distances",
     **_with_interval(
@@ -62,80 +67,29 @@ COLUMNS = {
         "steering",
         "headline weights, captions: share nearest to the image whose caption was asked for",
     ),
+    **_with_interval(
+        "agreement",
+        "headline weights, unseen prompts, of a split's two runs: median correlation of their "
+        "outputs of the same noise",
+    ),
+    "agreement_chance": "the same for outputs of different noises",
+    **_with_interval(
+        "likeness", "of both runs: median correlation of an output and its nearest training image"
+    ),
     "given_back": "headline weights: training images copied under any condition",
     "memorized_bits": "headline weights: of the smallest codec's files as close to them as these",
     "bits_per_parameter": "memorized_bits / parameters",
     "first_copied_step": "raw weights, unseen prompts: first step looked at with at least half of "
     "the outputs copied; empty where that did not come, or nobody looked",
 }
+# Of runs that have another beside them on the other half of the source: columns by run.
+Halves = Mapping[Path, Mapping[str, float | None]]
 
 
-@dataclass(frozen=True)
-class Finished:
-    """What one finished run left: `config.yaml`, `measures.json` and `trajectory.jsonl`."""
-
-    path: Path
-    config: dict[str, Any]  # flat: {"fit.lr": …}
-    measures: dict[str, Any]
-    trajectory: list[dict[str, Any]]  # empty where the run was not looked at
-
-    @property
-    def n(self) -> int:
-        return int(self.measures["n_images"])
-
-    @property
-    def captions(self) -> str:
-        return str(self.measures["captions_mode"])
-
-
-def finished_runs(folder: Path, last: Path | None = None) -> list[Finished]:
-    """The finished runs directly under a folder, by n, captions, seed and name.
-
-    last: one of them that has no report yet.
-    ValueError: not a folder, none of its runs is finished, or one cannot be read.
-    """
-    if not folder.is_dir():
-        raise ValueError(f"{folder} is no folder: type the folder of a sweep, outputs/<name>")
-    runs = {}
-    for path in _paths(folder, last):
-        try:
-            measures = json.loads((path / "measures.json").read_text(encoding="utf-8"))
-            config = flatten(safe_load((path / "config.yaml").read_text(encoding="utf-8")))
-            run = Finished(path, config, measures, read_jsonl(path / "trajectory.jsonl"))
-            runs[run.n, run.captions, int(measures["seed"]), path.name] = run
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, YAMLError) as error:
-            raise unreadable(path, error) from error
-    if not runs:
-        raise ValueError(f"{folder} holds no finished run: type the folder of a sweep")
-    return [runs[key] for key in sorted(runs)]
-
-
-def _paths(folder: Path, last: Path | None) -> set[Path]:
-    reported = {report.parent for report in folder.glob("*/report.html")}
-    return reported if last is None else reported | {last}
-
-
-def unreadable(path: Path, error: Exception) -> ValueError:
-    """What to tell of a run whose files are not as this version leaves them."""
-    what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-    return ValueError(
-        f"{path} cannot be drawn ({what}): another version left it, or it was changed; "
-        "move it away or run it again"
-    )
-
-
-def first_copied(run: Finished) -> int | None:
-    """First step looked at after which at least half of the outputs were copied.
-
-    Coarse: a run is looked at about a dozen times. None: never so, or nobody looked.
-    """
-    return next((row["step"] for row in run.trajectory if row["copied"] >= 0.5), None)
-
-
-def rows(runs: list[Finished]) -> list[dict[str, Any]]:
+def rows(runs: Sequence[Finished], halves: Halves | None = None) -> list[dict[str, Any]]:
     """The rows of curve.csv: of each run its kinds of weights, of each of these what was asked."""
     return [
-        _row(run, condition, kind)
+        _row(run, condition, kind, (halves or {}).get(run.path, {}))
         for run in runs
         for kind in ("ema", "raw")
         if kind in run.measures["weights"]
@@ -144,7 +98,7 @@ def rows(runs: list[Finished]) -> list[dict[str, Any]]:
     ]
 
 
-def table(runs: list[Finished]) -> str:
+def table(runs: Sequence[Finished], halves: Halves | None = None) -> str:
     """curve.csv as text. The same runs give the same bytes.
 
     KeyError, TypeError, AttributeError: a run of another version.
@@ -152,7 +106,7 @@ def table(runs: list[Finished]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(COLUMNS), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows(runs))
+    writer.writerows(rows(runs, halves))
     return text.getvalue()
 
 
@@ -166,15 +120,22 @@ def smallest_codec(ledger: dict[str, Any]) -> dict[str, Any] | None:
     return min(whole, key=lambda m: m["bits"]) if whole else None
 
 
-def _row(run: Finished, condition: str, kind: str) -> dict[str, Any]:
-    m, c = run.measures, run.measures["weights"][kind][condition]
-    headline = m["weights"]["headline"] == kind
+def _row(
+    run: Finished, condition: str, kind: str, halves: Mapping[str, float | None]
+) -> dict[str, Any]:
+    m, c, config = run.measures, run.measures["weights"][kind][condition], run.config
+    headline = run.headline == kind
     found = {
         "run": run.path.name, "n_images": m["n_images"], "seed": m["seed"],
         "captions": m["captions_mode"], "source": m["images"]["source"],
-        "image_size": m["image_size"], "unet": run.config.get("unet.preset"),
+        "image_size": m["image_size"], "unet": config.get("unet.preset"),
         "parameters": m["parameters"], "steps": m["steps"],
-        "exposures": m["exposures_per_image"], "guidance": run.config.get("sample.guidance"),
+        "exposures": m["exposures_per_image"], "batch": config.get("fit.batch"),
+        "guidance": config.get("sample.guidance"), "prediction": config.get("fit.prediction"),
+        "caption_dropout": config.get("captions.dropout"),
+        "widths": "/".join(map(str, config.get("unet.widths", ()))),
+        "pretrained": config.get("unet.pretrained"), "split": config.get("split"),
+        "duplicates": config.get("images.duplicates"),
         "condition": condition, "weights": kind, "headline": int(headline),
         "outputs": c["outputs"], "prompts": c["prompts"], "exact": c["exact"]["rate"],
         "coverage": c["coverage"], "uniform_coverage": c["uniform_coverage"],
@@ -183,12 +144,15 @@ def _row(run: Finished, condition: str, kind: str) -> dict[str, Any]:
     }  # fmt: skip
     for name, rate in c["kinds"].items():
         found |= _interval(name, rate, "rate")
+    found |= _interval("first_image", c.get("first_image"), "rate")
     found |= _interval("chance", m["chance"], "rate")
     found |= _interval("above_chance", c["above_chance"], "rate")
     if headline:
         found |= _interval("prompt_effect", m["prompt_effect"][condition], "value")
         for key in ("noise_effect", "same_image"):
             found[key] = m[key][condition] and m[key][condition]["value"]
+        if condition == "unseen":
+            found |= halves
         if condition == "captions":
             found |= _interval("steering", m["steering"], "value")
         sizes = smallest_codec(m["ledger"])

@@ -8,23 +8,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 
-from byheart.show.curve import Finished, first_copied, smallest_codec
+from byheart.show.curve import smallest_codec
 from byheart.show.curve_points import (
-    MODES,
+    AXES,
+    Axis,
+    Found,
     Value,
-    asked,
     chance,
     control_at,
     interval_at,
-    of_mode,
     points_of,
     value_at,
 )
+from byheart.show.curve_study import study
 from byheart.show.curve_within import denoising, tolerance, trajectories
-from byheart.show.plots import BLUE, GREY, ORANGE, YELLOW, Panel, Point, Series
+from byheart.show.finished import Finished, first_look
+from byheart.show.groups import Group, groups, varied
+from byheart.show.halves import Pair, halves
+from byheart.show.plots import BLUE, GREY, ORANGE, YELLOW, Line, Panel, Point, Series
 from byheart.show.words import CONDITIONS
 
-N = "training images"
 KINDS = {
     "copied": (ORANGE, "o", "-"),
     "blend": (YELLOW, "s", "--"),
@@ -36,83 +39,131 @@ CONTROLS = {
     "noisy_0.1": ("control: training images + noise, copied", "x"),
     "held_out": ("control: held-out images, copied", "*"),
 }
+OWN_AXIS = {"study", "denoising", "tolerance", "trajectories", "onset"}
 
 
-def figures(runs: Sequence[Finished]) -> dict[str, list[Panel]]:
+def figures(
+    runs: Sequence[Finished], pairs: Sequence[Pair] = (), against: str = "n"
+) -> dict[str, list[Panel]]:
     """By file name. Figures and panels for which no run has numbers are left out.
 
+    against: n, steps or exposures. Figures with an axis of their own are made with n only.
     KeyError, TypeError, AttributeError: a run of another version.
     """
+    axis = AXES[against]
     made = {
-        "curve": [headline(runs)],
-        "kinds": kinds(runs),
-        "coverage": [coverage(runs)],
-        "prompt": prompt(runs),
+        "curve": headline(runs, axis),
+        "study": study(runs),
+        "kinds": kinds(runs, axis),
+        "coverage": coverage(runs, axis),
+        "prompt": prompt(runs, axis),
+        "halves": halves(pairs, axis),
         "denoising": denoising(runs),
         "tolerance": tolerance(runs),
-        "bits": bits(runs),
+        "bits": bits(runs, axis),
         "trajectories": trajectories(runs),
-        "onset": [first_copies(runs)],
+        "onset": onset(runs),
     }
     return {
         name: kept
         for name, panels in made.items()
         if (kept := [p for p in panels if any(s.points for s in p.series)])
+        and (against == "n" or name not in OWN_AXIS)
     }
 
 
-def headline(runs: Sequence[Finished]) -> Panel:
-    """The curve: copied share against n, what was typed having nothing to do with the image."""
-    series = []
-    for mode, (words, colour, marker, line) in MODES.items():
-        mine = of_mode(runs, mode)
-        for condition in dict.fromkeys(("unseen", asked(mode))):
-            label = f"{words}, under {CONDITIONS[condition]}"
-            points = points_of(mine, interval_at("conditions", condition, "kinds", "copied"))
-            filled = condition == "unseen"
-            line = line if filled else ":"
-            series.append(Series(label, points, colour, marker, line, filled))
+def across(name: str, panels: Sequence[Panel]) -> int:
+    """How many panels of a figure stand side by side."""
+    return 2 if name == "trajectories" or (name == "study" and len(panels) == 4) else 3
+
+
+def headline(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
+    """The curve: copied share, what was typed having nothing to do with the image.
+
+    Captions that name images are asked for too: in the same panel, or where settings vary beside
+    it, since the lines would be too many.
+    """
+
+    def copied(group: Group, condition: str, label: str, line: Line, filled: bool) -> Series:
+        value = interval_at("conditions", condition, "kinds", "copied")
+        points = points_of(group.runs, value, axis)
+        return Series(label, points, group.colour, group.marker, line, filled)
+
+    parts, several = groups(runs, axis.along), bool(varied(runs, axis.along))
+    by_chance = chance(runs, axis, joined=not several)
+    if several:
+        return [
+            _panel(
+                f"Copies of a training image, under {CONDITIONS[condition]}", axis, "copied",
+                [*(copied(g, condition, g.words, g.line, True) for g in mine), by_chance],
+                share=True,
+            )
+            for condition in ("unseen", "captions")
+            if (mine := [g for g in parts if condition in ("unseen", g.asked)])
+        ]  # fmt: skip
+    series = [
+        copied(
+            g, condition, f"{g.words}, under {CONDITIONS[condition]}",
+            g.line if condition == "unseen" else ":", condition == "unseen",
+        )
+        for g in parts
+        for condition in dict.fromkeys(("unseen", g.asked))
+    ]  # fmt: skip
     title = "Outputs that are copies of a training image"
-    return Panel(title, N, "copied", (*series, chance(runs)), share=True)
+    return [_panel(title, axis, "copied", [*series, by_chance], share=True)]
 
 
-def kinds(runs: Sequence[Finished]) -> list[Panel]:
-    """Copied, blend, broken, novel against n: a panel for each captions mode and condition."""
+def kinds(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
+    """Copied, blend, broken, novel: a panel for each group and condition."""
     panels = []
-    for (mode, (words, *_)), (condition, name) in product(MODES.items(), CONDITIONS.items()):
-        mine = of_mode(runs, mode)
-        series = tuple(
+    for group, (condition, name) in product(groups(runs, axis.along), CONDITIONS.items()):
+        series = [
             Series(
-                kind, points_of(mine, interval_at("conditions", condition, "kinds", kind)), *look
+                kind,
+                points_of(group.runs, interval_at("conditions", condition, "kinds", kind), axis),
+                *look,
             )
             for kind, look in KINDS.items()
-        )
+        ]
         if any(s.points for s in series):
-            controls = (
-                Series(label, points_of(mine, control_at(control)), GREY, marker, "", filled=False)
-                for control, (label, marker) in CONTROLS.items()
-            )
-            panels.append(Panel(f"{words}: {name}", N, "share of outputs",
-                                (*series, chance(mine), *controls), share=True))  # fmt: skip
+            series.append(chance(group.runs, axis))
+            for control, (label, marker) in CONTROLS.items():
+                points = points_of(group.runs, control_at(control), axis)
+                series.append(Series(label, points, GREY, marker, "", filled=False))
+            title = f"{group.words}: {name}"
+            panels.append(_panel(title, axis, "share of outputs", series, share=True))
     return panels
 
 
-def coverage(runs: Sequence[Finished]) -> Panel:
-    """Share of the training images that came out, beside a uniform copier's."""
-    series = []
-    for mode, (words, colour, marker, line) in MODES.items():
-        condition = asked(mode)
-        for key, label, look in (
-            ("coverage", f"{words}, under {CONDITIONS[condition]}", (marker, line, True)),
-            ("uniform_coverage", f"{words}, as many copies drawn uniformly", (marker, ":", False)),
-        ):
-            points = points_of(of_mode(runs, mode), value_at("conditions", condition, key))
-            series.append(Series(label, points, colour, *look))
-    title = "Training images that came out at least once"
-    return Panel(title, N, "coverage", tuple(series), share=True)
+def coverage(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
+    """Share of the training images that came out, beside a uniform copier's: as in `headline`."""
+    parts, several = groups(runs, axis.along), bool(varied(runs, axis.along))
+
+    def series(key: str, group: Group, label: str, line: Line, filled: bool) -> Series:
+        points = points_of(group.runs, value_at("conditions", group.asked, key), axis)
+        return Series(label, points, group.colour, group.marker, line, filled)
+
+    title, uniform = "Training images that came out at least once", "as many copies drawn uniformly"
+    if several:
+        return [
+            _panel(words, axis, "coverage",
+                   [series(key, g, g.under, g.line, True) for g in parts], share=True)
+            for key, words in (
+                ("coverage", title), ("uniform_coverage", f"What {uniform} would show"),
+            )
+        ]  # fmt: skip
+    both = [
+        one
+        for g in parts
+        for one in (
+            series("coverage", g, g.under, g.line, True),
+            series("uniform_coverage", g, f"{g.words}, {uniform}", ":", False),
+        )
+    ]
+    return [_panel(title, axis, "coverage", both, share=True)]
 
 
-def prompt(runs: Sequence[Finished]) -> list[Panel]:
+def prompt(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
     """What another prompt changes, what another noise changes, and whether captions steer."""
     change = "change / distance of two pictures"
     panels = []
@@ -123,55 +174,72 @@ def prompt(runs: Sequence[Finished]) -> list[Panel]:
         ("steering", "Nearest to the image asked for", "share of outputs"),
     ):
         series = []
-        for mode, (words, colour, marker, line) in MODES.items():
-            where = (key,) if key == "steering" else (key, asked(mode))
-            label = f"{words}, under {CONDITIONS[asked(mode)]}"
-            series.append(
-                Series(
-                    label, points_of(of_mode(runs, mode), interval_at(*where)), colour, marker, line
-                )
-            )
+        for group in groups(runs, axis.along):
+            where = (key,) if key == "steering" else (key, group.asked)
+            points = points_of(group.runs, interval_at(*where), axis)
+            series.append(Series(group.under, points, group.colour, group.marker, group.line))
         if key == "steering":
-            points = points_of(runs, value_at(key, "chance"))
-            series.append(Series("chance", points, GREY, "x", ":"))
-        panels.append(Panel(title, N, unit, tuple(series), share=unit != change))
+            points = points_of(runs, value_at(key, "chance"), axis)
+            line = ":" if not varied(runs, axis.along) else ""
+            series.append(Series("chance", points, GREY, "x", line))
+        panels.append(_panel(title, axis, unit, series, share=unit != change))
     return panels
 
 
-def bits(runs: Sequence[Finished]) -> list[Panel]:
+def bits(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
     """What the models give back, in bits of the smallest files, and per parameter."""
 
     def size(key: str) -> Value:
-        def point(run: Finished) -> Point | None:
+        def value(run: Finished) -> Found:
             found = smallest_codec(run.measures["ledger"])
-            return None if found is None or found[key] is None else Point(run.n, found[key])
+            return None if found is None or found[key] is None else (found[key],)
 
-        return point
+        return value
 
-    return [
-        Panel(title, N, unit, tuple(
-            Series(words, points_of(of_mode(runs, mode), size(key)), colour, marker, line)
-            for mode, (words, colour, marker, line) in MODES.items()
-        ), log_y=True)
-        for key, title, unit in (
-            ("bits", "Memorized bits", "bits"),
-            ("bits_per_parameter", "Memorized bits for each parameter", "bits / parameter"),
-        )
-    ]  # fmt: skip
+    panels = []
+    for key, title, unit in (
+        ("bits", "Memorized bits", "bits"),
+        ("bits_per_parameter", "Memorized bits for each parameter", "bits / parameter"),
+    ):
+        series = [
+            Series(g.words, points_of(g.runs, size(key), axis), g.colour, g.marker, g.line)
+            for g in groups(runs, axis.along)
+        ]
+        panels.append(_panel(title, axis, unit, series, log_y=True))
+    return panels
 
 
-def first_copies(runs: Sequence[Finished]) -> Panel:
-    """When half of the outputs were copies, against n; an arrow where that did not come."""
+def onset(runs: Sequence[Finished]) -> list[Panel]:
+    """When half of the outputs were copies, in steps and in looks; an arrow: not to the end."""
+    panels = []
+    for key, unit, title in (
+        (
+            "step",
+            "optimizer steps",
+            "Half of the outputs copied for the first time (arrow: not yet)",
+        ),
+        ("exposures", "looks at each image", "The same, in looks at each image"),
+    ):
 
-    def first(run: Finished) -> Point | None:
-        if not run.trajectory:
-            return None
-        step = first_copied(run)
-        return Point(run.n, step or run.trajectory[-1]["step"], censored=step is None)
+        def first(run: Finished, key: str = key) -> Point | None:
+            if not run.trajectory:
+                return None
+            found = first_look(run)
+            last = run.trajectory[-1]
+            return Point(run.n, (found or last)[key], censored=found is None)
 
-    series = (
-        Series(words, points_of(of_mode(runs, mode), first), colour, marker, line)
-        for mode, (words, colour, marker, line) in MODES.items()
-    )
-    return Panel("Half of the outputs copied for the first time (arrow: not yet)", N,
-                 "optimizer steps", tuple(series), log_y=True)  # fmt: skip
+        series = [
+            Series(
+                g.words, tuple(p for run in g.runs if (p := first(run))), g.colour, g.marker, g.line
+            )
+            for g in groups(runs)
+        ]
+        panels.append(_panel(title, AXES["n"], unit, series, log_y=True))
+    return panels
+
+
+def _panel(
+    title: str, axis: Axis, y: str, series: Sequence[Series], log_y: bool = False,
+    share: bool = False,
+) -> Panel:  # fmt: skip
+    return Panel(title, axis.words, y, tuple(series), axis.log, log_y, share, axis.ticks)

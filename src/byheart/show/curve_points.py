@@ -1,38 +1,45 @@
-"""Numbers of measures.json as points against n, and how each captions mode looks."""
+"""Numbers of measures.json as points along an axis of a figure over all runs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from byheart.measure.interval import wilson
-from byheart.show.curve import Finished
-from byheart.show.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, Point, Series
+from byheart.show.finished import Finished
+from byheart.show.groups import BUDGET, N
+from byheart.show.plots import GREY, Point, Series
 
-# Of captions modes: what each is called, its colour, marker and line.
-MODES = {
-    "shared": ("one caption for all", ORANGE, "o", "-"),
-    "own": ("own captions", BLUE, "s", "--"),
-    "none": ("no captions", GREEN, "^", "-."),
-    "random": ("random captions", PURPLE, "D", ":"),
+# What follows x in a Point: y, and the ends of its interval.
+Found = tuple[float, ...] | tuple[float, float | None, float | None] | None
+Value = Callable[[Finished], Found]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What runs are drawn against, and the settings along which they may then differ."""
+
+    words: str
+    place: Callable[[Finished], float]
+    along: frozenset[str]
+    log: bool = True
+    ticks: tuple[str, ...] = ()  # names of the places 0, 1, 2, …
+
+
+AXES = {
+    "n": Axis("training images", lambda run: run.n, N),
+    "steps": Axis("optimizer steps", lambda run: run.measures["steps"], BUDGET),
+    "exposures": Axis(
+        "looks at each image", lambda run: run.measures["exposures_per_image"], BUDGET
+    ),
 }
 
-Value = Callable[[Finished], Point | None]
 
-
-def asked(mode: str) -> str:
-    """The condition that shows what training on such captions made of the network."""
-    return "captions" if mode == "own" else "unseen"
-
-
-def of_mode(runs: Sequence[Finished], mode: str) -> list[Finished]:
-    """The runs whose captions are of that mode."""
-    return [run for run in runs if run.captions == mode]
-
-
-def points_of(runs: Sequence[Finished], value: Value) -> tuple[Point, ...]:
+def points_of(runs: Sequence[Finished], value: Value, axis: Axis) -> tuple[Point, ...]:
     """Of each run its point, where it has one."""
-    return tuple(point for run in runs if (point := value(run)) is not None)
+    found = ((axis.place(run), value(run)) for run in runs)
+    return tuple(Point(x, *y) for x, y in found if y is not None)
 
 
 def at(run: Finished, *keys: str) -> Any:
@@ -48,45 +55,45 @@ def at(run: Finished, *keys: str) -> Any:
 def value_at(*keys: str) -> Value:
     """A number without an interval."""
 
-    def point(run: Finished) -> Point | None:
+    def value(run: Finished) -> Found:
         found = at(run, *keys)
-        return None if found is None else Point(run.n, found)
+        return None if found is None else (found,)
 
-    return point
+    return value
 
 
 def interval_at(*keys: str) -> Value:
     """A rate or an effect with its interval."""
+    return lambda run: interval(at(run, *keys))
 
-    def point(run: Finished) -> Point | None:
-        found = at(run, *keys)
-        if found is None:
-            return None
-        value = found["rate"] if "rate" in found else found["value"]
-        return None if value is None else Point(run.n, value, found["low"], found["high"])
 
-    return point
+def interval(found: dict[str, Any] | None) -> Found:
+    if found is None:
+        return None
+    value = found["rate"] if "rate" in found else found["value"]
+    return None if value is None else (value, found["low"], found["high"])
 
 
 def control_at(name: str) -> Value:
     """The copied share of one of the controls."""
 
-    def point(run: Finished) -> Point | None:
+    def value(run: Finished) -> Found:
         found = (at(run, "controls") or {}).get(name)  # some need several images
         if found is None or found["copied"] is None:
             return None
-        return counted(run.n, found["copied"], found["outputs"])
+        return counted(found["copied"], found["outputs"])
 
-    return point
+    return value
 
 
-def counted(x: float, share: float, count: int) -> Point:
+def counted(share: float, count: int) -> tuple[float, float | None, float | None]:
     """A share of `count` outputs, no two of them alike in prompt or noise: Wilson's interval."""
     rate = wilson(round(share * count), count)
-    return Point(x, share, rate.low, rate.high)
+    return share, rate.low, rate.high
 
 
-def chance(runs: Sequence[Finished]) -> Series:
-    """Unseen real pictures that pass as copies."""
-    found = points_of(runs, interval_at("chance"))
-    return Series("chance: unseen real pictures", found, GREY, "D", (0, (1, 3)), filled=False)
+def chance(runs: Sequence[Finished], axis: Axis, joined: bool = True) -> Series:
+    """Unseen real pictures that pass as copies. joined: the runs differ in nothing but the axis."""
+    found = points_of(runs, interval_at("chance"), axis)
+    line = (0, (1, 3)) if joined else ""
+    return Series("chance: unseen real pictures", found, GREY, "D", line, filled=False)

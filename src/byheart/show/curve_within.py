@@ -5,37 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 
-from byheart.show.curve import Finished
-from byheart.show.curve_points import MODES, counted, of_mode
-from byheart.show.plots import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PURPLE,
-    YELLOW,
-    Line,
-    Panel,
-    Point,
-    Series,
-)
+from byheart.show.curve_points import counted
+from byheart.show.finished import Finished
+from byheart.show.groups import COLOURS, LINES, MARKERS, groups
+from byheart.show.plots import BLUE, GREY, ORANGE, Panel, Point, Series
 from byheart.show.words import CONDITIONS
-
-# Of sizes n, in turn: no two of the first thirty are alike.
-COLOURS = (ORANGE, BLUE, GREEN, YELLOW, PURPLE, GREY)
-LOOKS: tuple[tuple[str, Line], ...] = (
-    ("o", "-"),
-    ("s", "--"),
-    ("^", "-."),
-    ("D", ":"),
-    ("v", (0, (6, 2, 1, 2, 1, 2))),
-)
 
 
 def denoising(runs: Sequence[Finished]) -> list[Panel]:
-    """Error on seen and unseen images at each noise level: a panel for each captions mode and n."""
+    """Error on seen and unseen images at each noise level: a panel for each group and n."""
     panels = []
-    for (mode, (words, *_)), n in product(MODES.items(), _sizes(runs)):
+    for group, n in product(groups(runs), _sizes(runs)):
         series = []
         for key, label, look in (
             ("train", "network, training images", (ORANGE, "o", "-")),
@@ -45,19 +25,21 @@ def denoising(runs: Sequence[Finished]) -> list[Panel]:
         ):
             points = tuple(
                 Point(level["noise_level"], level[key])
-                for run in of_mode(runs, mode)
+                for run in group.runs
                 if run.n == n
                 for level in run.measures["denoising"]
                 if level[key] is not None
             )
             series.append(Series(label, points, *look))
         x, y = "noise level (1: pure noise)", "mean squared error"
-        panels.append(Panel(f"{words}, n = {n:,}", x, y, tuple(series), log_x=False, log_y=True))
+        panels.append(
+            Panel(f"{group.words}, n = {n:,}", x, y, tuple(series), log_x=False, log_y=True)
+        )
     return panels
 
 
 def tolerance(runs: Sequence[Finished]) -> list[Panel]:
-    """How wide "the same picture" is taken, for every n; a panel for each captions mode."""
+    """How wide "the same picture" is taken, for every n; a panel for each group."""
 
     def curve(run: Finished, key: str) -> Iterator[Point]:
         for point in run.measures["tolerance"]:
@@ -65,14 +47,13 @@ def tolerance(runs: Sequence[Finished]) -> list[Panel]:
                 yield Point(point["tau"], point[key])
 
     panels = []
-    for mode, (words, *_) in MODES.items():
-        mine = of_mode(runs, mode)
+    for group in groups(runs):
         # So many points that markers would hide them.
-        series = list(_by_size(runs, mine, lambda run: curve(run, "copied"), marked=False))
-        for run in mine[-1:]:
+        series = list(_by_size(runs, group.runs, lambda run: curve(run, "copied"), marked=False))
+        for run in group.runs[-1:]:
             label = "unseen real pictures, largest n"
             series.append(Series(label, tuple(curve(run, "chance")), GREY, "", (0, (1, 3))))
-        panels.append(Panel(f"{words}, under {CONDITIONS['unseen']}",
+        panels.append(Panel(f"{group.words}, under {CONDITIONS['unseen']}",
                             "tolerance, in reference distances", "share accepted",
                             tuple(series), log_x=False, share=True))  # fmt: skip
     return panels
@@ -82,13 +63,18 @@ def trajectories(runs: Sequence[Finished]) -> list[Panel]:
     """Copied share while learning: against steps, and against looks at each image."""
 
     def path(x: str) -> Callable[[Finished], Iterator[Point]]:
-        return lambda run: (counted(r[x], r["copied"], r["outputs"]) for r in run.trajectory)
+        return lambda run: (
+            Point(row[x], *counted(row["copied"], row["outputs"])) for row in run.trajectory
+        )
 
     return [
-        Panel(words, axis, "copied", tuple(_by_size(runs, of_mode(runs, mode), path(x))),
-              share=True)
-        for mode, (words, *_) in MODES.items()
-        for x, axis in (("step", "optimizer steps"), ("exposures", "looks at each image"))
+        Panel(f"{group.words}: {title}", axis, "copied",
+              tuple(_by_size(runs, group.runs, path(x))), share=True)
+        for group in groups(runs)
+        for x, axis, title in (
+            ("step", "optimizer steps", "how long it takes"),
+            ("exposures", "looks at each image", "how many looks it takes"),
+        )
     ]  # fmt: skip
 
 
@@ -102,7 +88,7 @@ def _by_size(
 ) -> Iterator[Series]:  # fmt: skip
     """A series for each n among `mine`; one n looks the same wherever it stands."""
     for number, n in enumerate(_sizes(runs)):
-        marker, line = LOOKS[number % len(LOOKS)]
+        marker, line = MARKERS[number % len(LINES)], LINES[number % len(LINES)]
         found = tuple(point for run in mine if run.n == n for point in points(run))
         colour = COLOURS[number % len(COLOURS)]
         yield Series(f"n = {n:,}", found, colour, marker if marked else "", line)

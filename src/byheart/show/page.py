@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -19,6 +18,7 @@ from byheart.measure.ledger_lines import lines
 from byheart.runs import Run, beside, read_jsonl, write_text
 from byheart.show.charts import denoising_svg, loss_svg, tolerance_svg
 from byheart.show.figures import enlarged, png_bytes, save_pixels, sheet
+from byheart.show.outputs import Outputs, read_outputs
 from byheart.show.words import CONDITIONS, number, percent, sentences
 
 
@@ -57,12 +57,7 @@ def write_report(run: Run) -> Path:
     measures = json.loads(run.file("measures.json").read_text(encoding="utf-8"))
     machine = json.loads(run.file("environment.json").read_text(encoding="utf-8"))
     training = read_jsonl(run.file("training.jsonl"))
-    with run.file("outputs.csv").open(encoding="utf-8", newline="") as handle:
-        headline = measures["weights"]["headline"]
-        rows = [row for row in csv.DictReader(handle) if row["weights"] == headline]
-    with np.load(run.file("outputs.npz"), allow_pickle=False) as arrays:
-        outputs, train = arrays["outputs"], arrays["train"]
-        shown = {int(index): k for k, index in enumerate(arrays["train_index"])}
+    made = read_outputs(run.path, measures["weights"]["headline"])
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters |= {"percent": percent, "number": number}
     template = resources.files("byheart.show").joinpath("page.html").read_text(encoding="utf-8")
@@ -71,8 +66,8 @@ def write_report(run: Run) -> Path:
         machine=machine,
         names=CONDITIONS,
         sentences=sentences(measures),
-        examples=_examples(rows, outputs, train, shown),
-        learned=[_inline(png_bytes(enlarged(image, 160))) for image in train[:9]],
+        examples=_examples(made),
+        learned=[_inline(png_bytes(enlarged(image, 160))) for image in made.train[:9]],
         sheet=_inline(run.file("outputs.png").read_bytes()),
         loss=Markup(loss_svg([r["step"] for r in training], [r["loss"] for r in training])),
         tolerance=Markup(tolerance_svg(measures["tolerance"])),
@@ -107,27 +102,22 @@ def _panel_rows(measures: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return rows | {f"copies, {name}": row for name, row in measures["altered_copies"].items()}
 
 
-def _examples(
-    rows: list[dict[str, str]], outputs: np.ndarray, train: np.ndarray, shown: dict[int, int]
-) -> list[dict[str, Any]]:
+def _examples(made: Outputs) -> list[dict[str, Any]]:
     """Six outputs under six unseen prompts, the first noise of each, with their nearest image."""
-    chosen = [k for k, r in enumerate(rows) if r["condition"] == "unseen" and r["noise"] == "0"]
+    first = {"condition": "unseen", "noise": "0"}
+    chosen = [k for k, row in enumerate(made.rows) if first.items() <= row.items()][:6]
     return [
         {
-            "prompt": rows[k]["prompt"],
-            "output": _inline(png_bytes(enlarged(outputs[k], 160))),
-            "nearest": _inline(png_bytes(enlarged(train[shown[_place(rows[k])]], 160))),
-            "name": rows[k]["nearest"],
-            "rmse": float(rows[k]["rmse"]),
-            "kind": rows[k]["kind"],
-            "exact": rows[k]["exact"] == "1",
+            "prompt": row["prompt"],
+            "output": _inline(png_bytes(enlarged(made.pixels[k], 160))),
+            "nearest": _inline(png_bytes(enlarged(made.nearest([k])[0], 160))),
+            "name": row["nearest"],
+            "rmse": float(row["rmse"]),
+            "kind": row["kind"],
+            "exact": row["exact"] == "1",
         }
-        for k in chosen[:6]
+        for k, row in ((k, made.rows[k]) for k in chosen)
     ]
-
-
-def _place(row: dict[str, str]) -> int:
-    return int(row["nearest_index"])
 
 
 def _inline(png: bytes) -> str:

@@ -6,9 +6,11 @@ import io
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf, isfinite, log10, sqrt
+from math import inf, isfinite
 from statistics import median
 from typing import Any
+
+from byheart.show.axes import LETTERS, headroom, horizontal, verbatim, vertical
 
 # Okabe & Ito 2008: told apart by readers who see colours differently.
 ORANGE, BLUE, GREEN, YELLOW, PURPLE, GREY = (
@@ -18,6 +20,7 @@ WIDTH, HEIGHT = 5.6, 4.2  # inches of one of several panels
 Line = str | tuple[int, tuple[int, ...]]  # as matplotlib takes it
 ALONE = 8.4  # inches of the width of a single panel
 ASIDE = 4.0  # points between two series at the same x, so that no interval hides another
+SPREAD = 40.0  # points between the first and the last of many
 STYLE = {
     "svg.hashsalt": "byheart", "svg.fonttype": "none", "font.size": 15, "axes.titlesize": 16,
     "axes.labelsize": 15, "legend.fontsize": 14, "axes.spines.top": False,
@@ -63,6 +66,7 @@ class Panel:
     log_x: bool = True
     log_y: bool = False  # a y of 0 stands below all others
     share: bool = False  # y runs from 0 to 1
+    ticks: tuple[str, ...] = ()  # names of the places 0, 1, 2, … along x, instead of numbers
 
 
 def drawn(
@@ -97,7 +101,7 @@ def _figure(panels: Sequence[Panel], columns: int) -> Any:
     for axis, panel in zip(axes.flat, panels, strict=False):
         _draw(axis, panel)
         letters = 40 if across > 1 else 60
-        axis.set_title(textwrap.fill(panel.title, letters))
+        axis.set_title(verbatim(textwrap.fill(panel.title, letters)))
     shown = {s.label: s for panel in panels for s in panel.series if s.points}
     legend = _legend(made, list(shown.values()))
     height = HEIGHT * down + legend
@@ -113,8 +117,8 @@ def _legend(figure: Any, shown: Sequence[Series]) -> float:
     handles = [Line2D([], [], linestyle=s.line, linewidth=2, **_look(s)) for s in shown]
     for columns in range(len(shown), 0, -1):
         legend = figure.legend(
-            handles, [s.label for s in shown], loc="lower center", ncols=columns, frameon=False,
-            handlelength=3, bbox_to_anchor=(0.5, 0),
+            handles, [verbatim(s.label) for s in shown], loc="lower center", ncols=columns,
+            frameon=False, handlelength=3, bbox_to_anchor=(0.5, 0),
         )  # fmt: skip
         box = legend.get_window_extent()
         if box.width <= figure.bbox.width or columns == 1:
@@ -126,79 +130,22 @@ def _legend(figure: Any, shown: Sequence[Series]) -> float:
 def _draw(axis: Any, panel: Panel) -> None:
     shown = [series for series in panel.series if series.points]
     points = [point for series in shown for point in series.points]
-    _horizontal(axis, [p.x for p in points], panel.log_x)
+    horizontal(axis, [p.x for p in points], panel.log_x, panel.ticks)
     if panel.share:
         axis.set_ylim(-0.06, 1.06)
         axis.set_yticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])
     else:
-        _vertical(axis, [y for p in points for y in (p.low, p.y, p.high) if y is not None],
-                  panel.log_y)  # fmt: skip
-    axis.set_xlabel(panel.x)
+        vertical(axis, [y for p in points for y in (p.low, p.y, p.high) if y is not None],
+                 panel.log_y)  # fmt: skip
+    if arrows := [p.y for p in points if p.censored]:
+        headroom(axis, arrows)
+    axis.set_xlabel(textwrap.fill(panel.x, LETTERS))
     axis.set_ylabel(textwrap.fill(panel.y, 24))
     axis.grid(axis="y", color="#e5e5ea", linewidth=0.8)
-    aside = ASIDE if panel.log_x else 0.0  # along a linear axis run curves, apart as they are
+    # Along a linear axis without names run curves, apart as they are.
+    aside = min(ASIDE, SPREAD / len(shown)) if panel.log_x or panel.ticks else 0.0
     for number, series in enumerate(shown):
         _draw_series(axis, series, aside * (number - (len(shown) - 1) / 2))
-
-
-def _horizontal(axis: Any, xs: Sequence[float], log: bool) -> None:
-    """Limits, and on a logarithmic axis 1, 10, 100: the values themselves where they are few."""
-    from matplotlib.ticker import NullLocator
-
-    low, high = min(xs), max(xs)
-    if not log:
-        margin = 0.04 * (high - low) or 0.5
-        axis.set_xlim(low - margin, high + margin)
-        return
-    margin = max((high / low) ** 0.08, 1.5)
-    axis.set_xscale("log")
-    axis.set_xlim(low / margin, high * margin)
-    if len(set(xs)) <= 6 and all(x == int(x) for x in xs):
-        ticks: list[float] = []
-        for x in sorted(set(xs)):
-            # A label takes up to an eighth of the axis.
-            if not ticks or log10(x / ticks[-1]) > log10(high / low * margin**2) / 8:
-                ticks.append(x)
-    else:
-        ticks = _log_ticks(low / margin, high * margin)
-    axis.set_xticks(ticks)
-    axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(lambda x, _: plain(x))
-
-
-def _vertical(axis: Any, ys: Sequence[float], log: bool) -> None:
-    from matplotlib.ticker import NullLocator
-
-    positive = [y for y in ys if y > 0]
-    if not log or not positive:
-        low, high = min(0.0, *ys), max(ys)
-        margin = 0.05 * (high - low) or 0.5
-        axis.set_ylim(low - margin, high + margin)
-        axis.yaxis.set_major_formatter(lambda y, _: plain(y))
-        return
-    low, high = min(positive) / 1.5, max(positive) * 1.5
-    widen = max(1.0, sqrt(10 * low / high))  # at least a decade: two ticks or more
-    low, high = low / widen, high * widen
-    ticks = _log_ticks(low, high)
-    if min(ys) <= 0:
-        # Linear below the least positive value, so that 0 has a place.
-        axis.set_yscale("symlog", linthresh=low, linscale=0.3)
-        axis.set_ylim(-low / 3, high)
-        ticks = [0.0, *ticks]
-    else:
-        axis.set_yscale("log")
-        axis.set_ylim(low, high)
-    axis.set_yticks(ticks)
-    axis.yaxis.set_minor_locator(NullLocator())
-    axis.yaxis.set_major_formatter(lambda y, _: plain(y))
-
-
-def _log_ticks(low: float, high: float) -> list[float]:
-    """Powers of ten between, or of less than two decades 1, 2, 5, 10, …"""
-    from matplotlib.ticker import LogLocator
-
-    locator = LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 100 else (1.0,), numticks=7)
-    return [float(tick) for tick in locator.tick_values(low, high) if low <= tick <= high]
 
 
 def _draw_series(axis: Any, series: Series, aside: float) -> None:
@@ -239,14 +186,3 @@ def _medians(points: Sequence[Point]) -> dict[float, float]:
     for point in points:
         by_x.setdefault(point.x, []).append(inf if point.censored else point.y)
     return {x: y for x in sorted(by_x) if isfinite(y := median(by_x[x]))}
-
-
-def plain(value: float) -> str:
-    """A tick's number without powers of ten in small print: 0.001, 20, 1,000, 2 M; 1e-5."""
-    for size, letter in ((1e9, " G"), (1e6, " M")):
-        if abs(value) >= size:
-            return f"{value / size:,.10g}{letter}"
-    if value == 0 or abs(value) >= 1e-4:
-        return f"{value:,.10g}"
-    mantissa, exponent = f"{value:.10e}".split("e")
-    return f"{float(mantissa):g}e{int(exponent)}"

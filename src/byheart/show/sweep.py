@@ -3,42 +3,43 @@
 from __future__ import annotations
 
 import base64
-import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
+from itertools import product
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
-import numpy as np
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from byheart.runs import beside, write_text
-from byheart.show.curve import COLUMNS, Finished, finished_runs, rows, table, unreadable
-from byheart.show.curve_figures import figures
-from byheart.show.curve_points import MODES, asked
-from byheart.show.figures import Pixels, png_bytes, sheet
+from byheart.show.curve import COLUMNS, rows, table
+from byheart.show.curve_figures import across, figures
+from byheart.show.curve_points import AXES
+from byheart.show.finished import Finished, finished_runs, naming
+from byheart.show.groups import MODES, groups
+from byheart.show.halves import columns, pairs_of
 from byheart.show.plots import drawn
 from byheart.show.sweep_words import sentences
+from byheart.show.wall import wall, without_pixels
 from byheart.show.words import CONDITIONS, percent
 
-WALL = 16  # outputs of each section of the wall
 TITLES = {
     "curve": "The curve",
+    "study": "What the setting changes",
     "kinds": "Copied, blended, broken, novel",
     "coverage": "How many of the images come out",
     "prompt": "What the prompt does",
+    "halves": "Two models that share no image",
     "denoising": "Cleaning what it has seen, and what it has not",
     "tolerance": "How wide is “the same picture”?",
     "bits": "How much is stored",
     "trajectories": "While it learns",
     "onset": "When copying begins",
 }
-Section = tuple[str, Pixels, Pixels]
 
 
-def write_curve(folder: Path, last: Path | None = None) -> Path:
+def write_curve(folder: Path, last: Path | None = None, against: str = "n") -> Path:
     """Draw everything over the finished runs of `folder`, outputs/<name>. Returns report.html.
 
     Writes curve.csv, curve.svg and .png, the other figures under figures/, and report.html; the
@@ -48,32 +49,41 @@ def write_curve(folder: Path, last: Path | None = None) -> Path:
     last: a run that is finished but for its own report, so that a process killed in between draws
         the curve again. The figures under figures/ are then drawn as SVG only: PNG takes as long
         again, and a class looks at the page.
+    against: steps or exposures: the figures against n once more, as <figure>-against-<this>. They
+        are not on the page; once they are there, they are drawn again with the others.
     """
     runs = finished_runs(folder, last)
-    lines, sections, attributions = [], [], []
-    for run, first in zip(runs, _firsts(runs), strict=True):
-        try:
-            lines += _lines(run)
-            attributions.append(run.measures["images"]["attribution"])
+    for run in runs:
+        with naming(run.path):
             rows([run]), figures([run]), sentences([run])
-            if first:
-                sections += _wall(run)
-        except (OSError, BadZipFile, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise unreadable(run.path, error) from error
-    text, made = table(runs), {}
-    for name, panels in figures(runs).items():
-        made[name] = drawn(panels, ("svg", "png") if name == "curve" or not last else ("svg",))
-    wall = png_bytes(sheet(_one_size(sections))) if sections else None
+    lines, attributions = [], []
+    variants = {run.path: group.variant for group in groups(runs) for run in group.runs}
+    for run in runs:
+        with naming(run.path):
+            lines += _lines(run, variants)
+            attributions.append(run.measures["images"]["attribution"])
+    pairs, picture = pairs_of(runs), wall(runs)
+    text, made = table(runs, columns(pairs)), {}
+    for axis in AXES:
+        if axis in ("n", against) or (folder / f"{_named('curve', axis)}.svg").exists():
+            for name, panels in figures(runs, pairs, axis).items():
+                kinds = ("svg", "png") if name == "curve" or not last else ("svg",)
+                made[_named(name, axis)] = drawn(panels, kinds, across(name, panels))
     named = [words for words in dict.fromkeys(attributions) if words]
-    page = _page(folder.name, runs, lines, made, wall, named)
+    page = _page(folder.name, runs, lines, made, picture, named)
     write_text(folder / "curve.csv", text)
-    for name in TITLES:
+    for name, axis in product(TITLES, AXES):
         place = folder if name == "curve" else folder / "figures"
         for kind in ("svg", "png"):
-            _write(place / f"{name}.{kind}", made.get(name, {}).get(kind))
-    _write(folder / "figures" / "wall.png", wall)
+            file = _named(name, axis)
+            _write(place / f"{file}.{kind}", made.get(file, {}).get(kind))
+    _write(folder / "figures" / "wall.png", picture)
     write_text(folder / "report.html", page)
     return folder / "report.html"
+
+
+def _named(name: str, axis: str) -> str:
+    return name if axis == "n" else f"{name}-against-{axis}"
 
 
 def _write(path: Path, content: bytes | None) -> None:
@@ -90,7 +100,7 @@ def _page(
     runs: Sequence[Finished],
     lines: list[dict[str, Any]],
     made: dict[str, dict[str, bytes]],
-    wall: bytes | None,
+    picture: bytes | None,
     attributions: list[str],
 ) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
@@ -101,10 +111,11 @@ def _page(
         runs=len(runs),
         lines=lines,
         sentences=sentences(runs),
-        figures={key: Markup(_svg(files["svg"])) for key, files in made.items()},
+        figures={key: Markup(_svg(made[key]["svg"])) for key in TITLES if key in made},
         titles=TITLES,
         columns=COLUMNS,
-        wall=wall and "data:image/png;base64," + base64.b64encode(wall).decode(),
+        wall=picture and "data:image/png;base64," + base64.b64encode(picture).decode(),
+        without_pixels=len(without_pixels(runs)),
         attributions=attributions,
     )
 
@@ -115,12 +126,16 @@ def _svg(content: bytes) -> str:
     return text[text.index("<svg") :]
 
 
-def _lines(run: Finished) -> list[dict[str, Any]]:
-    """A run in the page's table: a line for each condition, with the headline weights."""
+def _lines(run: Finished, variants: Mapping[Path, str]) -> list[dict[str, Any]]:
+    """A run in the page's table: a line for each condition, with the headline weights.
+
+    variants: by run, the settings in which it differs from others.
+    """
     m = run.measures
     if run.captions not in MODES:
         raise ValueError(f"captions_mode {run.captions!r} is not among {', '.join(MODES)}")
     facts = {"run": run.path.name, "n": run.n, "captions": run.captions, "steps": m["steps"]}
+    facts["variant"] = variants[run.path]
     return [
         facts
         | {"condition": name, "outputs": part["outputs"], "coverage": part["coverage"]}
@@ -129,51 +144,3 @@ def _lines(run: Finished) -> list[dict[str, Any]]:
         for key, name in CONDITIONS.items()
         if (part := m["conditions"][key]) is not None
     ]
-
-
-def _firsts(runs: Sequence[Finished]) -> list[bool]:
-    """Which runs are the first of their n, captions and image size."""
-    alike = [(run.n, run.captions, run.measures.get("image_size")) for run in runs]
-    return [key not in alike[:k] for k, key in enumerate(alike)]
-
-
-def _wall(run: Finished) -> list[Section]:
-    """The run's first outputs, above their nearest training images: a section per condition.
-
-    One output from each initial noise before a second from any: a prompt may change nothing.
-    Under captions one of each caption before a second of any.
-    """
-    headline = run.measures["weights"]["headline"]
-    with (run.path / "outputs.csv").open(encoding="utf-8", newline="") as handle:
-        every = [row for row in csv.DictReader(handle) if row["weights"] == headline]
-    with np.load(run.path / "outputs.npz", allow_pickle=False) as arrays:
-        outputs, train = arrays["outputs"], arrays["train"]
-        place = {int(index): k for k, index in enumerate(arrays["train_index"])}
-    sections = []
-    for condition in dict.fromkeys(("unseen", asked(run.captions))):
-        turn: dict[str, int] = {}
-        order = []
-        for k, row in enumerate(every):
-            if row["condition"] == condition:
-                key = row["prompt" if condition == "captions" else "noise"]
-                turn[key] = turn.get(key, 0) + 1
-                order.append((turn[key], k))
-        chosen = [k for _, k in sorted(order)[:WALL]]
-        if chosen:
-            nearest = train[[place[int(every[k]["nearest_index"])] for k in chosen]]
-            title = f"n = {run.n:,}, {run.captions} captions, under {CONDITIONS[condition]}"
-            if (side := outputs.shape[1]) != nearest.shape[1]:
-                raise ValueError(f"outputs of {side} px, training images of {nearest.shape[1]} px")
-            sections.append((f"{title}, {side} px", outputs[chosen], nearest))
-    return sections
-
-
-def _one_size(sections: Sequence[Section]) -> list[Section]:
-    """Smaller pictures enlarged to the size of the largest, each pixel repeated."""
-    side = max(outputs.shape[1] for _, outputs, _ in sections)
-
-    def enlarged(pixels: Pixels) -> Pixels:
-        at = np.arange(side) * pixels.shape[1] // side
-        return pixels[:, at][:, :, at]
-
-    return [(title, enlarged(outputs), enlarged(nearest)) for title, outputs, nearest in sections]

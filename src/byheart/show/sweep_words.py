@@ -4,28 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from byheart.measure.onset import Extrapolation, Onset, extrapolate, onset
-from byheart.show.curve import Finished, first_copied
-from byheart.show.curve_points import MODES, asked, of_mode
-from byheart.show.words import CONDITIONS, percent
+from byheart.measure.extrapolation import Extrapolation, extrapolate
+from byheart.measure.onset import Onset, onset
+from byheart.show.finished import Finished, first_copied
+from byheart.show.groups import BUDGET, N, groups
+from byheart.show.words import percent
 
 HELD = {"exposures": "{:,.0f} looks at each image", "parameters": "{:,.0f} parameters"}
 
 
 def sentences(runs: Sequence[Finished]) -> list[str]:
-    """When copying begins and where it ends, for each captions mode. Empty where undefined.
+    """When copying begins and where it ends, for each group of runs. Empty where undefined.
 
     KeyError, TypeError, ValueError: a run of another version.
     """
     said = []
-    for mode, (words, *_) in MODES.items():
-        mine = of_mode(runs, mode)
-        start = onset([(run.n, first_copied(run)) for run in mine if run.trajectory])
-        said += _begins(words, start)
-        condition = asked(mode)
-        under = f"{words}, under {CONDITIONS[condition]}"
-        said += _ends(under, extrapolate([p for run in mine if (p := _counts(run, condition))]))
+    for group in groups(runs):
+        looked = [_looks(run) for run in group.runs if run.trajectory]
+        said += _begins(group.words, onset(looked))
+    # Budgets and sizes of the network are inputs of the fit, so they part no runs.
+    for group in groups(runs, N | BUDGET | {"unet.preset"}):
+        counts = [found for run in group.runs if (found := _counts(run, group.asked))]
+        said += _ends(group.under, extrapolate(counts))
     return said
+
+
+def _looks(run: Finished) -> tuple[int, int, int | None]:
+    """n, the last look before copying began and the first one after it."""
+    by = first_copied(run)
+    before = [row["step"] for row in run.trajectory if by is None or row["step"] < by]
+    return run.n, max(before, default=0), by
 
 
 def _counts(run: Finished, condition: str) -> tuple[int, int, float, int, int] | None:
@@ -43,14 +51,14 @@ def _begins(words: str, found: Onset) -> list[str]:
     interval = ""
     if found.low is not None and found.high is not None:
         interval = f"95 % interval {found.low:.2f} to {found.high:.2f}, "
-    left_out = ""
+    never = ""
     if found.censored:
-        never = "1 run" if found.censored == 1 else f"{found.censored} runs"
-        left_out = f"; {never} without so many copies left out, so it may well be larger"
+        count = "1 run" if found.censored == 1 else f"{found.censored} runs"
+        never = f"; of {count} it is known only that the step lies beyond the last look"
     return [
         f"{_capital(words)}: the step after which half of the outputs are copies goes as n to the "
         f"power of {found.exponent:.2f} ({interval}{found.runs - found.censored} runs at "
-        f"{found.sizes} sizes{left_out})."
+        f"{found.sizes} sizes{never})."
     ]
 
 

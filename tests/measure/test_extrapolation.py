@@ -1,0 +1,132 @@
+"""The end of copying, beside curves that are known because the runs were made from them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from byheart.measure.extrapolation import Extrapolation, extrapolate
+
+Run = tuple[int, int, float, int, int]
+
+
+def runs_of(half: float, slope: float, sizes: list[int], outputs: int = 10_000) -> list[Run]:
+    """Runs whose copied share is logistic in log10 n, half of it at `half`."""
+    shares = [1 / (1 + (n / half) ** (slope / math.log(10))) for n in sizes]
+    return [
+        (n, 10**6, 400.0, round(share * outputs), outputs)
+        for n, share in zip(sizes, shares, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("half", [20.0, 300.0, 5000.0])
+def test_an_exact_logistic_is_found(half: float) -> None:
+    found = extrapolate(runs_of(half, 3.0, [1, 10, 100, 1000, 10_000]))
+    assert found.half == pytest.approx(half, rel=0.02)
+    far = 1 / (1 + (2.3e9 / half) ** (3 / math.log(10)))
+    assert found.share == pytest.approx(far, rel=0.1) and found.images == 2_300_000_000
+    assert found.half_low is not None and found.half_high is not None
+    assert 0.8 * half < found.half_low <= found.half_high < 1.25 * half
+    assert (found.inputs, found.confounded) == (("n",), ())
+    assert found.held == pytest.approx({"exposures": 400, "parameters": 1e6})
+    assert (found.sizes, found.runs, found.outputs) == (5, 5, 50_000)
+
+
+def test_exposures_and_parameters_are_told_apart_from_n() -> None:
+    draws = np.random.default_rng(3)
+    points = []
+    for n in (1, 10, 100, 1000):
+        for exposures in (50.0, 500.0):
+            for parameters in (10**6, 10**8):
+                logit = 3 - 2 * math.log10(n) + 1.5 * math.log10(exposures / 158.113883)
+                logit += 0.5 * math.log10(parameters / 10**7)
+                copied = int(draws.binomial(20_000, 1 / (1 + math.exp(-logit))))
+                points.append((n, parameters, exposures, copied, 20_000))
+    found = extrapolate(points)
+    assert found.inputs == ("n", "exposures", "parameters")
+    assert found.half == pytest.approx(10**1.5, rel=0.03)  # at the geometric means
+    assert found.held == pytest.approx({"exposures": 158.113883, "parameters": 1e7})
+    assert found.half_low is not None and found.half_high is not None
+    assert found.half_low <= found.half <= found.half_high
+
+
+def test_exposures_that_only_mirror_n_are_named_and_left_out() -> None:
+    points = [(n, p, 1e5 / n, c, o) for n, p, _, c, o in runs_of(50, 3, [1, 10, 100, 1000])]
+    found = extrapolate(points)
+    assert (found.inputs, found.confounded) == (("n",), ("exposures",))
+    assert "exposures" not in found.held
+    assert found.half == pytest.approx(50, rel=0.02)
+
+
+def test_a_clean_step_has_finite_slopes_and_an_end_between_its_two_sides() -> None:
+    points = [(n, 10**6, 400.0, 64 if n < 50 else 0, 64) for n in (1, 10, 100, 1000)] * 3
+    found = extrapolate(points)
+    assert found.half is not None and 10 < found.half < 100
+    assert found.share is not None and 0 < found.share < 1e-6
+    assert found.half_low is not None and 1 < found.half_low <= found.half
+
+
+def test_where_a_resample_never_falls_the_upper_end_is_open() -> None:
+    # One run of four copied nothing: a third of the resamples leave it out.
+    points = [(n, 10**6, 400.0, 64 if n < 50 else 0, 64) for n in (1, 10, 20, 100)]
+    found = extrapolate(points)
+    assert found.half is not None and found.half_low is not None
+    assert found.half_high is None or found.half_high > 1000
+    assert found.share_high is not None and found.share_high > 0.5
+
+
+def test_a_share_that_grows_with_n_falls_nowhere() -> None:
+    points = [(n, 10**6, 400.0, k, 64) for n, k in ((1, 20), (10, 30), (100, 45), (1000, 60))]
+    found = extrapolate(points)
+    assert found.half is None and found.half_high is None
+    assert found.share is not None and found.share > 0.9
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        [],
+        [(1, 5, 1.0, 3, 8)],
+        [(1, 5, 1.0, 8, 8), (10, 5, 1.0, 3, 8)] * 5,
+        [(n, 5, 1.0, 8, 8) for n in (1, 10, 100)],
+        [(n, 5, 1.0, 0, 8) for n in (1, 10, 100)],
+    ],
+    ids=["nothing", "one run", "two sizes", "all copied", "none copied"],
+)
+def test_what_cannot_be_fitted_is_none_with_its_counts(points: list[Run]) -> None:
+    found = extrapolate(points)
+    values = (found.half, found.half_low, found.half_high)
+    assert values == (found.share, found.share_low, found.share_high) == (None, None, None)
+    assert (found.runs, found.sizes) == (len(points), len({p[0] for p in points}))
+    assert found.copied == sum(p[3] for p in points)
+    assert found.outputs == sum(p[4] for p in points)
+
+
+def test_the_warning_says_how_far_outside_that_is() -> None:
+    points = runs_of(50, 3, [1, 10, 100, 1000])
+    far: Extrapolation = extrapolate(points, 10**9)
+    assert far.orders == pytest.approx(6)
+    assert "1,000,000,000 images lie 6.0 orders of magnitude outside" in far.warning
+    assert "n = 1 to 1,000" in far.warning and "not a measurement" in far.warning
+    near = extrapolate(points, 500)
+    assert (near.orders, near.warning) == (0, "")
+    below = extrapolate(runs_of(50, 3, [10, 100, 1000]), 1)
+    assert below.orders == pytest.approx(1) and below.warning
+    assert extrapolate(points).orders == pytest.approx(math.log10(2.3e6))
+
+
+def test_the_runs_may_come_in_any_order() -> None:
+    points = runs_of(50, 3, [1, 10, 100, 1000], outputs=40)
+    assert extrapolate(points) == extrapolate(points[::-1])
+    assert extrapolate(points).half == extrapolate(points, seed=1).half
+
+
+@pytest.mark.parametrize(
+    "point",
+    [(0, 1, 1.0, 1, 1), (1, 0, 1.0, 1, 1), (1, 1, 0.0, 1, 1), (1, 1, 1.0, 2, 1), (1, 1, 1.0, 0, 0)],
+)
+def test_an_impossible_run_is_refused(point: Run) -> None:
+    with pytest.raises(ValueError, match="no run can have"):
+        extrapolate([point])
