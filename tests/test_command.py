@@ -100,6 +100,12 @@ MISTAKES: list[tuple[str, ...]] = [
     ("unet=[tiny,small]", "unet=", "tiny"),
     ("fit.prediction=noise", "fit.prediction=noise", "auto | sample | v_prediction | epsilon"),
     ("tracker=mlflow", "tracker=mlflow", "none | tensorboard | wandb"),
+    # where runs are started
+    ("hydra/launcher=moon", "hydra/launcher=moon", "basic | ray | submitit_local | submitit_slurm"),
+    ("hydra/launcher=ray", "hydra/launcher=ray", "add it", "-m"),
+    ("cluster=ray", "cluster=ray", "-m"),
+    ("cluster=moon", "cluster=moon", "ray | slurm"),
+    ("cluster=ray,slurm", "cluster=ray,slurm", "one of them"),
     # what does not go together
     ("budget.exposures=5", "budget.steps=120 budget.exposures=5", "exactly one"),
     ("budget.steps=null", "budget.steps=None budget.exposures=None", "exactly one"),
@@ -232,11 +238,14 @@ def test_a_sweep_does_each_of_its_jobs_and_tells_of_the_one_that_cannot(
     assert error.count("\n") == 1 and "images.size=65 is not a multiple" in error
 
 
+UNETS = " | ".join(sorted(file.stem for file in (CONFIGS / "unet").glob("*.yaml")))
+
+
 @pytest.mark.parametrize(
     ("typed", "told"),
     [
         ("n_images=2,0", "n_images=0: allowed is a whole number, 1 or more"),
-        ("unet=tiny,huge", "unet=huge: allowed is sd15 | sd21 | small | tiny"),
+        ("unet=tiny,huge", f"unet=huge: allowed is {UNETS}"),
         ("fit.lr=choice(0.1,fast)", "fit.lr=fast: allowed is a number, above 0"),
         ("fit.lrr=1,2", "did you mean fit.lr?"),
     ],

@@ -70,7 +70,7 @@ def test_a_fresh_folder_and_the_same_settings_are_welcome(tmp_path: Path) -> Non
         ({"fit__lr": 0.5}, "fit.lr is 0.002 there, 0.5 here"),
         ({"images__seed": 7}, "images.seed is 1079 there, 7 here"),
         ({"captions__mode": "own"}, "captions.mode is 'shared' there, 'own' here"),
-        ({"unet__widths": [32] * 4}, "unet.widths is [32, 64, 128, 128] there, [32, 32, 32, 32]"),
+        ({"unet__widths": [96] * 4}, "unet.widths is [64, 96, 128, 128] there, [96, 96, 96, 96]"),
         ({"text__path": "x"}, "text.path is None there, 'x' here"),
     ],
 )

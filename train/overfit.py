@@ -45,7 +45,10 @@ from byheart.model.objective import build_schedule
 from byheart.model.oracle import Oracle
 from byheart.model.sample import Conditions, sample_shared
 from byheart.model.unet import build_unet, parameters
+from byheart.owner import owned
+from byheart.ranks import check_launch
 from byheart.show.page import write_pictures, write_report
+from byheart.stopping import Patience, patient
 from byheart.trajectory import Trajectory
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -55,16 +58,27 @@ def overfit(config: Config) -> str:
     """One run, resumed where it stopped. What became of it.
 
     ValueError: what the user can mend, before anything is written.
+    Stopped: a signal came; all that was learned so far is saved.
     """
+    check_launch()
     run = runs.locate(config)
     runs.claim(run, config)
-    if run.finished:
-        print(f"done already, nothing changed: {run.file('report.html')}")
-        return "done already"
+    if not run.finished:
+        with owned(run) as left, patient() as patience:
+            if not run.finished:  # by whoever worked on it just before
+                return learn(config, run, left, patience)
+    print(f"done already, nothing changed: {run.file('report.html')}")
+    return "done already"
+
+
+def learn(config: Config, run: runs.Run, left: str | None, patience: Patience) -> str:
+    """The whole story of one run in a folder that is ours."""
     check_bank(config)
     sscd = descriptor_of(config)
     accelerator = accelerator_for(config, run)
     journal = Journal(run, config, accelerator)
+    if left:
+        journal.say(f"taking over from {left}, which ended without finishing")
     device, main = accelerator.device, accelerator.is_main_process
 
     # images -> latents
@@ -87,7 +101,7 @@ def overfit(config: Config) -> str:
     unet = build_unet(config.unet, shape[0], shape[1], vectors.shape[-1], config.seed).to(device)
     vectors = widen(vectors, unet.config.cross_attention_dim).to(device)
     given = Conditions(schedule, vectors, shape)
-    journal.announce(images, expect(unet, given, len(asked), config, accelerator))
+    journal.announce(images, expect(unet, given, len(asked), config, accelerator, run.path))
     if main:
         runs.open_(run, config)
     state = start(unet, config)
@@ -98,12 +112,18 @@ def overfit(config: Config) -> str:
     trajectory = Trajectory(run, config, images.train, reference, codec, given, prompt_of)
     trajectory.resume(state.step, main)
     onlooker = Onlooker(run, config, images.train[0], codec, given, prompt_of)
+    keeper = checkpoint.Keeper(run.file("checkpoints"), config, accelerator)
+    patience.training = True
     for step in fit(state, latents.to(device), conditioning, schedule, config, accelerator):
         journal.record(step)
         trajectory.look(state, accelerator)
-        checkpoint.save_if_due(run.file("checkpoints"), state, config, accelerator)
+        stop = patience.wanted(step.step, accelerator)
+        keeper.keep(state, at_once=stop)
+        if stop:
+            raise patience.stop(step.step, journal.steps)
         if main:
             onlooker.look(state, device)
+    patience.training = False
     state.forget_optimizer()
 
     # sample, with the last weights and with their average, and with the ideal denoiser
@@ -143,6 +163,7 @@ def overfit(config: Config) -> str:
         runs.write_json(run.file("measures.json"), found.measures | facts)
         runs.write_json(run.file("environment.json"), environment(accelerator, sys.argv))
         journal.draw_curve()
+        checkpoint.prune(run.file("checkpoints"), keep=1)
         write_report(run)
         journal.conclude(found.measures)
     leave_run(accelerator)

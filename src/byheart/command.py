@@ -6,7 +6,6 @@ import difflib
 import os
 import re
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -20,9 +19,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from byheart.checks import read
 from byheart.config import Config, declare, in_range, settings
+from byheart.elsewhere import check_launcher
+from byheart.outcome import MISTAKES, USER_MISTAKE, Outcome, one_line
+from byheart.sweeping import sweep
 
-USER_MISTAKE, FAILURE = 2, 1  # exit codes
-MISTAKES = (HydraException, OmegaConfBaseException, ValueError)
 SWEEP = {"-m", "--multirun"}
 # Of Hydra's own flags those for developers; whoever types one knows what the rest must look like.
 INSPECT = ("-c", "--cfg", "-i", "--info", "-p", "--package", "--resolve", "--hydra-help")
@@ -50,50 +50,48 @@ def run_command(task: Callable[[Config], str], configs: Path) -> int:
     # Hydra would print its own many lines and exit with 1: let it raise instead.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     declare()
-    sweep = bool(SWEEP & set(sys.argv[1:]))
-    outcomes: list[tuple[str, str]] = []
+    # Hydra wants -m before the first setting; people type it anywhere.
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in SWEEP)
+    words = [word for word in sys.argv[1:] if word not in SWEEP]
+    several = len(words) < len(sys.argv[1:]) and not _inspects(words)
+    first = os.environ.get("RANK", "0") == "0"
+    outcomes: list[Outcome] = []
     codes = {0}
 
-    def tell(words: str) -> None:
-        if os.environ.get("RANK", "0") == "0":
-            print(f"byheart: {words}", file=sys.stderr, flush=True)
+    def tell(said: str) -> None:
+        if first:
+            print(f"byheart: {said}", file=sys.stderr, flush=True)
+
+    def mistaken(error: Exception) -> None:
+        if os.environ.get("BYHEART_TRACEBACK"):
+            raise error
+        tell(one_line(error))
+        codes.add(USER_MISTAKE)
 
     @hydra.main(config_path=str(configs), config_name="overfit", version_base="1.3")
     def composed(config: DictConfig) -> None:
-        name = ""
         try:
-            name = f"{config.name}/{config.run}"
-            outcomes.append((name, task(read(config))))
+            task(read(config))
         except MISTAKES as error:
-            if os.environ.get("BYHEART_TRACEBACK"):
-                raise
             # Told here, since Hydra adds a line of its own to what it sees.
-            tell(f"{name}: {one_line(error)}" if sweep else one_line(error))
-            outcomes.append((name, f"failed: {one_line(error)}"))
-            codes.add(USER_MISTAKE)
-        except Exception as error:
-            if not sweep:
-                raise
-            # Hydra would tell only after the last run.
-            traceback.print_exc()
-            tell(f"{name} failed: {type(error).__name__}; the other runs go on")
-            outcomes.append((name, f"failed: {type(error).__name__}: {one_line(error)}"))
-            codes.add(FAILURE)
+            mistaken(error)
 
-    # Hydra wants -m before the first setting; people type it anywhere.
-    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in SWEEP)
     try:
         check(sys.argv[1:], configs)
-        composed()
+        if several:
+            outcomes = sweep(task, configs, words, tell)
+        else:
+            composed()
     except MISTAKES as error:
-        if os.environ.get("BYHEART_TRACEBACK"):
-            raise
-        tell(one_line(error))
-        codes.add(USER_MISTAKE)
-    if sweep and outcomes and os.environ.get("RANK", "0") == "0":
-        width = max(len(name) for name, _ in outcomes)
-        print("\n".join(f"{name:{width}}  {outcome}" for name, outcome in outcomes))
-    return max(codes)
+        mistaken(error)
+    if outcomes and first:
+        width = max(len(outcome.run) for outcome in outcomes)
+        print("\n".join(f"{outcome.run:{width}}  {outcome.cell}" for outcome in outcomes))
+    return max(codes | {outcome.code for outcome in outcomes})
+
+
+def _inspects(words: list[str]) -> bool:
+    return any(word.split("=")[0] in INSPECT for word in words)
 
 
 def check(words: list[str], configs: Path) -> None:
@@ -103,7 +101,7 @@ def check(words: list[str], configs: Path) -> None:
     its other refusals for whoever wrote the configuration.
     """
     flags = [word for word in words if word.startswith("-")]
-    if any(flag.split("=")[0] in INSPECT for flag in flags):
+    if _inspects(flags):
         return
     for flag in flags:
         if flag not in SWEEP:
@@ -126,6 +124,8 @@ def _check_word(word: str, configs: Path, sweep: bool) -> None:
             f"{word!r} cannot be read as setting=value; put text with signs in it between "
             "quotes, twice: \"captions.shared='a, b'\""
         )
+    if key == "hydra/launcher":
+        check_launcher(word, str(typed.value()), sweep)
     if key.startswith(("hydra.", "hydra/")):
         return
     groups = {folder.name: folder for folder in configs.iterdir() if folder.is_dir()}
@@ -136,6 +136,11 @@ def _check_word(word: str, configs: Path, sweep: bool) -> None:
         raise ValueError(f"{word}: {key} is there already and stays: type {key}=<value>")
     if not typed.is_sweep_override():
         _check_value(key, typed.value(), groups)
+        if key == "cluster" and typed.value() is not None:
+            preset = (groups[key] / f"{typed.value()}.yaml").read_text("utf-8")
+            check_launcher(word, re.findall(r"/hydra/launcher: (\w+)", preset)[0], sweep)
+    elif key == "cluster":
+        raise ValueError(f"{word}: a sweep runs in one place: type one of them")
     elif not sweep:
         raise ValueError(
             f"{word}: several values are a sweep: add -m; text with a comma in it needs quotes, "
@@ -150,8 +155,8 @@ def _check_value(key: str, value: Any, groups: dict[str, Path]) -> None:
     shown = "null" if value is None else value
     if key in groups:
         choices = sorted(file.stem for file in groups[key].glob("*.yaml"))
-        # Only `experiment` may be left out: nothing else says what its settings are.
-        if value not in choices and (value is not None or key != "experiment"):
+        # Of the others each decides settings that nothing else does.
+        if value not in choices and (value is not None or key not in ("experiment", "cluster")):
             raise ValueError(f"{key}={shown}: allowed is {' | '.join(choices)}")
         return
     item = settings()[key]
@@ -180,15 +185,6 @@ def _unknown(key: str, known: list[str]) -> str:
     return f"{key}: there is no such setting{hint} (python train/overfit.py --help lists all)"
 
 
-def one_line(error: BaseException) -> str:
-    """An error's message without line breaks; of Hydra's and OmegaConf's many lines the first."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if not lines or not isinstance(error, HydraException | OmegaConfBaseException):
-        return " ".join(lines) or type(error).__name__
-    where = re.search(r"full_key: (\S+)", f"{error} {error.__cause__}")
-    return f"{where[1]}: {lines[0]}" if where and where[1] not in lines[0] else lines[0]
-
-
 def help_text(configs: Path) -> str:
     """Every setting and every preset, from the comments of the YAML files that decide them."""
     out = [
@@ -208,7 +204,10 @@ def help_text(configs: Path) -> str:
             lines = file.read_text("utf-8").splitlines()
             summary = next(x for x in lines if x.startswith("#") and "@package" not in x)
             out.append(f"  {summary.removeprefix('# ')}")
-        explained = max((_settings(f.read_text("utf-8"), group.name + ".") for f in files), key=len)
+        texts = [
+            text for file in files if "/hydra/launcher" not in (text := file.read_text("utf-8"))
+        ]
+        explained = max((_settings(text, group.name + ".") for text in texts), key=len, default=[])
         out += [f"    {line}" for line in explained]
     return "\n".join(out)
 

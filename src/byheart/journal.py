@@ -17,6 +17,7 @@ from byheart.data.images import ImageSet
 from byheart.model import checkpoint
 from byheart.model.expect import Expectation
 from byheart.model.fit import State, Step
+from byheart.owner import one_at_a_time
 from byheart.runs import Run, append_jsonl, flatten, keep_rows_up_to, read_jsonl
 from byheart.show.sweep import write_curve
 
@@ -32,6 +33,7 @@ class Journal:
         self.steps = total_steps(config)
         self.began = time.perf_counter()
         self.seconds = {"train": 0.0, "sample": 0.0, "measure": 0.0}
+        self.left_out = 0  # steps whose gradient was not finite
 
     def say(self, words: str) -> None:
         if self.main:
@@ -46,6 +48,8 @@ class Journal:
             self.say(f"left out, unreadable: {reason}")
         where = f"{self.accelerator.device.type}, {self.accelerator.num_processes} process(es)"
         self.say(f"expected on {where}: {expected}")
+        for words in expected.advice:
+            self.say(f"careful: {words}")
 
     def resume(self, state: State) -> None:
         """Go on from the newest whole checkpoint, if there is one; name the damaged ones."""
@@ -59,6 +63,7 @@ class Journal:
             keep_rows_up_to(self.run.file("training.jsonl"), state.step)
         rows = read_jsonl(self.run.file("training.jsonl"))
         self.seconds["train"] = rows[-1]["seconds"] if rows else 0.0
+        self.left_out = rows[-1]["left_out"] if rows else 0
         tracker = self.config.tracker
         if tracker != "none":
             settings = {k: str(v) for k, v in flatten(asdict(self.config)).items()}
@@ -70,16 +75,14 @@ class Journal:
         )  # fmt: skip
 
     def record(self, step: Step) -> None:
-        """One row now and then. ValueError: the loss is no longer a number."""
+        """One row now and then."""
         self.bar.update()
         if step.step % max(1, self.steps // ROWS) and step.step != self.steps:
             return
-        mean = float(self.accelerator.reduce(step.loss, "mean"))
-        if not math.isfinite(mean):
-            raise ValueError(
-                f"the loss became {mean} at step {step.step}: type a smaller fit.lr than "
-                f"{self.config.fit.lr}, or fit.precision=fp32"
-            )
+        mean, left_out = float(self.accelerator.reduce(step.loss, "mean")), int(step.left_out)
+        if left_out > self.left_out:
+            self.say(f"up to step {step.step}, {left_out} steps left out: gradient not finite")
+        self.left_out = left_out
         now = time.perf_counter()
         spent, done = now - self._clock, step.step - self._last
         self._clock, self._last = now, step.step
@@ -88,14 +91,15 @@ class Journal:
         row = {
             "step": step.step,
             "exposures": exposures(self.config, step.step),
-            "loss": mean,
+            "loss": mean if math.isfinite(mean) else None,
             "lr": step.lr,
+            "left_out": left_out,
             "images_per_second": done * batch / spent,
             "seconds": self.seconds["train"],
         }
         if self.main:
             append_jsonl(self.run.file("training.jsonl"), row)
-        self.accelerator.log(row, step=step.step)
+        self.accelerator.log({k: v for k, v in row.items() if v is not None}, step=step.step)
         rate = f"{row['images_per_second']:.0f} images/s"
         self.bar.set_postfix_str(f"loss {mean:.5f}, {rate}", refresh=False)
 
@@ -116,6 +120,7 @@ class Journal:
             "parameters": parameters,
             "steps": self.steps,
             "exposures_per_image": exposures(self.config, self.steps),
+            "steps_left_out": self.left_out,
             "ceiling_rmse": ceiling,
         }
 
@@ -128,10 +133,12 @@ class Journal:
 
     def draw_curve(self) -> None:
         """The page over all runs of the folder. A foreign run there is no fault of this one."""
+        folder = self.run.path.parent
         try:
-            write_curve(self.run.path.parent, last=self.run.path)
+            with one_at_a_time(folder):  # runs in other processes draw here as well
+                write_curve(folder, last=self.run.path)
         except ValueError as error:
-            self.say(f"no curve over {self.run.path.parent}: {error}")
+            self.say(f"no curve over {folder}: {error}")
 
     def conclude(self, measures: dict[str, Any]) -> None:
         """The result in a line for each condition, and where to look."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import shlex
+import shutil
 import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from accelerate import Accelerator
 
@@ -61,6 +66,46 @@ def leave_group() -> None:
 def cores() -> int:
     """Processors this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether that is what went wrong, on a GPU or on the CPU."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def forget_cached(device: torch.device) -> None:
+    """Give back what torch keeps for later, so that smaller pieces find room."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that the device can still give. None: it does not say."""
+    if device.type == "cuda":
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + kept
+    return int(psutil.virtual_memory().available) if device.type == "cpu" else None
+
+
+@contextmanager
+def extra_memory(device: torch.device) -> Iterator[Callable[[], int]]:
+    """What the body's peak adds to what is in use; on the CPU at least so much."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        yield lambda: torch.cuda.max_memory_allocated(device) - before
+    else:
+        before = psutil.Process().memory_info().rss
+        yield lambda: max(0, peak_memory_bytes(device)["process"] - before)
+
+
+def free_disk(path: Path) -> int:
+    """Bytes free where the path is or will be."""
+    there = next(p for p in (path, *path.absolute().parents) if p.exists())
+    return shutil.disk_usage(there).free
 
 
 def environment(accelerator: Accelerator, arguments: list[str]) -> dict[str, Any]:

@@ -134,12 +134,24 @@ def append_jsonl(path: Path, row: dict[str, Any]) -> None:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """All whole rows; a last line that a crash cut off is left out. Empty where no file is."""
+    """All whole rows; a last line that a crash cut off is left out. Empty where no file is.
+
+    ValueError: another line is no row.
+    """
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").split("\n")
     # Without a final line break the last row was being written when the process died.
-    return [json.loads(line) for line in lines[:-1] if line]
+    rows = []
+    for number, line in enumerate(lines[:-1], start=1):
+        try:
+            if line:
+                rows.append(json.loads(line))
+        except ValueError as error:
+            raise ValueError(
+                f"{path} line {number} is damaged ({error}): restore it, or move the run away"
+            ) from error
+    return rows
 
 
 def keep_rows_up_to(path: Path, step: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
@@ -43,7 +43,7 @@ def build_schedule(config: Config) -> DDIMScheduler:
     )
 
 
-Sampler = DDPMScheduler | DDIMScheduler | DPMSolverMultistepScheduler
+Sampler: TypeAlias = DDPMScheduler | DDIMScheduler | DPMSolverMultistepScheduler
 
 
 def build_sampler(schedule: DDIMScheduler, name: str) -> Sampler:

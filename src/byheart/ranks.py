@@ -1,0 +1,84 @@
+"""Several processes as one: started as asked for, and a failure of one is the end of all."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from itertools import count
+from typing import Any
+
+import psutil
+import torch
+
+# Of what accelerate can do beyond plain data parallelism: its variable, its name, its flag.
+SHARDED = {
+    "ACCELERATE_USE_FSDP": ("FSDP", "--use_fsdp"),
+    "ACCELERATE_USE_DEEPSPEED": ("DeepSpeed", "--use_deepspeed"),
+    "ACCELERATE_USE_MEGATRON_LM": ("Megatron-LM", "--use_megatron_lm"),
+    "ACCELERATE_USE_PARALLELISM_CONFIG": ("a parallelism configuration",
+                                          "--use_parallelism_config"),
+}  # fmt: skip
+PATIENCE = timedelta(seconds=10)  # until a failure is taken for one process's alone
+ON_CPU = "ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes {} --num_machines 1"
+
+_failures = count()
+
+
+def check_launch() -> None:
+    """ValueError: started in a way that this program does not work in."""
+    for variable, (name, flag) in SHARDED.items():
+        if os.environ.get(variable, "").lower() in {"1", "true"}:
+            raise ValueError(
+                f"accelerate was asked for {name}: every process needs the whole network here; "
+                f"launch without {flag}, or with --multi_gpu"
+            )
+    asked, world = _asked_for(), int(os.environ.get("WORLD_SIZE", "1"))
+    if asked is not None and asked != world:
+        raise ValueError(
+            f"accelerate launch was asked for {asked} processes and started {world}: on a CPU type "
+            f"{ON_CPU.format(asked)} train/overfit.py …"
+        )
+
+
+def _asked_for() -> int | None:
+    """--num_processes of the `accelerate launch` that started this process; None: not told.
+
+    accelerate hands the number on to nobody when it decides for a single process.
+    """
+    try:
+        words = psutil.Process(os.getppid()).cmdline()
+    except psutil.Error:
+        return None
+    if "launch" not in words or not any("accelerate" in word for word in words):
+        return None
+    ours = words[words.index("launch") + 1 :]
+    for word, following in zip(ours, [*ours[1:], ""], strict=True):
+        if word.endswith(".py"):  # what follows is for the script
+            return None
+        name, _, value = word.partition("=")
+        if name in {"--num_processes", "--num-processes"}:
+            number = value or following
+            return int(number) if number.isdecimal() else None
+    return None
+
+
+def shared_failure(words: str) -> tuple[str | None, bool]:
+    """What this process should say of its failure, None where the first one says the same; and
+    whether all processes failed, so that they may go on together.
+
+    Where only some did, the others wait for them: the caller must end its process.
+    """
+    rank, number = int(os.environ.get("RANK", "0")), next(_failures)
+    together = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if not together or torch.distributed.get_world_size() == 1:
+        return (words if rank == 0 else None), True
+    store: Any = torch.distributed.distributed_c10d._get_default_store()
+    keys = [f"byheart/{number}/{k}" for k in range(torch.distributed.get_world_size())]
+    mine = f"process {rank}: {words}"
+    try:
+        store.set(keys[rank], words)
+        store.wait(keys, PATIENCE)
+        first = store.get(keys[0]).decode()
+    except RuntimeError:  # timed out, or the store is gone with the first process
+        return mine, False
+    return (words if rank == 0 else None if words == first else mine), True

@@ -1,0 +1,51 @@
+"""train/overfit.py as real processes that start in a moment: forked from one that has imported all.
+
+Nothing is computed in the parent, so that its children begin as a fresh program does.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import multiprocessing
+import os
+import sys
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from launching import SMALL, STORY
+
+
+def _story() -> Any:
+    spec = importlib.util.spec_from_file_location("overfit_story", STORY)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# Only the server of forks imports this file with the name below set.
+STORY_MODULE = _story() if os.environ.get("BYHEART_FORKSERVER") else None
+
+
+def _typed(words: list[str], said: str) -> None:
+    """In the child: as if the words had been typed, what is printed into a file."""
+    handle = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    story = STORY_MODULE or _story()
+    sys.argv = [str(STORY), *words]
+    code = story.run_command(story.overfit, story.CONFIGS)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def begin(root: Path, *words: str) -> BaseProcess:
+    """Start the small run with these settings. Its words go to <root>.txt."""
+    context = multiprocessing.get_context("forkserver")
+    os.environ["BYHEART_FORKSERVER"] = "1"  # read by the server when it starts
+    context.set_forkserver_preload(["forked"])
+    process = context.Process(target=_typed, args=([*SMALL, f"root={root}", *words], f"{root}.txt"))
+    process.start()
+    return process
