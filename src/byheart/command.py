@@ -20,10 +20,12 @@ from omegaconf.errors import OmegaConfBaseException
 from byheart.checks import read
 from byheart.config import Config, declare, in_range, settings
 from byheart.elsewhere import check_launcher
-from byheart.outcome import MISTAKES, USER_MISTAKE, Outcome, one_line
+from byheart.outcome import MISTAKES, USER_MISTAKE, Outcome, mistake
+from byheart.ranks import settled
 from byheart.sweeping import sweep
 
 SWEEP = {"-m", "--multirun"}
+INTERRUPTED = 130  # exit code
 # Of Hydra's own flags those for developers; whoever types one knows what the rest must look like.
 INSPECT = ("-c", "--cfg", "-i", "--info", "-p", "--package", "--resolve", "--hydra-help")
 KINDS = {
@@ -58,21 +60,22 @@ def run_command(task: Callable[[Config], str], configs: Path) -> int:
     outcomes: list[Outcome] = []
     codes = {0}
 
-    def tell(said: str) -> None:
-        if first:
+    def tell(said: str | None) -> None:
+        if said:
             print(f"byheart: {said}", file=sys.stderr, flush=True)
 
     def mistaken(error: Exception) -> None:
-        if os.environ.get("BYHEART_TRACEBACK"):
+        words = mistake(error)
+        if words is None or os.environ.get("BYHEART_TRACEBACK"):
             raise error
-        tell(one_line(error))
+        tell(settled(words, USER_MISTAKE))
         codes.add(USER_MISTAKE)
 
     @hydra.main(config_path=str(configs), config_name="overfit", version_base="1.3")
     def composed(config: DictConfig) -> None:
         try:
             task(read(config))
-        except MISTAKES as error:
+        except Exception as error:
             # Told here, since Hydra adds a line of its own to what it sees.
             mistaken(error)
 
@@ -84,6 +87,9 @@ def run_command(task: Callable[[Config], str], configs: Path) -> int:
             composed()
     except MISTAKES as error:
         mistaken(error)
+    except KeyboardInterrupt as stop:
+        tell((str(stop) or "stopped") if first else None)
+        return getattr(stop, "code", INTERRUPTED)
     if outcomes and first:
         width = max(len(outcome.run) for outcome in outcomes)
         print("\n".join(f"{outcome.run:{width}}  {outcome.cell}" for outcome in outcomes))

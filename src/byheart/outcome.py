@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import traceback
@@ -14,12 +15,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from byheart.checks import read
 from byheart.config import Config
+from byheart.ranks import settled
 
 USER_MISTAKE, FAILURE = 2, 1  # exit codes
 MISTAKES = (HydraException, OmegaConfBaseException, ValueError)
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}  # of a disk
 
 Task = Callable[[Config], str]
-Tell = Callable[[str], None]  # a line on standard error
+Tell = Callable[[str | None], None]  # a line on standard error; None: nothing
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,12 @@ def attempt(task: Task, config: DictConfig) -> Outcome:
     try:
         run, folder = f"{config.name}/{config.run}", f"{config.root}/{config.name}"
         return Outcome(run, task(read(config)), folder=folder)
-    except MISTAKES as error:
-        if os.environ.get("BYHEART_TRACEBACK"):
-            raise
-        return Outcome(run, one_line(error), USER_MISTAKE, folder)
     except Exception as error:
+        words = mistake(error)
+        if words is not None:
+            if os.environ.get("BYHEART_TRACEBACK"):
+                raise
+            return Outcome(run, words, USER_MISTAKE, folder)
         # Hydra would tell only after the last run.
         traceback.print_exc()
         return Outcome(run, f"{type(error).__name__}: {one_line(error)}", FAILURE, folder)
@@ -56,10 +60,23 @@ def attempt(task: Task, config: DictConfig) -> Outcome:
 def told(outcome: Outcome, tell: Tell) -> Outcome:
     """The outcome, after naming the run if it failed."""
     if outcome.code == USER_MISTAKE:
-        tell(f"{outcome.run}: {outcome.words}")
+        tell(settled(f"{outcome.run}: {outcome.words}", USER_MISTAKE))
     elif outcome.code:
-        tell(f"{outcome.run} failed: {outcome.words}; the other runs go on")
+        words = f"{outcome.run} failed: {outcome.words}; the other runs go on"
+        tell(settled(words, outcome.code))
     return outcome
+
+
+def mistake(error: Exception) -> str | None:
+    """One line for what the user can mend; None: it is our fault."""
+    if isinstance(error, MISTAKES):
+        return one_line(error)
+    if isinstance(error, OSError) and error.errno in FULL:
+        return (
+            f"{error.filename or 'a file'} cannot be written ({error.strerror}): make room and "
+            "type the same command; what was saved before is whole"
+        )
+    return None
 
 
 def one_line(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from datetime import timedelta
 from itertools import count
 from typing import Any
@@ -18,7 +19,7 @@ SHARDED = {
     "ACCELERATE_USE_PARALLELISM_CONFIG": ("a parallelism configuration",
                                           "--use_parallelism_config"),
 }  # fmt: skip
-PATIENCE = timedelta(seconds=10)  # until a failure is taken for one process's alone
+WAIT = timedelta(seconds=10)  # until a failure is taken for one process's alone
 ON_CPU = "ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes {} --num_machines 1"
 
 _failures = count()
@@ -62,12 +63,22 @@ def _asked_for() -> int | None:
     return None
 
 
-def shared_failure(words: str) -> tuple[str | None, bool]:
-    """What this process should say of its failure, None where the first one says the same; and
-    whether all processes failed, so that they may go on together.
+def settled(words: str, code: int) -> str | None:
+    """What this process should say of its failure, None where the first one says it.
 
-    Where only some did, the others wait for them: the caller must end its process.
+    Where the others did not fail they wait for this one, and with it all must end: the launcher
+    ends those whose fellow ended.
     """
+    said, together = shared_failure(words)
+    if not together:
+        print(f"byheart: {said}", file=sys.stderr, flush=True)
+        os._exit(code)
+    return said
+
+
+def shared_failure(words: str) -> tuple[str | None, bool]:
+    """What to say, None where the first process says the same; and whether all of them failed, so
+    that they may go on together."""
     rank, number = int(os.environ.get("RANK", "0")), next(_failures)
     together = torch.distributed.is_available() and torch.distributed.is_initialized()
     if not together or torch.distributed.get_world_size() == 1:
@@ -77,7 +88,7 @@ def shared_failure(words: str) -> tuple[str | None, bool]:
     mine = f"process {rank}: {words}"
     try:
         store.set(keys[rank], words)
-        store.wait(keys, PATIENCE)
+        store.wait(keys, WAIT)
         first = store.get(keys[0]).decode()
     except RuntimeError:  # timed out, or the store is gone with the first process
         return mine, False

@@ -1,0 +1,273 @@
+"""How fast it is, and how near to what the machine can do: `byheart bench`.
+
+Everything is measured in this process, on this machine, within this run; what is compared is
+measured in turn. Only the recipe of the example trainers (baseline.py) takes long.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from byheart.baseline import ExampleTrainer
+from byheart.config import Config
+from byheart.data.codec import Codec, load_codec
+from byheart.data.images import ImageSet, load_images
+from byheart.data.prompts import embed, unseen_prompts, widen
+from byheart.evaluate import reference_of
+from byheart.machine import environment, peak_memory_bytes
+from byheart.measure.copying import judge
+from byheart.measure.reference import Reference
+from byheart.model.batch import draw
+from byheart.model.conditioning import Conditioning, conditioning_for, training_captions
+from byheart.model.fit import fit, start
+from byheart.model.guard import clip
+from byheart.model.objective import build_schedule, loss
+from byheart.model.sample import Conditions, sample
+from byheart.model.unet import build_unet, parameters
+from byheart.runs import Run
+from byheart.stopwatch import in_turn, matmul_peak, ratio, synchronize
+
+ROUNDS = 7
+EVALUATIONS = (4, 8, 16, 32)  # of the network for one output
+CLOSE = 0.02  # largest RMSE in [0, 1] that "memorized" allows
+PROMPTS, NOISES = 16, 2  # unseen prompts and noises that memorizing is tried with
+LOOK_EVERY = 5  # steps between two such tries, whose time does not count
+PATIENCE = 10  # times our own time that the other recipe is given
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all measurements share."""
+
+    config: Config
+    accelerator: Accelerator
+    images: ImageSet
+    reference: Reference
+    codec: Codec
+    latents: Tensor
+    conditioning: Conditioning
+    given: Conditions  # the schedule and prompts: row 0 empty, then the caption, then unseen ones
+    caption: str
+
+    @property
+    def device(self) -> torch.device:
+        return self.accelerator.device
+
+    def unet(self) -> Any:
+        channels, side = self.given.shape[0], self.given.shape[1]
+        made = build_unet(
+            self.config.unet, channels, side, self.given.prompts.shape[-1], self.config.seed
+        )
+        return made.to(self.device)
+
+
+def prepare(config: Config, accelerator: Accelerator, cache: Path) -> Bench:
+    images = load_images(config.images, config.n_images, cache)
+    codec = load_codec(config.codec, cache)
+    latents = codec.encode(images.train)
+    captions = training_captions(config.captions, images.train_captions)
+    texts = list(dict.fromkeys(["", *captions, *unseen_prompts()[:PROMPTS]]))
+    vectors = embed(texts, config.text, cache)
+    width = config.unet.cross_attention_dim or vectors.shape[-1]
+    vectors = widen(vectors, width).to(accelerator.device)
+    shape = (latents.shape[1], latents.shape[2], latents.shape[3])
+    return Bench(
+        config, accelerator, images, reference_of(images, config, Run(cache, cache)), codec,
+        latents.to(accelerator.device), conditioning_for(config.captions, captions, texts, vectors),
+        Conditions(build_schedule(config), vectors, shape), captions[0],
+    )  # fmt: skip
+
+
+def bench(config: Config, accelerator: Accelerator, cache: Path, whole: bool, say: Say) -> dict[str, Any]:
+    """All figures of `outputs/bench/<device>.json`.
+
+    whole: the recipe of the example trainers too, which takes ten times as long as all the rest.
+    """
+    here = prepare(config, accelerator, cache)
+    found: dict[str, Any] = {"settings": _settings(config), "parameters": parameters(here.unet())}
+    for name, measure in (
+        ("peak", partial(peak, here)),
+        ("training", partial(training, here)),
+        ("breakdown", partial(breakdown, here)),
+        ("sampling", partial(sampling, here)),
+        ("memorize", partial(memorize, here)),
+    ):
+        say(f"measuring: {name}")
+        found[name] = measure()
+    training_ = found["training"]
+    training_["share_of_peak"] = training_["flops_per_second"] / found["peak"]["flops_per_second"]
+    if whole:
+        ours = found["memorize"]["seconds"]
+        found["baseline"] = {}
+        for patch in (4, 2, 1):
+            say(f"measuring: the example trainers' recipe, patch {patch}, for {PATIENCE * ours:.0f} s")
+            found["baseline"][f"patch_{patch}"] = baseline(here, patch, PATIENCE * ours)
+    found["peak_memory_bytes"] = peak_memory_bytes(here.device)
+    return found | {"environment": environment(accelerator, [])}
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    return {
+        "unet": config.unet.preset, "image_size": config.images.size, "codec": config.codec.kind,
+        "patch": config.codec.patch, "batch": config.fit.batch, "n_images": config.n_images,
+        "source": config.images.source, "steps": config.budget.steps,
+    }  # fmt: skip
+
+
+def peak(here: Bench) -> dict[str, Any]:
+    bf16 = here.accelerator.mixed_precision == "bf16"
+    dtype = torch.bfloat16 if bf16 else torch.float32
+    return {"dtype": str(dtype), "flops_per_second": matmul_peak(here.device, dtype)}
+
+
+def training(here: Bench) -> dict[str, Any]:
+    """Our loop against the bare step: the same network, batch and optimizer, nothing around."""
+    config = replace(here.config, budget=replace(here.config.budget, steps=10**9, exposures=None))
+    state = start(here.unet(), config)
+    loop = fit(state, here.latents, here.conditioning, here.given.schedule, config, here.accelerator)
+    bare = _bare_step(here)
+    with FlopCounterMode(display=False) as counter:
+        bare()
+    seconds = in_turn({"fit": lambda: next(loop), "bare": bare}, ROUNDS * 3, here.device)
+    fastest, batch = median(seconds["fit"]), config.fit.batch
+    return {
+        "seconds_per_step": fastest,
+        "bare_seconds_per_step": median(seconds["bare"]),
+        "overhead": ratio(seconds["fit"], seconds["bare"]) - 1,
+        "images_per_second": batch / fastest,
+        "flops_per_step": counter.get_total_flops(),
+        "flops_per_second": counter.get_total_flops() / fastest,
+    }
+
+
+def _bare_step(here: Bench) -> Callable[[], None]:
+    unet, config = here.unet().train(), here.config
+    optimizer = start(unet, config).optimizer
+    x0, noise, t, prompt = _batch(here)
+
+    def step() -> None:
+        with here.accelerator.autocast():
+            error = loss(unet, here.given.schedule, x0, noise, t, prompt)
+        error.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def _batch(here: Bench) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    config = here.config
+    found = draw(
+        config.seed, 0, config.fit.batch, len(here.latents), config.images.duplicates,
+        here.given.schedule.config.num_train_timesteps, here.given.shape, config.captions.dropout,
+        here.device,
+    )  # fmt: skip
+    prompt = here.conditioning.prompt(found, config.seed, 0, slice(None))
+    return here.latents[found.image], found.noise, found.t, prompt
+
+
+def breakdown(here: Bench) -> dict[str, float]:
+    """Seconds of the parts of a step, each after the ones it needs."""
+    config, unet = here.config, here.unet().train()
+    state = start(unet, config)
+    weights = list(unet.parameters())
+    x0, noise, t, prompt = _batch(here)
+    kept: list[Tensor] = []
+
+    def forward() -> None:
+        with here.accelerator.autocast():
+            kept[:] = [loss(unet, here.given.schedule, x0, noise, t, prompt)]
+
+    works: dict[str, Callable[[], object]] = {
+        "batch": lambda: _batch(here),
+        "forward": forward,
+        "backward": lambda: kept[0].backward(),
+        "clip": lambda: clip(weights, config.fit.clip or torch.inf),
+        "optimizer": state.optimizer.step,
+        "forget": lambda: state.optimizer.zero_grad(set_to_none=True),
+    }
+    if state.ema is not None:
+        works["average"] = lambda: state.ema and state.ema.step(weights)
+    return {name: median(times) for name, times in in_turn(works, ROUNDS, here.device).items()}
+
+
+def sampling(here: Bench) -> dict[str, float]:
+    """Outputs a second, by evaluations of the network for one output."""
+    unet, config = here.unet().eval(), here.config.sample
+    count = config.batch if here.device.type == "cuda" else min(config.batch, 16)
+    rows, noises = torch.ones(count, dtype=torch.long), torch.arange(count)
+    works = {
+        str(steps): partial(
+            sample, unet, here.given, rows, noises, here.config.seed,
+            replace(config, steps=steps), here.device,
+        )
+        for steps in EVALUATIONS
+    }  # fmt: skip
+    found = in_turn(works, 3, here.device, warmup=1)
+    return {name: count / median(times) for name, times in found.items()}
+
+
+def memorize(here: Bench) -> dict[str, Any]:
+    """Seconds of training until every output under unseen prompts is a copy, and until the worst
+    of them is within CLOSE. Trying them takes time that does not count."""
+    config = here.config
+    state = start(here.unet(), config)
+    first = 2 if here.given.prompts.shape[0] > 2 else 1
+    prompts = torch.arange(first, here.given.prompts.shape[0]).repeat_interleave(NOISES)
+    noises = torch.arange(NOISES).repeat(len(prompts) // NOISES)
+    spent, looked = 0.0, {"copied_seconds": None, "seconds": None, "step": None, "rmse": None}
+    loop = fit(state, here.latents, here.conditioning, here.given.schedule, config, here.accelerator)
+    began = time.perf_counter()
+    for step in loop:
+        if step.step % LOOK_EVERY and step.step != config.budget.steps:
+            continue
+        synchronize(here.device)
+        spent += time.perf_counter() - began
+        with state.using("raw") as unet:
+            made = sample(
+                unet, here.given, prompts, noises, config.seed, config.sample, here.device
+            )
+        state.unet.train()
+        copied, worst = tried(here, here.codec.decode(made))
+        if copied and looked["copied_seconds"] is None:
+            looked["copied_seconds"] = spent
+        looked |= {"step": step.step, "rmse": worst}
+        if worst <= CLOSE:
+            return looked | {"seconds": spent}
+        began = time.perf_counter()
+    raise ValueError(
+        f"after {config.budget.steps} steps the worst output is still {looked['rmse']:.3f} off, "
+        f"above {CLOSE}: type a larger budget.steps"
+    )
+
+
+def tried(here: Bench, outputs: Tensor) -> tuple[bool, float]:
+    """Whether all outputs are copies, and the largest RMSE."""
+    against = here.reference
+    verdicts = judge(outputs, here.images.train, against.images, against.distance)
+    return bool(verdicts.copied.all()), float(verdicts.rmse.max())
+
+
+def baseline(here: Bench, patch: int, seconds: float) -> dict[str, Any]:
+    """How far the example trainers' recipe comes in so many seconds of training."""
+    trainer = ExampleTrainer(here.config, here.images.train, here.caption, patch, here.accelerator)
+    began = time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        trainer.step()
+    spent = time.perf_counter() - began
+    copied, worst = tried(here, trainer.outputs(unseen_prompts()[:4]))
+    return {"seconds": spent, "steps": trainer.steps, "copied": copied, "rmse": worst,
+            "loss": trainer.loss}  # fmt: skip
