@@ -7,7 +7,7 @@ measured in turn. Only the recipe of the example trainers (baseline.py) takes lo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,12 +25,15 @@ from byheart.data.codec import Codec, load_codec
 from byheart.data.images import ImageSet, load_images
 from byheart.data.prompts import embed, unseen_prompts, widen
 from byheart.evaluate import reference_of
-from byheart.machine import environment, peak_memory_bytes
+from byheart.machine import cores, environment, peak_memory_bytes
+from byheart.measure.compression import CODECS, file_sizes, given_back
 from byheart.measure.copying import judge
-from byheart.measure.reference import Reference
+from byheart.measure.kinds import examine
+from byheart.measure.panel import panel
+from byheart.measure.reference import Reference, reference
 from byheart.model.batch import draw
 from byheart.model.conditioning import Conditioning, conditioning_for, training_captions
-from byheart.model.fit import fit, start
+from byheart.model.fit import State, Step, fit, start
 from byheart.model.guard import clip
 from byheart.model.objective import build_schedule, loss
 from byheart.model.sample import Conditions, sample
@@ -40,6 +43,7 @@ from byheart.stopwatch import in_turn, matmul_peak, ratio, synchronize
 
 ROUNDS = 7
 EVALUATIONS = (4, 8, 16, 32)  # of the network for one output
+NOISY = 0.05  # standard deviation of the noise on the copies that the measure is timed with
 CLOSE = 0.02  # largest RMSE in [0, 1] that "memorized" allows
 PROMPTS, NOISES = 16, 2  # unseen prompts and noises that memorizing is tried with
 LOOK_EVERY = 5  # steps between two such tries, whose time does not count
@@ -73,6 +77,11 @@ class Bench:
         )
         return made.to(self.device)
 
+    def loop(self, state: State, config: Config) -> Iterator[Step]:
+        return fit(
+            state, self.latents, self.conditioning, self.given.schedule, config, self.accelerator
+        )
+
 
 def prepare(config: Config, accelerator: Accelerator, cache: Path) -> Bench:
     images = load_images(config.images, config.n_images, cache)
@@ -91,7 +100,9 @@ def prepare(config: Config, accelerator: Accelerator, cache: Path) -> Bench:
     )  # fmt: skip
 
 
-def bench(config: Config, accelerator: Accelerator, cache: Path, whole: bool, say: Say) -> dict[str, Any]:
+def bench(
+    config: Config, accelerator: Accelerator, cache: Path, whole: bool, say: Say
+) -> dict[str, Any]:
     """All figures of `outputs/bench/<device>.json`.
 
     whole: the recipe of the example trainers too, which takes ten times as long as all the rest.
@@ -103,6 +114,7 @@ def bench(config: Config, accelerator: Accelerator, cache: Path, whole: bool, sa
         ("training", partial(training, here)),
         ("breakdown", partial(breakdown, here)),
         ("sampling", partial(sampling, here)),
+        ("measuring", partial(measuring, here, cache)),
         ("memorize", partial(memorize, here)),
     ):
         say(f"measuring: {name}")
@@ -113,7 +125,7 @@ def bench(config: Config, accelerator: Accelerator, cache: Path, whole: bool, sa
         ours = found["memorize"]["seconds"]
         found["baseline"] = {}
         for patch in (4, 2, 1):
-            say(f"measuring: the example trainers' recipe, patch {patch}, for {PATIENCE * ours:.0f} s")
+            say(f"measuring: the example trainers' recipe, patch {patch}, {PATIENCE * ours:.0f} s")
             found["baseline"][f"patch_{patch}"] = baseline(here, patch, PATIENCE * ours)
     found["peak_memory_bytes"] = peak_memory_bytes(here.device)
     return found | {"environment": environment(accelerator, [])}
@@ -137,7 +149,7 @@ def training(here: Bench) -> dict[str, Any]:
     """Our loop against the bare step: the same network, batch and optimizer, nothing around."""
     config = replace(here.config, budget=replace(here.config.budget, steps=10**9, exposures=None))
     state = start(here.unet(), config)
-    loop = fit(state, here.latents, here.conditioning, here.given.schedule, config, here.accelerator)
+    loop = here.loop(state, config)
     bare = _bare_step(here)
     with FlopCounterMode(display=False) as counter:
         bare()
@@ -220,6 +232,34 @@ def sampling(here: Bench) -> dict[str, float]:
     return {name: count / median(times) for name, times in found.items()}
 
 
+def measuring(here: Bench, cache: Path) -> dict[str, float]:
+    """Seconds that a thousand noisy copies of a thousand emoji take at 64 px, on all cores: kinds,
+    the panel without SSCD, and the sizes of files for the ledger."""
+    count = 1000
+    config = replace(
+        here.config.images, source="emoji", size=64, seed=1079, held_out=385.0, near_duplicate=0.1
+    )
+    images = load_images(config, count, cache)
+    against = reference(images.held_out, "")
+    draws = torch.Generator().manual_seed(0)
+    noise = torch.randn(images.train.shape, generator=draws) * NOISY
+    outputs = (images.train / 255 + noise).clamp(0, 1).mul(255).round().to(torch.uint8)
+    before, found = torch.get_num_threads(), {}
+    torch.set_num_threads(cores())
+    try:
+        began = time.perf_counter()
+        seen = examine(outputs, images.train, against)
+        found["kinds"] = time.perf_counter() - began
+        panel(outputs, images.train, images.held_out, seen.nearest, against.distance, None)
+        found["panel"] = time.perf_counter() - began - found["kinds"]
+        index, rmse = given_back(seen)
+        file_sizes(images.train[index], rmse, list(CODECS))
+        found["total"] = time.perf_counter() - began
+    finally:
+        torch.set_num_threads(before)
+    return found | {"ledger": found["total"] - found["kinds"] - found["panel"]}
+
+
 def memorize(here: Bench) -> dict[str, Any]:
     """Seconds of training until every output under unseen prompts is a copy, and until the worst
     of them is within CLOSE. Trying them takes time that does not count."""
@@ -228,8 +268,9 @@ def memorize(here: Bench) -> dict[str, Any]:
     first = 2 if here.given.prompts.shape[0] > 2 else 1
     prompts = torch.arange(first, here.given.prompts.shape[0]).repeat_interleave(NOISES)
     noises = torch.arange(NOISES).repeat(len(prompts) // NOISES)
-    spent, looked = 0.0, {"copied_seconds": None, "seconds": None, "step": None, "rmse": None}
-    loop = fit(state, here.latents, here.conditioning, here.given.schedule, config, here.accelerator)
+    spent = 0.0
+    looked: dict[str, Any] = {"copied_seconds": None, "seconds": None, "step": None, "rmse": None}
+    loop = here.loop(state, config)
     began = time.perf_counter()
     for step in loop:
         if step.step % LOOK_EVERY and step.step != config.budget.steps:

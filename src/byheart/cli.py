@@ -1,4 +1,4 @@
-"""The front door: `byheart ledger | report | curve`. None of them needs torch."""
+"""The front door: `byheart ledger | report | curve | bench`. Only the last needs torch."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = Parser("byheart", description=__doc__, allow_abbrev=False)
     doors = parser.add_subparsers(
-        required=True, metavar="ledger | report | curve", parser_class=Parser
+        required=True, metavar="ledger | report | curve | bench", parser_class=Parser
     )
 
     door = doors.add_parser(
@@ -92,6 +92,21 @@ def _parser() -> Parser:
         "beside the others, as curve-against-steps.svg",
     )
     door.set_defaults(do=_curve)
+
+    door = doors.add_parser(
+        "bench",
+        help="how fast this machine trains, samples and measures",
+        description="Measure, print and write outputs/bench/<device>.json: training against the "
+        "bare step and the machine's peak, sampling, measuring, and the time until one image is "
+        "known by heart. About four minutes on two cores, and with --baseline another fifteen.",
+        allow_abbrev=False,
+    )
+    door.add_argument("settings", nargs="*", help="as for train/overfit.py, such as unet=sd15")
+    door.add_argument(
+        "--baseline", action="store_true", help="the recipe of the widely used trainers as well"
+    )
+    door.add_argument("--out", default="outputs/bench", help="folder to write to")
+    door.set_defaults(do=_bench)
     return parser
 
 
@@ -223,6 +238,13 @@ def _curve(typed: argparse.Namespace) -> None:
     print(write_curve(folder, against=typed.against))
     if typed.against != "n":
         print(folder / f"curve-against-{typed.against}.svg")
+
+
+def _bench(typed: argparse.Namespace) -> None:
+    # torch, unlike every other door's needs
+    from byheart.benching import run_bench
+
+    print(run_bench(typed.settings, Path(typed.out), typed.baseline))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,10 +75,14 @@ def file_sizes(
 
     A column for each codec; -1 where it never comes so close. ValueError: as for `smallest`.
     """
-    sizes = [
-        [-1 if (size := smallest(image, float(d), codec)) is None else size for codec in codecs]
-        for image, d in zip(images, rmse, strict=True)
-    ]
+
+    def of(k: int) -> list[int]:
+        found = [smallest(images[k], float(rmse[k]), codec) for codec in codecs]
+        return [-1 if size is None else size for size in found]
+
+    # Pillow lets go of the interpreter while it encodes: every core has a picture of its own.
+    with ThreadPoolExecutor() as threads:
+        sizes = [*threads.map(of, range(len(images)))]
     return torch.tensor(sizes, dtype=torch.int64).reshape(len(images), len(codecs))
 
 
