@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import multiprocessing
 import os
+import resource
 import sys
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -28,8 +29,10 @@ def _story() -> Any:
 STORY_MODULE = _story() if os.environ.get("BYHEART_FORKSERVER") else None
 
 
-def _typed(words: list[str], said: str) -> None:
+def _typed(words: list[str], said: str, largest: int | None) -> None:
     """In the child: as if the words had been typed, what is printed into a file."""
+    if largest is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
     handle = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
@@ -41,11 +44,18 @@ def _typed(words: list[str], said: str) -> None:
     os._exit(code)
 
 
-def begin(root: Path, *words: str) -> BaseProcess:
-    """Start the small run with these settings. Its words go to <root>.txt."""
+def begin(
+    root: Path, *words: str, said: Path | None = None, largest: int | None = None
+) -> BaseProcess:
+    """Start the small run with these settings. Its words go to <root>.txt, or to `said`.
+
+    largest: bytes of a file beyond which the system refuses to write, as on a full disk.
+    """
     context = multiprocessing.get_context("forkserver")
     os.environ["BYHEART_FORKSERVER"] = "1"  # read by the server when it starts
     context.set_forkserver_preload(["forked"])
-    process = context.Process(target=_typed, args=([*SMALL, f"root={root}", *words], f"{root}.txt"))
+    process = context.Process(
+        target=_typed, args=([*SMALL, f"root={root}", *words], str(said or f"{root}.txt"), largest)
+    )
     process.start()
     return process

@@ -19,6 +19,7 @@ from byheart import config as module
 from byheart.checks import validate
 from byheart.command import help_text
 from byheart.config import Config, exposures, settings, total_steps
+from byheart.data.images import load_images
 from byheart.runs import flatten
 
 PRESETS = sorted(CONFIGS.glob("*/*.yaml"))
@@ -371,3 +372,12 @@ def test_the_studies_vary_what_they_are_about() -> None:
             for w in runs_of(experiment)
         }
         assert len(found) > 1, experiment
+
+
+def test_the_finetuned_network_has_not_seen_the_images_before(tmp_path: Path) -> None:
+    seen = composed("experiment=pretraining")
+    (names, others) = (
+        set(load_images(c.images, c.n_images, tmp_path, c.split).train_names)
+        for c in (seen, composed("experiment=finetuning", "unet=tuned"))
+    )
+    assert len(names) == 100 and len(others) == 10 and not names & others

@@ -31,6 +31,8 @@ def left(root: Path) -> dict[str, Any]:
         if file.is_file()
         and file.name not in {"measures.json", "environment.json", "training.jsonl", "report.html"}
     }
+    config = found["config.yaml"].decode().splitlines()
+    found["config.yaml"] = [line for line in config if not line.startswith("root:")]
     measures = json.loads((run / "measures.json").read_text())
     measures.pop("seconds")
     return found | {"measures": measures, "training": rows(run / "training.jsonl")}
@@ -96,3 +98,27 @@ def test_killed_thirty_times_it_leaves_the_same_bytes(
     whole: tuple[dict[str, Any], float], tmp_path: Path
 ) -> None:
     assert killed_often(tmp_path, whole, kills=30, seed=2) >= 3
+
+
+def test_a_full_disk_stops_it_with_what_was_saved_intact(
+    whole: tuple[dict[str, Any], float], tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    kill_once(root, 60, lambda root: (root / RUN / "checkpoints" / "step-00000006").exists())
+    saved = {
+        file: file.read_bytes()
+        for file in (root / RUN / "checkpoints").rglob("*")
+        if file.is_file() and ".part" not in str(file)
+    }
+    said = tmp_path / "full.txt"
+    process = begin(root, *WORDS, said=said, largest=100_000)
+    process.join()
+    told = [line for line in said.read_text().splitlines() if line.startswith("byheart:")]
+    assert process.exitcode == 2 and len(told) == 1, said.read_text()[-2000:]
+    assert "cannot be written" in told[0] and "the checkpoints before it are whole" in told[0]
+    assert "Traceback" not in said.read_text()
+    assert all(file.read_bytes() == content for file, content in saved.items() if file.exists())
+    assert not saving(root)
+    again = begin(root, *WORDS)
+    again.join()
+    assert again.exitcode == 0 and left(root) == whole[0]

@@ -67,6 +67,16 @@ def test_a_failed_run_is_named_and_the_others_go_on(tmp_path: Path) -> None:
     assert not (tmp_path / "photos-tiny" / "n999-s0").exists()
 
 
+def test_a_sweep_without_a_place_or_without_a_run_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = typed([sys.executable, STORY], f"root={tmp_path / 'file'}", "-m", "n_images=1,2")
+    assert done.returncode == 2 and done.stderr.count("byheart: ") == 1, done.stderr
+    assert "is a file, a folder is needed" in done.stderr and "Traceback" not in done.stderr
+    done = typed([sys.executable, STORY], f"root={tmp_path / 'none'}", "-m", "n_images=998,999")
+    assert done.returncode == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_a_sweep_killed_in_the_middle_ends_with_the_same_curve(swept: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, str(STORY), *SMALL, f"root={tmp_path}", *SWEEP],

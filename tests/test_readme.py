@@ -51,12 +51,22 @@ def test_every_run_in_the_readme_is_a_valid_configuration(command, monkeypatch):
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("byheart ")])
 def test_every_byheart_command_in_the_readme_is_understood(command, capsys, tmp_path, monkeypatch):
-    """Without the run it speaks of it may only miss the run."""
-    from byheart.cli import main
+    """Without the run it speaks of it may only miss the run. What takes minutes is only read."""
+    from byheart.cli import _parser, main
 
+    if command.startswith("byheart bench"):
+        assert _parser().parse_args(command.split()[1:]).do.__name__ == "_bench"
+        return
     monkeypatch.chdir(tmp_path)
     code, error = main(command.split()[1:]), capsys.readouterr().err
     assert code == 0 if "outputs/" not in command else (code == 2 and "outputs/emoji-tiny" in error)
+
+
+def test_the_readme_tells_of_every_study():
+    (table,) = re.findall(r"\| `experiment=` \|.*?\n\n", README, re.S)
+    named = set(re.findall(r"`(\w+)`", table.split("varies")[1]))
+    there = {file.stem for file in (ROOT / "configs" / "experiment").glob("*.yaml")}
+    assert named == there - {"exact", "gpu"}  # of a single run, told elsewhere
 
 
 def test_the_readmes_lines_of_python_run():

@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 
 from byheart import runs
 from byheart.command import run_command
@@ -40,11 +41,13 @@ from byheart.model import checkpoint
 from byheart.model.conditioning import conditioning_for, training_captions
 from byheart.model.expect import expect
 from byheart.model.export import save_model
-from byheart.model.fit import fit, start
+from byheart.model.fit import fit, parts_of, start
 from byheart.model.objective import build_schedule
 from byheart.model.oracle import Oracle
 from byheart.model.sample import Conditions, sample_shared
+from byheart.model.seeds import training_seed
 from byheart.model.unet import build_unet, parameters
+from byheart.outcome import DONE
 from byheart.owner import owned
 from byheart.ranks import check_launch
 from byheart.show.page import write_pictures, write_report
@@ -62,20 +65,22 @@ def overfit(config: Config) -> str:
     """
     check_launch()
     run = runs.locate(config)
-    runs.claim(run, config)
-    if not run.finished:
-        with owned(run) as left, patient() as patience:
-            if not run.finished:  # by whoever worked on it just before
-                return learn(config, run, left, patience)
-    print(f"done already, nothing changed: {run.file('report.html')}")
-    return "done already"
+    accelerator = accelerator_for(config, run)
+    parts_of(config.fit, accelerator)
+    with owned(run, config, accelerator) as found, patient() as patience:
+        if not found.finished:
+            return learn(config, run, accelerator, found.left, patience)
+    if accelerator.is_main_process:
+        print(f"done already, nothing changed: {run.file('report.html')}")
+    return DONE
 
 
-def learn(config: Config, run: runs.Run, left: str | None, patience: Patience) -> str:
+def learn(
+    config: Config, run: runs.Run, accelerator: Accelerator, left: str | None, patience: Patience
+) -> str:
     """The whole story of one run in a folder that is ours."""
     check_bank(config)
     sscd = descriptor_of(config)
-    accelerator = accelerator_for(config, run)
     journal = Journal(run, config, accelerator)
     if left:
         journal.say(f"taking over from {left}, which ended without finishing")
@@ -98,7 +103,8 @@ def learn(config: Config, run: runs.Run, left: str | None, patience: Patience) -
 
     # fit
     schedule = build_schedule(config)
-    unet = build_unet(config.unet, shape[0], shape[1], vectors.shape[-1], config.seed).to(device)
+    own = training_seed(config.seed, config.split)
+    unet = build_unet(config.unet, shape[0], shape[1], vectors.shape[-1], own).to(device)
     vectors = widen(vectors, unet.config.cross_attention_dim).to(device)
     given = Conditions(schedule, vectors, shape)
     journal.announce(images, expect(unet, given, len(asked), config, accelerator, run.path))
@@ -120,10 +126,13 @@ def learn(config: Config, run: runs.Run, left: str | None, patience: Patience) -
         stop = patience.wanted(step.step, accelerator)
         keeper.keep(state, at_once=stop)
         if stop:
+            accelerator.wait_for_everyone()  # who leaves first ends those that still save
             raise patience.stop(step.step, journal.steps)
         if main:
             onlooker.look(state, device)
     patience.training = False
+    if patience.wanted(0, accelerator):  # asked during the last step
+        raise patience.stop(state.step, journal.steps)
     state.forget_optimizer()
 
     # sample, with the last weights and with their average, and with the ideal denoiser

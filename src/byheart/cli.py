@@ -8,12 +8,13 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
 from byheart.measure.ledger import Ledger, from_json, ledger, stable_diffusion
 from byheart.measure.ledger_lines import lines
-from byheart.runs import Run
+from byheart.runs import Run, one_at_a_time
 
 USER_MISTAKE = 2  # exit code
 NUMBERS = ("parameters", "images", "size")
@@ -232,10 +233,17 @@ def _report(typed: argparse.Namespace) -> None:
 
 
 def _curve(typed: argparse.Namespace) -> None:
+    from byheart.show.finished import finished_runs
     from byheart.show.sweep import write_curve
+    from byheart.show.sweep_words import sentences
 
     folder = Path(typed.folder)
-    print(write_curve(folder, against=typed.against))
+    with one_at_a_time(folder) if folder.is_dir() else nullcontext():
+        page = write_curve(folder, against=typed.against)
+    terminal = shutil.get_terminal_size().columns if sys.stdout.isatty() else 100
+    for words in sentences(finished_runs(folder)):
+        print(*textwrap.wrap(words, terminal), sep="\n", end="\n\n")
+    print(page)
     if typed.against != "n":
         print(folder / f"curve-against-{typed.against}.svg")
 

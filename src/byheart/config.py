@@ -199,7 +199,9 @@ class Config:
 
 # Settings that change how a run is watched, never what comes out of it: a finished run is the
 # same run whatever they say.
-BYSTANDERS = ("root", "tracker", "checkpoint", "live")
+BYSTANDERS = (
+    "root", "tracker", "checkpoint", "live", "threads", "fit.accumulate", "sample.batch",
+)  # fmt: skip
 
 
 def declare() -> None:

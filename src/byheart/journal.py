@@ -17,8 +17,14 @@ from byheart.data.images import ImageSet
 from byheart.model import checkpoint
 from byheart.model.expect import Expectation
 from byheart.model.fit import State, Step
-from byheart.owner import one_at_a_time
-from byheart.runs import Run, append_jsonl, flatten, keep_rows_up_to, read_jsonl
+from byheart.runs import (
+    Run,
+    append_jsonl,
+    flatten,
+    keep_rows_up_to,
+    one_at_a_time,
+    read_jsonl,
+)
 from byheart.show.sweep import write_curve
 
 ROWS = 200  # about so many in training.jsonl, however long the run
@@ -53,7 +59,7 @@ class Journal:
 
     def resume(self, state: State) -> None:
         """Go on from the newest whole checkpoint, if there is one; name the damaged ones."""
-        place, damaged = checkpoint.newest_valid(self.run.file("checkpoints"))
+        place, damaged = checkpoint.resumable(self.run.file("checkpoints"), self.accelerator)
         for fault in damaged:
             self.say(f"checkpoint skipped, {fault}")
         if place is not None:

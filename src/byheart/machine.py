@@ -98,8 +98,14 @@ def extra_memory(device: torch.device) -> Iterator[Callable[[], int]]:
         before = torch.cuda.memory_allocated(device)
         yield lambda: torch.cuda.max_memory_allocated(device) - before
     else:
-        before = psutil.Process().memory_info().rss
-        yield lambda: max(0, peak_memory_bytes(device)["process"] - before)
+        before, peak = psutil.Process().memory_info().rss, peak_memory_bytes(device)["process"]
+
+        def grown() -> int:
+            # The peak is the process's, and may be an earlier run's.
+            now = peak_memory_bytes(device)["process"]
+            return now - before if now > peak else 0
+
+        yield grown
 
 
 def free_disk(path: Path) -> int:

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from safetensors import SafetensorError
 
 from byheart.checks import read
 from byheart.config import Config
 from byheart.ranks import settled
 
 USER_MISTAKE, FAILURE = 2, 1  # exit codes
+DONE = "done already"  # what a task says of a finished run
 MISTAKES = (HydraException, OmegaConfBaseException, ValueError)
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}  # of a disk
 
@@ -71,6 +73,8 @@ def mistake(error: Exception) -> str | None:
     """One line for what the user can mend; None: it is our fault."""
     if isinstance(error, MISTAKES):
         return one_line(error)
+    if isinstance(error, SafetensorError):  # what it writes through tells no number
+        return f"{one_line(error)}: make room and type the same command"
     if isinstance(error, OSError) and error.errno in FULL:
         return (
             f"{error.filename or 'a file'} cannot be written ({error.strerror}): make room and "

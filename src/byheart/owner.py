@@ -1,49 +1,96 @@
 """One run, one owner: who works on a folder, told to whoever comes second.
 
 The lock is the operating system's (flock): it ends with the process that holds it, however that
-ends, so no lock is ever left behind. What is left behind by a killed process is its name.
+ends, so no lock is ever left behind. What a killed process leaves is its name and what it was
+writing.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from filelock import FileLock, Timeout
 
-from byheart.runs import Run
+from byheart.config import Config
+from byheart.runs import Run, claim
 
 LOCK, OWNER = ".lock", ".owner.json"
 
 
+@dataclass(frozen=True)
+class Found:
+    """What lay in the folder when it became ours."""
+
+    finished: bool
+    left: str | None = None  # who left it behind unfinished
+    refused: str | None = None  # why it does not become ours
+
+
 @contextmanager
-def owned(run: Run) -> Iterator[str | None]:
-    """Keep other processes off the run's folder. Yields who left it behind unfinished, if anyone.
+def owned(run: Run, config: Config, accelerator: Accelerator) -> Iterator[Found]:
+    """Keep others off the run's folder, unless it is finished: then nothing is touched.
 
-    Of several processes that work together the first one holds the lock. Folders made for it that
-    hold nothing in the end are removed again.
+    Of several processes the first one looks and locks, and all of them get the same answer.
+    Folders made for the lock that hold nothing in the end are removed again.
 
-    ValueError: another process works there, or locks cannot be had.
+    ValueError: another process works there, it holds a run with other settings, or it cannot be
+    written to.
     """
-    if os.environ.get("RANK", "0") != "0":
-        yield None
-        return
+    with ExitStack() as stack:
+        answer: list[Found | None] = [None]
+        if accelerator.is_main_process:
+            try:
+                answer = [_enter(run, config, stack)]
+            except ValueError as error:
+                answer = [Found(False, refused=str(error))]
+        if accelerator.num_processes > 1:
+            broadcast_object_list(answer)
+        found = answer[0]
+        assert found is not None
+        if found.refused is not None:
+            raise ValueError(found.refused)
+        yield found
+
+
+def _enter(run: Run, config: Config, stack: ExitStack) -> Found:
+    claim(run, config)
+    if run.finished and not run.file(OWNER).exists():
+        return Found(True)
+    try:
+        stack.enter_context(_locked(run))
+    except ValueError:
+        # Its owner may be in its very last line.
+        if run.finished:
+            return Found(True)
+        raise
+    left = owner(run)
+    for part in run.path.rglob(".*.part*"):  # what a killed process was writing
+        shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink(missing_ok=True)
+    me = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}
+    run.file(OWNER).write_text(json.dumps(me), encoding="utf-8")
+    return Found(run.finished, None if run.finished else left)
+
+
+@contextmanager
+def _locked(run: Run) -> Iterator[None]:
     made = [p for p in (run.path, *run.path.parents) if not p.exists()]
     lock = FileLock(run.file(LOCK))
     try:
         _acquire(lock, run)
         try:
-            left = owner(run)
-            me = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}
-            run.file(OWNER).write_text(json.dumps(me), encoding="utf-8")
-            yield left
+            yield
         finally:
-            # While the lock is still held: whoever waits for it must not lose its own.
+            # While the lock is still held: whoever comes next must not lose its own.
             for name in (OWNER, LOCK):
                 with suppress(OSError):
                     run.file(name).unlink(missing_ok=True)
@@ -77,21 +124,6 @@ def owner(run: Run) -> str | None:
         return f"process {found['pid']} on {found['host']} since {found['since']}"
     except (OSError, ValueError, LookupError, TypeError):
         return None
-
-
-@contextmanager
-def one_at_a_time(folder: Path) -> Iterator[None]:
-    """Wait for whoever else draws in this folder; a minute at most, then draw all the same."""
-    lock = FileLock(folder / ".curve.lock", timeout=60)
-    with suppress(Timeout, OSError, NotImplementedError):
-        lock.acquire()
-    try:
-        yield
-    finally:
-        if lock.is_locked:
-            with suppress(OSError):
-                Path(lock.lock_file).unlink(missing_ok=True)
-            lock.release()
 
 
 def _now() -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import sys
 from datetime import timedelta
 from itertools import count
@@ -19,6 +21,7 @@ SHARDED = {
     "ACCELERATE_USE_PARALLELISM_CONFIG": ("a parallelism configuration",
                                           "--use_parallelism_config"),
 }  # fmt: skip
+PR_SET_PDEATHSIG = 1  # Linux: a signal to the child when its parent ends
 WAIT = timedelta(seconds=10)  # until a failure is taken for one process's alone
 ON_CPU = "ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes {} --num_machines 1"
 
@@ -27,6 +30,7 @@ _failures = count()
 
 def check_launch() -> None:
     """ValueError: started in a way that this program does not work in."""
+    _end_with_launcher()
     for variable, (name, flag) in SHARDED.items():
         if os.environ.get(variable, "").lower() in {"1", "true"}:
             raise ValueError(
@@ -41,19 +45,30 @@ def check_launch() -> None:
         )
 
 
+def _launcher() -> list[str]:
+    """What was typed after `accelerate launch`, where that started this very process."""
+    try:
+        words = psutil.Process(os.getppid()).cmdline()
+    except psutil.Error:
+        return []
+    if "launch" not in words or not any("accelerate" in word for word in words):
+        return []
+    return words[words.index("launch") + 1 :]
+
+
+def _end_with_launcher() -> None:
+    """`accelerate launch` passes no signal on: its end is one, so that nothing runs on unseen."""
+    if _launcher() and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def _asked_for() -> int | None:
     """--num_processes of the `accelerate launch` that started this process; None: not told.
 
     accelerate hands the number on to nobody when it decides for a single process.
     """
-    try:
-        words = psutil.Process(os.getppid()).cmdline()
-    except psutil.Error:
-        return None
-    if "launch" not in words or not any("accelerate" in word for word in words):
-        return None
-    ours = words[words.index("launch") + 1 :]
-    for word, following in zip(ours, [*ours[1:], ""], strict=True):
+    ours = _launcher()
+    for word, following in zip(ours, [*ours[1:], ""][: len(ours)], strict=True):
         if word.endswith(".py"):  # what follows is for the script
             return None
         name, _, value = word.partition("=")
@@ -79,10 +94,11 @@ def settled(words: str, code: int) -> str | None:
 def shared_failure(words: str) -> tuple[str | None, bool]:
     """What to say, None where the first process says the same; and whether all of them failed, so
     that they may go on together."""
-    rank, number = int(os.environ.get("RANK", "0")), next(_failures)
+    rank = int(os.environ.get("RANK", "0"))
     together = torch.distributed.is_available() and torch.distributed.is_initialized()
     if not together or torch.distributed.get_world_size() == 1:
         return (words if rank == 0 else None), True
+    number = next(_failures)  # all processes that go on have failed equally often
     store: Any = torch.distributed.distributed_c10d._get_default_store()
     keys = [f"byheart/{number}/{k}" for k in range(torch.distributed.get_world_size())]
     mine = f"process {rank}: {words}"

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -50,16 +51,9 @@ def claim(run: Run, config: Config) -> None:
         ValueError: naming every setting that differs, or why the folder cannot be used.
     """
     recorded = run.file("config.yaml")
-    try:
-        parent = next(p for p in (run.path, *run.path.parents) if p.exists())
-        if not parent.is_dir():
-            raise ValueError(f"{parent} is a file, a folder is needed: type root=… or name=…")
-        if not os.access(parent, os.W_OK):
-            raise ValueError(f"{parent} cannot be written to: type root=<another folder>")
-        if not recorded.exists():
-            return
-    except OSError as error:
-        raise ValueError(f"{run.path}: {error.strerror}: type root=<another folder>") from error
+    writable(run.path)
+    if not recorded.exists():
+        return
     try:
         old = flatten(_plain(OmegaConf.load(recorded)))
     except (YAMLError, OmegaConfBaseException, ValueError, OSError) as error:
@@ -68,7 +62,7 @@ def claim(run: Run, config: Config) -> None:
     differing = [
         f"{key} is {old.get(key, 'absent')!r} there, {new.get(key, 'absent')!r} here"
         for key in sorted(old.keys() | new.keys())
-        if key.split(".")[0] not in BYSTANDERS
+        if not {key, key.split(".")[0]} & {*BYSTANDERS}
         and (key not in old or key not in new or old[key] != new[key])
     ]
     if differing:
@@ -76,6 +70,18 @@ def claim(run: Run, config: Config) -> None:
             f"{run.path} holds a run with other settings ({'; '.join(differing)}): "
             "type run=<new name> or name=<new name>, or repeat its settings"
         )
+
+
+def writable(path: Path) -> None:
+    """ValueError: no folder can be made there. Nothing is tried."""
+    try:
+        parent = next(p for p in (path, *path.parents) if p.exists())
+        if not parent.is_dir():
+            raise ValueError(f"{parent} is a file, a folder is needed: type root=… or name=…")
+        if not os.access(parent, os.W_OK):
+            raise ValueError(f"{parent} cannot be written to: type root=<another folder>")
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}: type root=<another folder>") from error
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -116,6 +122,24 @@ def beside(path: Path) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Wait for whoever else draws in this folder; a minute at most, then draw all the same."""
+    lock = FileLock(folder / ".curve.lock", timeout=60)
+    with suppress(Timeout, OSError, NotImplementedError):
+        lock.acquire()
+    try:
+        if lock.is_locked:
+            for part in folder.glob(".*.part*"):  # by a process that was killed
+                part.unlink(missing_ok=True)
+        yield
+    finally:
+        if lock.is_locked:
+            with suppress(OSError):
+                Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()
 
 
 def write_text(path: Path, text: str) -> None:

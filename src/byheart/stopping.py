@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-# A terminal sends its signal to every process of the group, and a launcher passes its own on: what
-# follows within this time is the same wish. Seconds.
+# A terminal sends its signal to every process of the group, and a launcher passes one on, maybe as
+# another and later: a second wish is the same signal once more, after this many seconds.
 ECHO = 1.0
 AGREE_EVERY = 10  # steps between two looks at a GPU's other processes, each of which makes it wait
 
@@ -34,17 +34,17 @@ class Patience:
     def __init__(self) -> None:
         self.signal: int | None = None
         self.training = False
-        self._first = 0.0
+        self._heard: dict[int, float] = {}  # when each was heard first
 
     def hear(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if self.signal is None:
-            self.signal, self._first = number, now
-            if not self.training:
-                raise Stopped("stopped: the same command goes on from the last checkpoint",
-                              128 + number)  # fmt: skip
-        elif now - self._first > ECHO:
+        if now - self._heard.setdefault(number, now) > ECHO:
             os._exit(128 + number)
+        if self.signal is None:
+            self.signal = number
+            if not self.training:
+                raise Stopped("stopped: the same command goes on from what was saved",
+                              128 + number)  # fmt: skip
 
     def wanted(self, step: int, accelerator: Accelerator) -> bool:
         """Whether any of the processes was asked to stop. All of them get the same answer."""

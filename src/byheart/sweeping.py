@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,8 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from byheart.elsewhere import Patient
-from byheart.outcome import Outcome, Task, Tell, attempt, told
+from byheart.outcome import DONE, USER_MISTAKE, Outcome, Task, Tell, attempt, told
+from byheart.runs import one_at_a_time, writable
 
 
 def sweep(task: Task, configs: Path, words: Sequence[str], tell: Tell) -> list[Outcome]:
@@ -46,12 +49,22 @@ def sweep(task: Task, configs: Path, words: Sequence[str], tell: Tell) -> list[O
         )
         if not here:
             sweeper.launcher = Patient(sweeper.launcher, tell)
-        batches = sweeper.sweep(arguments=_typed(config.hydra))
+        place = Path(config.hydra.sweep.dir)
+        writable(place)
+        made = [p for p in (place, *place.parents) if not p.exists()]
+        try:
+            batches = sweeper.sweep(arguments=_typed(config.hydra))
+        finally:
+            # Hydra's, who says there what every run's config.yaml says better.
+            (place / "multirun.yaml").unlink(missing_ok=True)
+            for folder in made:
+                with suppress(OSError):  # a run is there
+                    folder.rmdir()
         callbacks.on_multirun_end(config=config, config_name="overfit")
     finally:
         GlobalHydra.instance().clear()
     outcomes = [job.return_value for batch in batches for job in batch]
-    if not here:
+    if os.environ.get("RANK", "0") == "0":
         redraw(outcomes)
     return outcomes
 
@@ -63,7 +76,11 @@ def _here(task: Task, tell: Tell, config: DictConfig) -> Outcome:
 def _there(task: Task, config: DictConfig) -> Outcome:
     started = HydraConfig.get()
     # A cluster that was there before us starts its processes in a folder of its own.
-    os.chdir(started.runtime.cwd)
+    try:
+        os.chdir(started.runtime.cwd)
+    except OSError as error:
+        words = f"{started.runtime.cwd} is not there on {socket.gethostname()} ({error.strerror})"
+        return Outcome(f"{config.name}/{config.run}", words, USER_MISTAKE)
     # environment.json shall name the command that does this one run again.
     words = [word for word in _typed(started) if not word.startswith("cluster=")]
     sys.argv = ["train/overfit.py", *words]
@@ -77,14 +94,16 @@ def _typed(hydra: Any) -> list[str]:
 
 
 def redraw(outcomes: Sequence[Outcome]) -> None:
-    """The curve of every folder once more: of two runs that ended together, the one that took
-    longer to draw may have left the page without the other."""
+    """The curve of every folder once more, as SVG and PNG: after each run there is time for less,
+    and of two runs that ended together the slower one may have left the page without the other."""
     from byheart.show.sweep import write_curve  # matplotlib: only now
 
-    for folder in {Path(outcome.folder): None for outcome in outcomes if not outcome.code}:
-        finished = sorted(report.parent for report in folder.glob("*/report.html"))
+    new = {outcome.folder for outcome in outcomes if not outcome.code and outcome.words != DONE}
+    for folder in sorted(new):
+        if not any(Path(folder).glob("*/report.html")):
+            continue
         try:
-            if finished:
-                write_curve(folder, last=finished[-1])
+            with one_at_a_time(Path(folder)):
+                write_curve(Path(folder))
         except ValueError as error:
             print(f"no curve over {folder}: {error}")

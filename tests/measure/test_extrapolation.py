@@ -130,3 +130,11 @@ def test_the_runs_may_come_in_any_order() -> None:
 def test_an_impossible_run_is_refused(point: Run) -> None:
     with pytest.raises(ValueError, match="no run can have"):
         extrapolate([point])
+
+
+def test_one_run_for_each_n_does_not_let_the_prior_speak_for_the_interval() -> None:
+    """Resamples of a single n know nothing of how the share falls."""
+    found = extrapolate([(1, 10**6, 500.0, 64, 64), (10, 10**6, 500.0, 64, 64),
+                         (100, 10**6, 500.0, 0, 64)])  # fmt: skip
+    assert found.half is not None and 10 < found.half < 100
+    assert found.half_low is None or found.half_low > 1

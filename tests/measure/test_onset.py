@@ -139,7 +139,27 @@ def test_a_line_through_all_looks_is_one_line_and_not_the_first_that_fits() -> N
     assert found.exponent == pytest.approx(1, abs=0.02)  # in the middle of what is possible
     assert found.factor == pytest.approx(10, rel=0.1)
     assert found.low is not None and found.high is not None
-    assert 0.9 < found.low < found.high < 1.1
+    # Every exponent from 0.70 to 1.30 passes between all the looks: none of them is excluded.
+    assert found.low < 0.72 and found.high > 1.28
+    assert found.low > 0.3 and found.high < 1.7
+
+
+@pytest.mark.parametrize("exponent", [0.6, 0.8, 0.95, 1.1])
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_without_scatter_the_looks_alone_leave_room_for_the_law(
+    exponent: float, seeds: int
+) -> None:
+    """Seeds that agree share their looks: they are no more evidence than one of them."""
+    looks = [12, 18, 28, 42, 63, 96, 145, 220, 333, 505, 765, 1159]
+    points: list[Run] = []
+    for n in (1, 10, 30):
+        step = 20 * n**exponent
+        by = next(look for look in looks if look >= step)
+        after = max((look for look in looks if look < step), default=0)
+        points += [(n, after, by)] * seeds
+    found = onset(points)
+    assert found.low is not None and found.high is not None
+    assert found.low < exponent < found.high
 
 
 def test_looks_of_very_different_width_stand_together() -> None:

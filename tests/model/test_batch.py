@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from byheart.model.batch import Batch, draw
-from byheart.model.seeds import Stream, generator, seed_of
+from byheart.model.seeds import Stream, generator, seed_of, training_seed
 
 CPU = torch.device("cpu")
 
@@ -164,3 +164,11 @@ def test_a_purpose_keeps_its_number_and_a_seed_its_draw() -> None:
     assert seed_of(0, Stream.WEIGHTS) == 7896617691693857887
     draws = torch.randint(0, 1000, (4,), generator=generator("cpu", 1, Stream.BATCH, 2))
     assert draws.tolist() == [805, 425, 687, 889]
+
+
+def test_the_halves_of_a_source_are_learned_by_networks_of_their_own() -> None:
+    assert [training_seed(seed, "none") for seed in range(3)] == [0, 1, 2]
+    seeds = [training_seed(seed, split) for seed in range(3) for split in ("none", "a", "b")]
+    assert len(set(seeds)) == 9 and all(0 <= seed < 2**63 for seed in seeds)
+    weights = [seed_of(seed, Stream.WEIGHTS) for seed in seeds]
+    assert len(set(weights)) == 9

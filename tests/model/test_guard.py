@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -96,6 +98,34 @@ class Small:
             raise RuntimeError(FULL)
         self.sizes.append(len(x))
         return self.forward(x, *arguments, **options)
+
+
+def test_out_of_memory_on_the_way_back_what_was_computed_is_let_go(
+    narrow: Compose, training: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = training(narrow("budget.steps=3", "fit.batch=6"))
+    one, other, real = run.finished(), run.begin(), module.loss
+    kept: list[weakref.ref[torch.Tensor]] = []
+    full = iter([True, False, False, True])
+
+    def loss(*arguments: Any) -> torch.Tensor:
+        gc.collect()
+        assert all(seen() is None for seen in kept)  # no graph of a failed pass is left
+        error = real(*arguments)
+        if next(full, False):
+            error.register_hook(fail)
+            kept.append(weakref.ref(error))
+        return error
+
+    def fail(_: torch.Tensor) -> None:
+        raise RuntimeError(FULL)
+
+    monkeypatch.setattr(module, "loss", loss)
+    for _ in run.steps(other):
+        pass
+    assert len(kept) == 2
+    for name, weight in one.unet.state_dict().items():
+        assert torch.allclose(weight, other.unet.state_dict()[name], atol=2e-5), name
 
 
 @pytest.mark.parametrize("most", [1, 2, 3])

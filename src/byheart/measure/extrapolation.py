@@ -66,7 +66,8 @@ def extrapolate(
     5 for each slope per standard deviation of its input, 10 for the constant. Separation is usual
     here (all copied up to some n, none above), and without a prior the slopes would then have no
     end; with it, what lies between the two n is a smooth step of the prior's making. The intervals
-    are the middle 95 % over 2,000 resamples of the runs: outputs of one run are not independent.
+    are the middle 95 % over 2,000 resamples of the runs, those of a single n left out: outputs of
+    one run are not independent.
 
     None throughout where fewer than three distinct n were measured, or all outputs are copies, or
     none is. ValueError: numbers that no run can have.
@@ -92,7 +93,10 @@ def extrapolate(
     logs = {name: logs[name] for name in ("n", "exposures", "parameters")}
     inputs, confounded = _telling(logs)
     design = np.stack([np.ones(len(table)), *(_standard(logs[name]) for name in inputs)], axis=1)
-    every = np.concatenate([np.ones((1, len(table))), resampled(len(table), seed)])
+    draws = resampled(len(table), seed)
+    # Runs of a single n say nothing of how the share falls: only the prior would speak.
+    draws = draws[[len(set(table[row > 0, 0])) > 1 for row in draws]]
+    every = np.concatenate([np.ones((1, len(table))), draws])
     constant, slope = _logistic(design, table[:, 3], table[:, 4], every)[:, :2].T
     # All other inputs stand at their mean, where their standardised value is 0.
     centre, spread = float(logs["n"].mean()), float(logs["n"].std())

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -19,6 +19,8 @@ from byheart.measure.fitting import (
     resampled,
 )
 
+CUT = 1.9207  # half the 95 % point of chi-squared with one degree of freedom
+FIRST_STEP, LARGEST_SLOPE = 1e-3, 50.0  # of the search for where the likelihood has fallen by it
 NARROWEST = 1e-3  # of an interval, in log steps: below it rounding would drown the derivatives
 FLAT = 1e-6  # second derivative below which a direction is not gone along; the maximum stays
 
@@ -56,8 +58,10 @@ def onset(points: Sequence[tuple[int, int, int | None]], seed: int = 0) -> Onset
     (Burridge 1981, "A note on maximum likelihood estimation for regression models using grouped
     data", Journal of the Royal Statistical Society B 43).
 
-    The interval is the middle 95 % over 2,000 resamples of the runs. A resample in which fewer
-    than two n copied says nothing and does not count.
+    The interval reaches as far as the wider of two: the middle 95 % over 2,000 resamples of the
+    runs (one in which fewer than two n copied says nothing and does not count), and the exponents
+    whose best likelihood is less by no more than half the 95 % point of chi-squared (Wilks 1938).
+    The first knows that runs differ, the second that their looks are coarse.
 
     ValueError: an n below 1, or looks that are not in order.
     """
@@ -78,28 +82,90 @@ def onset(points: Sequence[tuple[int, int, int | None]], seed: int = 0) -> Onset
     low[thin], high[thin] = high[thin] - NARROWEST, low[thin] + NARROWEST
     draws = resampled(len(points), seed)
     telling = np.array([len(set(x[(row > 0) & copied])) > 1 for row in draws])
-    height, slope = _lines(x, low, high, copied, np.ones((1, len(points))))
-    ends: tuple[float | None, float | None] = (None, None)
+    data = Looks(x, low, high, copied, _width(low, high, copied))
+    height, slope = (float(part[0]) for part in _line(data, np.ones((1, len(points)))))
+    inside = _profile(data, slope)
     if telling.any():
-        ends = middle(_lines(x, low, high, copied, draws[telling])[1])
-    return Onset(float(np.exp(height[0])), float(slope[0]), *ends, *counts)
+        resampled_ = middle(_line(data, draws[telling])[1])
+        inside = (_outer(min, inside[0], resampled_[0]), _outer(max, inside[1], resampled_[1]))
+    return Onset(float(np.exp(height)), slope, *inside, *counts)
 
 
-def _lines(
-    x: Values, low: Values, high: Values, copied: Bool[np.ndarray, " n"], weights: Many
-) -> tuple[Float[np.ndarray, " r"], Float[np.ndarray, " r"]]:
+@dataclass(frozen=True)
+class Looks:
+    """What is known of each run, in logs."""
+
+    x: Values
+    low: Values  # ends of each y
+    high: Values  # means nothing where not copied
+    copied: Bool[np.ndarray, " n"]
+    width: float  # prior mean of the scatter
+
+
+def _width(low: Values, high: Values, copied: Bool[np.ndarray, " n"]) -> float:
+    looked = copied & (low > np.log(0.5))
+    return float(np.median((high - low)[looked if looked.any() else copied]))
+
+
+def _outer(
+    pick: Callable[[float, float], float], one: float | None, other: float | None
+) -> float | None:
+    """The end that is further out; None has no bound."""
+    return None if one is None or other is None else pick(one, other)
+
+
+def _profile(data: Looks, slope: float) -> tuple[float | None, float | None]:
+    """The slopes at which the likelihood, best over all else, is not yet less by CUT.
+
+    Resampled runs share their looks: where every run lies between the same two of them, all
+    resamples agree, and yet many lines pass through. None: an end that is not found.
+    """
+
+    def best(at: float) -> float:
+        moved = replace(data, low=data.low - at * data.x, high=data.high - at * data.x)
+        ones = np.ones((len(data.x), 1))
+        return float(_likeliest(ones, moved, np.ones((1, len(data.x))))[1][0])
+
+    least = best(slope) - CUT
+
+    def end(sign: float) -> float | None:
+        inner, step = 0.0, FIRST_STEP
+        while best(slope + sign * step) > least:
+            inner, step = step, 2 * step
+            if step > LARGEST_SLOPE:
+                return None
+        for _ in range(20):
+            middle_ = (inner + step) / 2
+            inner, step = (
+                (middle_, step) if best(slope + sign * middle_) > least else (inner, middle_)
+            )
+        return slope + sign * inner
+
+    return end(-1.0), end(1.0)
+
+
+def _line(data: Looks, weights: Many) -> tuple[Float[np.ndarray, " r"], Float[np.ndarray, " r"]]:
     """Height at x = 0 and slope of the likeliest line, for each row of weights of the runs.
 
-    low, high: the ends of each y; where not copied, `high` means nothing. In each row two distinct
-    x or more have copied.
+    In each row two distinct x or more have copied.
     """
-    looked = copied & (low > np.log(0.5))
-    width = float(np.median((high - low)[looked if looked.any() else copied]))
+    across = data.x[data.copied].mean()
+    design = np.stack([np.ones_like(data.x), data.x - across], axis=1)
+    height, slope = _likeliest(design, data, weights)[0].T
+    return height - slope * across, slope
+
+
+def _likeliest(
+    design: Float[np.ndarray, "n k"], data: Looks, weights: Many
+) -> tuple[Float[np.ndarray, "r k"], Float[np.ndarray, " r"]]:
+    """Coefficients of the likeliest scatter around design · coefficients, for each row of weights,
+    and the logarithm of their likelihood and prior."""
+    copied, width = data.copied, data.width
     # From the middle of what is known, where numbers are small.
-    across, up = x[copied].mean(), (low + high)[copied].mean() / 2
-    x, low, high = x - across, low - up, np.where(copied, high - up, 0.0)
-    line = np.stack([np.ones_like(x), x], axis=1)
-    upper, lower = (np.column_stack([-line, end]) for end in (high, low))
+    up = (data.low + np.where(copied, data.high, data.low))[copied].mean() / 2
+    low, high = data.low - up, np.where(copied, data.high - up, 0.0)
+    upper, lower = (np.column_stack([-design, end]) for end in (high, low))
+    count = design.shape[1]
 
     def logs(at: Parameters) -> tuple[Many, Many, Many]:
         """Both ends in standard deviations from the line, and the log of what lies between."""
@@ -112,7 +178,7 @@ def _lines(
 
     def value(at: Parameters) -> Float[np.ndarray, " r"]:
         with np.errstate(all="ignore"):  # 1/scatter below 0: nan, which gains nothing
-            return (weights * logs(at)[2]).sum(axis=1) - width * at[:, 2]
+            return (weights * logs(at)[2]).sum(axis=1) - width * at[:, count]
 
     def derivatives(at: Parameters) -> tuple[np.ndarray, np.ndarray]:
         with np.errstate(all="ignore"):
@@ -120,18 +186,21 @@ def _lines(
             # Normal density at the ends over the probability between them.
             p = np.where(copied, np.exp(-(u**2) / 2 - log) / np.sqrt(2 * np.pi), 0.0)
             q = np.exp(-(v**2) / 2 - log) / np.sqrt(2 * np.pi)
-        gradient = (weights * p) @ upper - (weights * q) @ lower - np.array([0, 0, width])
+        gradient = (weights * p) @ upper - (weights * q) @ lower
+        gradient[:, count] -= width
         curvature = -_summed(weights * p * q, upper, lower)
         curvature += curvature.transpose(0, 2, 1)
         curvature += _summed(weights * (u * p + p**2), upper, upper)
         curvature += _summed(weights * (q**2 - v * q), lower, lower)
         # Well inside a wide interval the likelihood is flat to the last digit: stay there.
-        return gradient, curvature + FLAT * np.eye(3)
+        return gradient, curvature + FLAT * np.eye(count + 1)
 
-    start = np.tile([0.0, 0.0, 1 / (width + np.ptp(low))], (len(weights), 1))
-    height, slope, inverse = climb(start, value, derivatives).T
-    slope = slope / inverse
-    return height / inverse + up - slope * across, slope
+    start = np.zeros((len(weights), count + 1))
+    start[:, count] = 1 / (width + np.ptp(low))
+    at = climb(start, value, derivatives)
+    found = at[:, :count] / at[:, count:]
+    found[:, 0] += up
+    return found, value(at)
 
 
 def _summed(weights: Many, a: np.ndarray, b: np.ndarray) -> Float[np.ndarray, "r p p"]:

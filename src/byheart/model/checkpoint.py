@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -91,6 +92,22 @@ def prune(folder: Path, keep: int, newest: Path | None = None) -> None:
         shutil.rmtree(old)
 
 
+def resumable(folder: Path, accelerator: Accelerator) -> tuple[Path | None, list[str]]:
+    """`newest_valid` as the first process finds it. The damaged ones are removed: they would count
+    among those that are kept."""
+    answer: list[Any] = [None]
+    if accelerator.is_main_process:
+        answer = [newest_valid(folder)]
+        for fault in answer[0][1]:
+            shutil.rmtree(folder / fault.split(":")[0], ignore_errors=True)
+    if accelerator.num_processes > 1:
+        broadcast_object_list(answer)
+    place, damaged = answer[0]
+    if place is not None and not place.is_dir():
+        raise ValueError(f"{place} is not there on every machine: type root=<a folder they share>")
+    return place, damaged
+
+
 def newest_valid(folder: Path) -> tuple[Path | None, list[str]]:
     """The newest checkpoint whose files all have their recorded hash, and what ails newer ones."""
     damaged: list[str] = []
@@ -167,7 +184,7 @@ def _load_optimizer(tensors: dict[str, Tensor], state: State) -> None:
 def _fault(place: Path) -> str | None:
     try:
         manifest = json.loads((place / MANIFEST).read_text())
-        recorded: dict[str, str] = manifest["sha256"]
+        recorded = dict(manifest["sha256"])
         name = f"step-{manifest['step']:08d}"
     except (OSError, ValueError, KeyError, TypeError) as error:
         return f"manifest unreadable ({type(error).__name__})"
@@ -175,10 +192,13 @@ def _fault(place: Path) -> str | None:
     if name != place.name or "final" not in manifest:
         return "manifest is damaged"
     for file, digest in recorded.items():
-        if not (place / file).is_file():
-            return f"{file} is missing"
-        if _sha256(place / file) != digest:
-            return f"{file} is damaged"
+        try:
+            if not (place / file).is_file():
+                return f"{file} is missing"
+            if _sha256(place / file) != digest:
+                return f"{file} is damaged"
+        except OSError as error:  # a bad sector, a right withdrawn
+            return f"{file} cannot be read ({error.strerror})"
     return None
 
 

@@ -99,9 +99,7 @@ def expect(
     kinds = 2 if config.fit.ema > 0 else 1
     calls = kinds * config.sample.steps * (2 if config.sample.guidance > 1 else 1)
     mine = -(-outputs // accelerator.num_processes)
-    together = min(mine, config.sample.batch)
-    with torch.inference_mode():
-        answer = _timed(lambda: _forward(unet, together, given, accelerator), device)
+    together, answer = _answering(unet, min(mine, config.sample.batch), given, accelerator)
     return Expectation(
         train=total_steps(config) * per_step,
         sample=calls * -(-mine // together) * answer,
@@ -111,6 +109,22 @@ def expect(
         disk=count * 4 * ((2 + kinds) * (config.checkpoint.keep + 1) + 1),
         free_disk=free_disk(path),
     )
+
+
+def _answering(
+    unet: UNet2DConditionModel, rows: int, given: Conditions, accelerator: Accelerator
+) -> tuple[int, float]:
+    """Outputs that are made at once, and the seconds of one evaluation of them."""
+    while True:
+        try:
+            with torch.inference_mode():
+                work = partial(_forward, unet, rows, given, accelerator)
+                return rows, _timed(work, accelerator.device)
+        except (RuntimeError, MemoryError) as failure:
+            if not out_of_memory(failure) or rows == 1:
+                raise
+        rows //= 2
+        forget_cached(accelerator.device)
 
 
 def _fitting(

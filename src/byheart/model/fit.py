@@ -20,6 +20,7 @@ from byheart.model.batch import Batch, draw
 from byheart.model.conditioning import Conditioning
 from byheart.model.guard import LeftOut, clip, guarded_step, none_left_out
 from byheart.model.objective import loss
+from byheart.model.seeds import training_seed
 
 
 @dataclass
@@ -116,8 +117,8 @@ def fit(
         ValueError: the batch cannot be shared evenly among the processes, a single sample does not
             fit into memory, or the gradient is no longer finite.
     """
-    parts = _parts(config.fit, accelerator)
-    steps, seed = total_steps(config), config.seed
+    parts = parts_of(config.fit, accelerator)
+    steps, seed = total_steps(config), training_seed(config.seed, config.split)
     timesteps, shape = schedule.config.num_train_timesteps, tuple(latents.shape[1:])
     assert len(shape) == 3
     network = accelerator.prepare_model(state.unet)
@@ -140,7 +141,17 @@ def fit(
 
         total, parts = _gradient(error_of, parts, network, accelerator)
         norm = clip(weights, config.fit.clip or math.inf)
-        guarded_step(state.optimizer, norm, state.left_out, config.fit, state.step + 1)
+        bad = ~(norm.isfinite() & total.isfinite())
+        if accelerator.num_processes > 1:  # the loss is each process's own
+            bad = accelerator.reduce(bad.float(), "sum") > 0
+        guarded_step(
+            state.optimizer,
+            bad,
+            state.left_out,
+            config.fit,
+            state.step + 1,
+            state.step + 1 == steps,
+        )
         state.optimizer.zero_grad(set_to_none=True)
         if state.ema is not None:
             state.ema.step(weights)
@@ -157,8 +168,9 @@ def _gradient(
     """The mean loss over the parts' rows, its gradient left in the weights, and the parts that
     fitted into memory."""
     rows = sum(part.stop - part.start for part in parts)
+    total: Tensor | None = None
+    error: Tensor | None = None
     while True:
-        total: Tensor | None = None
         try:
             for number, part in enumerate(parts):
                 last = number == len(parts) - 1
@@ -178,6 +190,7 @@ def _gradient(
                     f"{max(part.stop - part.start for part in parts)} samples at once: "
                     f"type fit.accumulate={2 * len(parts)}"
                 ) from failure
+        total = error = None  # they hold on to what the pass had computed
         network.zero_grad(set_to_none=True)
         parts = halved(parts)
         forget_cached(accelerator.device)
@@ -197,8 +210,11 @@ def halved(parts: list[slice]) -> list[slice]:
     return found
 
 
-def _parts(fit: Fit, accelerator: Accelerator) -> list[slice]:
-    """The rows of the global batch this process works on, one slice per accumulation step."""
+def parts_of(fit: Fit, accelerator: Accelerator) -> list[slice]:
+    """The rows of the global batch this process works on, one slice per accumulation step.
+
+    ValueError: it cannot be shared evenly.
+    """
     pieces = accelerator.num_processes * fit.accumulate
     if fit.batch % pieces:
         raise ValueError(

@@ -14,14 +14,15 @@ LOOK_EVERY = 10  # steps between two looks at a GPU's count: each of them waits 
 
 @dataclass
 class LeftOut:
-    """Steps whose gradient was not finite: whole numbers on the device, so that nobody waits."""
+    """Steps whose loss or gradient was not finite: counts on the device, so that nobody waits."""
 
     total: Tensor
     in_a_row: Tensor  # up to and with the last step
+    longest: Tensor  # the most that ever came in a row
 
 
 def none_left_out(device: torch.device | str = "cpu") -> LeftOut:
-    return LeftOut(torch.zeros((), device=device), torch.zeros((), device=device))
+    return LeftOut(*(torch.zeros((), device=device) for _ in range(3)))
 
 
 def clip(weights: list[torch.nn.Parameter], most: float) -> Tensor:
@@ -35,30 +36,34 @@ def clip(weights: list[torch.nn.Parameter], most: float) -> Tensor:
 
 
 def guarded_step(
-    optimizer: torch.optim.Optimizer, norm: Tensor, left_out: LeftOut, fit: Fit, number: int
+    optimizer: torch.optim.Optimizer,
+    bad: Tensor,
+    left_out: LeftOut,
+    fit: Fit,
+    number: int,
+    last: bool,
 ) -> None:
-    """The optimizer's step number `number` (from 1), unless the gradient's length is not finite.
-
-    The loss need not be asked: where it is not finite, neither is its gradient, and after the
-    exchange of gradients every process sees the same.
+    """The optimizer's step number `number` (from 1), unless the loss or the gradient's length was
+    not finite (`bad`, the same on every process).
 
     ValueError: that was so for `fit.non_finite` steps in a row.
     """
-    bad = (~norm.isfinite()).float()
-    left_out.total = left_out.total + bad
-    left_out.in_a_row = (left_out.in_a_row + 1) * bad
-    if bad.device.type == "cpu":
-        if not bad:
-            optimizer.step()
-    else:
+    skipped = bad.float()
+    left_out.total = left_out.total + skipped
+    left_out.in_a_row = (left_out.in_a_row + 1) * skipped
+    left_out.longest = left_out.longest.maximum(left_out.in_a_row)
+    on_gpu = bad.device.type == "cuda"
+    if on_gpu:
         # The fused optimizer asks the GPU whether to step, as it does for a gradient scaler.
-        optimizer.grad_scale, optimizer.found_inf = None, bad  # type: ignore[attr-defined]
+        optimizer.grad_scale, optimizer.found_inf = None, skipped  # type: ignore[attr-defined]
         optimizer.step()
-    if bad.device.type == "cpu" or number % LOOK_EVERY == 0:
-        row = int(left_out.in_a_row)
-        if row >= fit.non_finite:
-            raise ValueError(
-                f"the gradient was not finite in {row} steps in a row, from step "
-                f"{number - row + 1} on: type a smaller fit.lr than {fit.lr}, or "
-                "fit.precision=fp32; the last checkpoint is kept"
-            )
+    elif not bad:
+        optimizer.step()
+    if (not on_gpu or last or number % LOOK_EVERY == 0) and (left_out.longest >= fit.non_finite):
+        row = int(left_out.longest)
+        where = f"up to step {number}" if on_gpu else f"from step {number - row + 1} on"
+        raise ValueError(
+            f"loss or gradient were not finite in {row} steps in a row, {where}: type a smaller "
+            f"fit.lr than {fit.lr}, or fit.precision=fp32, with run=<new name>; what was saved "
+            "before is kept"
+        )

@@ -26,6 +26,15 @@ def seed_of(seed: int, stream: Stream, *index: int) -> int:
     return int(state[0]) >> 1
 
 
+def training_seed(seed: int, split: str) -> int:
+    """Of weights, order, batches and random captions. The two halves of a source get networks of
+    their own: twins that begin and are shaken alike would agree for that reason alone."""
+    if split == "none":
+        return seed
+    halves = np.random.SeedSequence([seed, {"a": 1, "b": 2}[split]])
+    return int(halves.generate_state(1, np.uint64)[0]) >> 1
+
+
 def generator(
     device: torch.device | str, seed: int, stream: Stream, *index: int
 ) -> torch.Generator:

@@ -33,6 +33,11 @@ COLUMNS = {
     "steps": "optimizer steps",
     "exposures": "how often each training image was seen",
     "batch": "samples in one optimizer step",
+    "lr": "highest learning rate",
+    "patch": "pixels a side that one position of the latent stands for",
+    "schedule": "of the noise: exact, sd, or auto",
+    "sampler": "ddpm, ddim or dpm++",
+    "sample_steps": "evaluations of the network for one output",
     "guidance": "of the sampler; 1: none",
     "prediction": "what the network says: sample, v_prediction or epsilon; auto: the default",
     "caption_dropout": "share of samples trained under the empty caption",
@@ -81,6 +86,7 @@ COLUMNS = {
     "bits_per_parameter": "memorized_bits / parameters",
     "first_copied_step": "raw weights, unseen prompts: first step looked at with at least half of "
     "the outputs copied; empty where that did not come, or nobody looked",
+    "last_look_step": "the last step looked at; empty where nobody looked",
 }
 # Of runs that have another beside them on the other half of the source: columns by run.
 Halves = Mapping[Path, Mapping[str, float | None]]
@@ -131,7 +137,9 @@ def _row(
         "image_size": m["image_size"], "unet": config.get("unet.preset"),
         "parameters": m["parameters"], "steps": m["steps"],
         "exposures": m["exposures_per_image"], "batch": config.get("fit.batch"),
-        "guidance": config.get("sample.guidance"), "prediction": config.get("fit.prediction"),
+        "lr": config.get("fit.lr"), "patch": config.get("codec.patch"),
+        "schedule": config.get("schedule.kind"), "sampler": config.get("sample.sampler"),
+        "sample_steps": config.get("sample.steps"), "guidance": config.get("sample.guidance"), "prediction": config.get("fit.prediction"),
         "caption_dropout": config.get("captions.dropout"),
         "widths": "/".join(map(str, config.get("unet.widths", ()))),
         "pretrained": config.get("unet.pretrained"), "split": config.get("split"),
@@ -141,6 +149,7 @@ def _row(
         "coverage": c["coverage"], "uniform_coverage": c["uniform_coverage"],
         "rmse_median": c["rmse"]["median"], "rmse_max": c["rmse"]["max"],
         "first_copied_step": first_copied(run),
+        "last_look_step": run.trajectory[-1]["step"] if run.trajectory else None,
     }  # fmt: skip
     for name, rate in c["kinds"].items():
         found |= _interval(name, rate, "rate")

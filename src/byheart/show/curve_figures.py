@@ -216,7 +216,7 @@ def onset(runs: Sequence[Finished]) -> list[Panel]:
         (
             "step",
             "optimizer steps",
-            "Half of the outputs copied for the first time (arrow: not yet)",
+            "Half of the outputs under unseen prompts copied for the first time (arrow: not yet)",
         ),
         ("exposures", "looks at each image", "The same, in looks at each image"),
     ):
@@ -225,8 +225,11 @@ def onset(runs: Sequence[Finished]) -> list[Panel]:
             if not run.trajectory:
                 return None
             found = first_look(run)
-            last = run.trajectory[-1]
-            return Point(run.n, (found or last)[key], censored=found is None)
+            if found is None:
+                return Point(run.n, run.trajectory[-1][key], censored=True)
+            before = [row[key] for row in run.trajectory if row["step"] < found["step"]]
+            # It began after the look before this one.
+            return Point(run.n, found[key], before[-1] if before else found[key], found[key])
 
         series = [
             Series(

@@ -81,13 +81,16 @@ def control_at(name: str) -> Value:
         found = (at(run, "controls") or {}).get(name)  # some need several images
         if found is None or found["copied"] is None:
             return None
-        return counted(found["copied"], found["outputs"])
+        count = found["outputs"]
+        if name == "ideal" and (unseen := at(run, "conditions", "unseen")):
+            count = unseen["noises"]  # the prompt changes nothing for it
+        return counted(found["copied"], count)
 
     return value
 
 
 def counted(share: float, count: int) -> tuple[float, float | None, float | None]:
-    """A share of `count` outputs, no two of them alike in prompt or noise: Wilson's interval."""
+    """A share of outputs that came from `count` different noises: Wilson's interval."""
     rate = wilson(round(share * count), count)
     return share, rate.low, rate.high
 

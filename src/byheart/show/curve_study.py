@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from byheart.show.curve_points import Axis, Found, Value, at, interval, points_of
+from byheart.show.curve_points import Axis, Found, Value, at, interval, interval_at, points_of
 from byheart.show.finished import Finished
-from byheart.show.groups import BUDGET, MODES, asked, groups, in_order, settings, varied
+from byheart.show.groups import BUDGET, CHOICES, MODES, asked, groups, in_order, settings, varied
 from byheart.show.plots import Panel, Series
 from byheart.show.setting_words import axis_of, value_words
 
-MODE, DUPLICATES = "captions.mode", "images.duplicates"
+MODE, DUPLICATES, DROPOUT = "captions.mode", "images.duplicates", "captions.dropout"
 BY_MODE = "own captions under the training captions, all others under unseen prompts"
 DECADE = 10  # from here on, numbers stand on a logarithmic axis
 
@@ -63,6 +63,9 @@ def study(runs: Sequence[Finished]) -> list[Panel]:
               series(lambda run: interval(at(run, "prompt_effect", asked(run.captions)))), False),
         panel("Broken", outputs, series(_under("kinds", "broken"))),
     ]  # fmt: skip
+    if key == DROPOUT:
+        panels.insert(1, panel("Copied under the empty prompt", outputs,
+                               series(interval_at("conditions", "empty", "kinds", "copied"))))  # fmt: skip
     if key == DUPLICATES:
         seen = tuple(
             replace(s, label=f"{group.words}: its share of what is seen", line=":", filled=False)
@@ -80,7 +83,7 @@ def _axis(key: str, runs: Sequence[Finished]) -> Axis:
     def value(run: Finished) -> Any:
         return run.captions if key == MODE else settings(run).get(key)
 
-    along = frozenset({key}) | (BUDGET if key in BUDGET else frozenset())
+    along = frozenset({key, *CHOICES.get(key, ())}) | (BUDGET if key in BUDGET else frozenset())
     if key == MODE:
         order: list[Any] = [mode for mode in MODES if any(run.captions == mode for run in runs)]
         ticks = tuple(MODES[mode][0] for mode in order)

@@ -68,7 +68,7 @@ def trajectories(runs: Sequence[Finished]) -> list[Panel]:
         )
 
     return [
-        Panel(f"{group.words}: {title}", axis, "copied",
+        Panel(f"{group.words}, unseen prompts: {title}", axis, "copied",
               tuple(_by_size(runs, group.runs, path(x))), share=True)
         for group in groups(runs)
         for x, axis, title in (
@@ -88,7 +88,7 @@ def _by_size(
 ) -> Iterator[Series]:  # fmt: skip
     """A series for each n among `mine`; one n looks the same wherever it stands."""
     for number, n in enumerate(_sizes(runs)):
-        marker, line = MARKERS[number % len(LINES)], LINES[number % len(LINES)]
+        marker, line = MARKERS[number % len(MARKERS)], LINES[number % len(LINES)]
         found = tuple(point for run in mine if run.n == n for point in points(run))
         colour = COLOURS[number % len(COLOURS)]
         yield Series(f"n = {n:,}", found, colour, marker if marked else "", line)

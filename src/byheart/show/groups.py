@@ -31,13 +31,13 @@ ASIDE = {
     "fit.accumulate", "fit.non_finite",
 }  # fmt: skip
 SECTIONS_ASIDE = ("checkpoint.", "live.", "evaluate.", "trajectory.")
-YOUNGER = {"images.duplicates": 1}  # than some runs, which did as with this value
+HEADLINE = "evaluate.weights"  # which weights the numbers are of
+YOUNGER = {"images.duplicates": 1, "split": "none"}  # than some runs, which did as with this value
 # Chosen by one word that sets others too: where these follow from it, the word says all.
 CHOICES = {
     "unet.preset": {
         "unet.widths", "unet.heads", "unet.groups", "unet.cross_attention_dim",
-        "unet.linear_projection", "unet.zero_init", "unet.pretrained", "fit.batch", "fit.lr",
-        "fit.ema", "sample.steps", "budget.steps",
+        "unet.linear_projection", "unet.zero_init", "unet.pretrained",
     },
     "images.source": {
         "images.seed", "images.held_out", "images.near_duplicate", "images.path", "images.repo",
@@ -52,6 +52,10 @@ CHOICES = {
         )
     },
 }  # fmt: skip
+
+
+# What makes a network larger or smaller, and nothing else of it.
+SIZE = frozenset({"unet.preset", *CHOICES["unet.preset"]} - {"unet.pretrained"})
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def settings(run: Finished) -> dict[str, Any]:
     return {
         key: "/".join(map(str, value)) if isinstance(value, list) else value
         for key, value in every.items()
-        if key not in ASIDE and not key.startswith(SECTIONS_ASIDE)
+        if key not in ASIDE and (key == HEADLINE or not key.startswith(SECTIONS_ASIDE))
     }
 
 
@@ -100,7 +104,10 @@ def varied(runs: Sequence[Finished], along: frozenset[str] = N) -> list[str]:
         key
         for key in keys
         if key not in along
-        and not any(key in CHOICES[head] and _follows(every, key, head) for head in CHOICES)
+        and not any(
+            key in CHOICES[head] and head not in along and _follows(every, key, head)
+            for head in CHOICES
+        )
     ]
 
 

@@ -18,7 +18,7 @@ from byheart.show.curve_points import Axis, Value, interval, points_of
 from byheart.show.finished import Finished, naming
 from byheart.show.groups import groups
 from byheart.show.outputs import PIXELS, Outputs, read_outputs
-from byheart.show.plots import BLUE, GREY, ORANGE, Line, Panel, Series
+from byheart.show.plots import BLUE, GREY, ORANGE, Line, Panel, Point, Series
 from byheart.show.words import CONDITIONS
 
 CONDITION = "unseen"
@@ -127,6 +127,18 @@ def halves(pairs: Sequence[Pair], axis: Axis) -> list[Panel]:
             Series(label, points_of(group.runs, value(part), axis), colour, marker, line, filled)
             for part, (label, colour, marker, line, filled) in PARTS.items()
         )
+        worse = tuple(
+            Point(axis.place(run), *max(map(_broken, (of[run.path].a, of[run.path].b))))
+            for run in group.runs
+        )
+        words = "share of outputs that are broken, the worse half"
+        series = (*series, Series(words, worse, GREY, "X", ":"))
         title = f"{group.words}, under {CONDITIONS[CONDITION]}"
         panels.append(Panel(title, axis.words, "correlation, median", series, axis.log))
     return panels
+
+
+def _broken(run: Finished) -> tuple[float, float, float]:
+    """Networks that have not learned yet may well agree: that is no generalization."""
+    found = run.measures["conditions"][CONDITION]["kinds"]["broken"]
+    return found["rate"], found["low"], found["high"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, isfinite
 from statistics import median
 from typing import Any
@@ -20,6 +20,7 @@ WIDTH, HEIGHT = 5.6, 4.2  # inches of one of several panels
 Line = str | tuple[int, tuple[int, ...]]  # as matplotlib takes it
 ALONE = 8.4  # inches of the width of a single panel
 ASIDE = 4.0  # points between two series at the same x, so that no interval hides another
+SEEDS_APART = 2.5  # at most so many between runs that differ in their seed only
 SPREAD = 40.0  # points between the first and the last of many
 STYLE = {
     "svg.hashsalt": "byheart", "svg.fonttype": "none", "font.size": 15, "axes.titlesize": 16,
@@ -145,11 +146,35 @@ def _draw(axis: Any, panel: Panel) -> None:
     # Along a linear axis without names run curves, apart as they are.
     aside = min(ASIDE, SPREAD / len(shown)) if panel.log_x or panel.ticks else 0.0
     for number, series in enumerate(shown):
-        _draw_series(axis, series, aside * (number - (len(shown) - 1) / 2))
+        middle = aside * (number - (len(shown) - 1) / 2)
+        _draw_line(axis, series, middle)
+        for apart, points in _told_apart(series.points, min(SEEDS_APART, aside)):
+            _draw_points(axis, replace(series, points=points), middle + apart)
 
 
-def _draw_series(axis: Any, series: Series, aside: float) -> None:
-    """aside: points to the right of the true place."""
+def _told_apart(points: Sequence[Point], step: float) -> list[tuple[float, tuple[Point, ...]]]:
+    """Points of one x each beside the other, `step` printer's points apart, by how far aside."""
+    by_x: dict[float, list[Point]] = {}
+    for point in points:
+        by_x.setdefault(point.x, []).append(point)
+    found: dict[float, list[Point]] = {}
+    for alike in by_x.values():
+        for k, point in enumerate(alike):
+            found.setdefault(step * (k - (len(alike) - 1) / 2), []).append(point)
+    return [(apart, tuple(mine)) for apart, mine in sorted(found.items())]
+
+
+def _draw_line(axis: Any, series: Series, aside: float) -> None:
+    """The line through the medians; aside: printer's points to the right of the true place."""
+    from matplotlib.transforms import ScaledTranslation
+
+    shift = ScaledTranslation(aside / 72, 0, axis.figure.dpi_scale_trans)
+    middle = _medians(series.points)
+    axis.plot(list(middle), list(middle.values()), linestyle=series.line, linewidth=2,
+              color=series.colour, transform=axis.transData + shift)  # fmt: skip
+
+
+def _draw_points(axis: Any, series: Series, aside: float) -> None:
     from matplotlib.transforms import ScaledTranslation
 
     shift = ScaledTranslation(aside / 72, 0, axis.figure.dpi_scale_trans)
@@ -158,9 +183,6 @@ def _draw_series(axis: Any, series: Series, aside: float) -> None:
     between = [p for p in known if p.low is not None and p.high is not None]
     axis.vlines([p.x for p in between], [p.low for p in between], [p.high for p in between],
                 colors=series.colour, linewidth=1.4, alpha=0.7, **place)  # fmt: skip
-    middle = _medians(series.points)
-    axis.plot(list(middle), list(middle.values()), linestyle=series.line, linewidth=2,
-              color=series.colour, **place)  # fmt: skip
     axis.plot([p.x for p in known], [p.y for p in known], linestyle="none", **_look(series),
               **place)  # fmt: skip
     arrows = [p for p in series.points if p.censored]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from byheart.measure.extrapolation import Extrapolation, extrapolate
 from byheart.measure.onset import Onset, onset
 from byheart.show.finished import Finished, first_copied
-from byheart.show.groups import BUDGET, N, groups
+from byheart.show.groups import BUDGET, SIZE, N, groups
 from byheart.show.words import percent
 
 HELD = {"exposures": "{:,.0f} looks at each image", "parameters": "{:,.0f} parameters"}
@@ -23,7 +23,7 @@ def sentences(runs: Sequence[Finished]) -> list[str]:
         looked = [_looks(run) for run in group.runs if run.trajectory]
         said += _begins(group.words, onset(looked))
     # Budgets and sizes of the network are inputs of the fit, so they part no runs.
-    for group in groups(runs, N | BUDGET | {"unet.preset"}):
+    for group in groups(runs, N | BUDGET | SIZE):
         counts = [found for run in group.runs if (found := _counts(run, group.asked))]
         said += _ends(group.under, extrapolate(counts))
     return said
@@ -56,8 +56,8 @@ def _begins(words: str, found: Onset) -> list[str]:
         count = "1 run" if found.censored == 1 else f"{found.censored} runs"
         never = f"; of {count} it is known only that the step lies beyond the last look"
     return [
-        f"{_capital(words)}: the step after which half of the outputs are copies goes as n to the "
-        f"power of {found.exponent:.2f} ({interval}{found.runs - found.censored} runs at "
+        f"{_capital(words)}: the step after which half of the outputs under unseen prompts are "
+        f"copies goes as n to the power of {found.exponent:.2f} ({interval}{found.runs - found.censored} runs at "
         f"{found.sizes} sizes{never})."
     ]
 
@@ -71,7 +71,9 @@ def _ends(words: str, found: Extrapolation) -> list[str]:
     )
     at = f", read at {kept}" if kept else ""
     if "exposures" in found.confounded:
-        at += ", each image seen the less often the more there are"
+        at += ", the looks at each image changing along with n"
+    if "parameters" in found.confounded:
+        at += ", the size of the network changing along with n"
     if found.half is None:
         falls = "the fitted copied share does not fall with n"
     else:
