@@ -64,8 +64,8 @@ def study(runs: Sequence[Finished]) -> list[Panel]:
         panel("Broken", outputs, series(_under("kinds", "broken"))),
     ]  # fmt: skip
     if key == DROPOUT:
-        panels.insert(1, panel("Copied under the empty prompt", outputs,
-                               series(interval_at("conditions", "empty", "kinds", "copied"))))  # fmt: skip
+        empty = series(interval_at("conditions", "empty", "kinds", "copied"))
+        panels.insert(1, panel("Copied under the empty prompt", outputs, empty))
     if key == DUPLICATES:
         seen = tuple(
             replace(s, label=f"{group.words}: its share of what is seen", line=":", filled=False)

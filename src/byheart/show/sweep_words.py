@@ -57,8 +57,8 @@ def _begins(words: str, found: Onset) -> list[str]:
         never = f"; of {count} it is known only that the step lies beyond the last look"
     return [
         f"{_capital(words)}: the step after which half of the outputs under unseen prompts are "
-        f"copies goes as n to the power of {found.exponent:.2f} ({interval}{found.runs - found.censored} runs at "
-        f"{found.sizes} sizes{never})."
+        f"copies goes as n to the power of {found.exponent:.2f} ({interval}"
+        f"{found.runs - found.censored} runs at {found.sizes} sizes{never})."
     ]
 
 
