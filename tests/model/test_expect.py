@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 
 from byheart.config import Config
+from byheart.model import expect as module
 from byheart.model.expect import Expectation, duration, expect
 from byheart.model.sample import Conditions
 from byheart.model.unet import parameters
@@ -52,3 +53,60 @@ def test_expecting_teaches_the_network_nothing(
     without = replace(config, fit=replace(config.fit, ema=0.0))
     assert expect(unet, given, 5, without, accelerator, tmp_path).memory == parameters(unet) * 4 * 4
     assert expected.train > 0 and expected.sample > 0
+
+
+def test_where_it_hardly_fits_the_advice_says_what_to_change() -> None:
+    fits = Expectation(1.0, 1.0, 4 * 2**30, 2**30, free=6 * 2**30, disk=100, free_disk=101)
+    assert fits.advice == []
+    assert replace(fits, free=None, free_disk=None, disk=10**18).advice == []
+    (memory,) = replace(fits, activations=3 * 2**30).advice
+    assert "about 7.0 GiB of memory and 6.0 GiB are free" in memory and "fit.accumulate=" in memory
+    (disk,) = replace(fits, disk=3 * 2**30, free_disk=2**30).advice
+    assert "about 3.0 GiB of disk and 1.0 GiB are free" in disk and "checkpoint.keep=1" in disk
+
+
+class Full:
+    """Forward passes of more samples than there is memory for."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.tried = most, []  # type: int, list[int]
+
+    def __call__(self, unet: Any, rows: int, *_: Any) -> torch.Tensor:
+        self.tried.append(rows)
+        if rows > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return torch.zeros(rows, requires_grad=True)
+
+
+@pytest.mark.parametrize(
+    ("most", "rows"), [(8, [8, 8, 5]), (3, [8, 4, 2, 2, 5, 2]), (1, [8, 4, 2, 1, 1, 5, 2, 1])]
+)
+def test_the_largest_part_that_fits_is_timed(
+    narrow: Callable[..., Config], training: Callable[[Config], Any], accelerator: Accelerator,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, rows: list[int],
+) -> None:  # fmt: skip
+    config = narrow("fit.batch=8", "budget.steps=10")
+    run = training(config)
+    unet = run.begin().unet
+    given = Conditions(run.schedule, run.conditioning.rows, (12, 8, 8))
+    full = Full(most)
+    monkeypatch.setattr(module, "_forward", full)
+    expected = expect(unet, given, 5, config, accelerator, tmp_path)
+    assert expected.train > 0
+    # Halved until it fits and once more to time it; then the five outputs.
+    assert full.tried == rows
+    monkeypatch.setattr(module, "_forward", Full(0))
+    with pytest.raises(ValueError, match="a single sample does not fit into memory"):
+        expect(unet, given, 5, config, accelerator, tmp_path)
+
+
+def test_several_processes_are_told_what_to_type(
+    narrow: Callable[..., Config], training: Callable[[Config], Any],
+    process: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    config = narrow("fit.batch=8", "budget.steps=10")
+    run = training(config)
+    given = Conditions(run.schedule, run.conditioning.rows, (12, 8, 8))
+    monkeypatch.setattr(module, "_forward", Full(2))
+    with pytest.raises(ValueError, match=r"process 1 is out of memory with 4 .* fit\.accumulate=2"):
+        expect(run.begin().unet, given, 5, config, process(1, 2), tmp_path)

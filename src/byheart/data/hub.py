@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,16 @@ def from_pretrained(cls: Any, path: str, part: str, **options: Any) -> Any:
     try:
         return cls.from_pretrained(path, **options)
     except (OSError, HFValidationError, SafetensorError) as error:
+        if not Path(path).is_dir() and os.environ.get("HF_HUB_OFFLINE") in {
+            "1",
+            "ON",
+            "YES",
+            "TRUE",
+        }:
+            raise ValueError(
+                f"{path}: its {part} is not on this machine, and HF_HUB_OFFLINE forbids to fetch "
+                "it: unset that, or type the path of a folder"
+            ) from error
         # huggingface's messages run over many lines; the first says what is missing.
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"{path}: cannot read its {part} ({reason})") from error
