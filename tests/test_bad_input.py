@@ -150,7 +150,8 @@ CASES: dict[str, tuple[Callable[[Path], list[str]], list[str]]] = {
     "a folder of pickled weights": (pickled_weights, ["cannot read its vae", "safetensors"]),
     "a pipeline without a tokenizer": (no_tokenizer, ["clip", "tokenizer"]),
     "a hub id without a network": (
-        words("codec=sd_vae", "codec.path=owner/name"), ["owner/name", "not on this machine", "HF_HUB_OFFLINE"],
+        words("codec=sd_vae", "codec.path=owner/name"),
+        ["owner/name", "not on this machine", "HF_HUB_OFFLINE"],
     ),
     "neither a folder nor a hub id": (
         words("codec=sd_vae", "codec.path=a/b/c"), ["a/b/c", "owner/name"],

@@ -188,9 +188,13 @@ def test_report_draws_the_page_again(
 def test_curve_draws_the_folder_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import byheart.show.finished as finished
     import byheart.show.sweep as sweep
+    import byheart.show.sweep_words as words
 
     drawn = []
+    monkeypatch.setattr(finished, "finished_runs", lambda folder: [folder])
+    monkeypatch.setattr(words, "sentences", lambda runs: [f"Half at {runs[0].name}. " * 9])
 
     def write_curve(folder: Path, against: str) -> Path:
         drawn.append((folder, against))
@@ -198,11 +202,14 @@ def test_curve_draws_the_folder_again(
 
     monkeypatch.setattr(sweep, "write_curve", write_curve)
     page = f"{tmp_path / 'report.html'}\n"
-    assert type_(capsys, "curve", str(tmp_path)) == (0, page, "")
+    code, out, err = type_(capsys, "curve", str(tmp_path))
+    assert (code, err) == (0, "") and out.endswith(f"\n\n{page}")
+    assert " ".join(out.split()).startswith(f"Half at {tmp_path.name}. Half at ")
+    said = out.removesuffix(page)
     for against in ("steps", "exposures"):
         code, out, err = type_(capsys, "curve", str(tmp_path), "--against", against)
         curve = tmp_path / f"curve-against-{against}.svg"
-        assert (code, out, err) == (0, f"{page}{curve}\n", "")
+        assert (code, out, err) == (0, f"{said}{page}{curve}\n", "")
     assert drawn == [(tmp_path, against) for against in ("n", "steps", "exposures")]
 
 

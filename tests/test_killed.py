@@ -90,7 +90,7 @@ def killed_often(folder: Path, whole: tuple[dict[str, Any], float], kills: int, 
 def test_killed_a_few_times_it_leaves_the_same_bytes(
     whole: tuple[dict[str, Any], float], tmp_path: Path
 ) -> None:
-    killed_often(tmp_path, whole, kills=6, seed=1)
+    killed_often(tmp_path, whole, kills=4, seed=1)
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from processes import Process
 from byheart import stopping
 from byheart.stopping import Patience, Stopped, patient
 
-WORDS = ("budget.steps=400", "checkpoint.every=0", "trajectory.points=0")
+WORDS = ("budget.steps=120", "checkpoint.every=0", "trajectory.points=0")
 RUN = Path("photos-tiny") / "n1-s0"
 
 
@@ -43,13 +43,13 @@ def test_a_signal_ends_the_run_after_its_step_and_the_same_command_goes_on(
     process.join(60)
     said = Path(f"{root}.txt").read_text()
     assert process.exitcode == 128 + number, said[-2000:]
-    told = re.search(r"byheart: stopped after step (\d+) of 400, saved: the same command", said)
+    told = re.search(r"byheart: stopped after step (\d+) of 120, saved: the same command", said)
     assert told and "Traceback" not in said, said[-2000:]
     assert [f.name for f in (root / RUN / "checkpoints").iterdir()] == [f"step-{int(told[1]):08d}"]
     again = begin(root, *WORDS)
     again.join()
     assert again.exitcode == 0
-    assert f"resuming at step {told[1]} of 400" in Path(f"{root}.txt").read_text()
+    assert f"resuming at step {told[1]} of 120" in Path(f"{root}.txt").read_text()
     assert (root / RUN / "outputs.csv").read_bytes() == whole
 
 

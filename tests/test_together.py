@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import time
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from composing import composed
 from forked import begin
 from launching import ROOT, SMALL, STORY
+from processes import Process
+
+from byheart.owner import owned
+from byheart.runs import Run
 
 RUN = Path("photos-tiny") / "n2-s0"
 WORDS = ("n_images=2", "checkpoint.every=4")
@@ -148,24 +155,29 @@ def test_a_signal_to_one_stops_both_after_the_same_step(tmp_path: Path) -> None:
     assert f"stopped after step {int(place.name[5:])} of 4000, saved" in error
 
 
+def hold(path: Path, held: Event, done: Event) -> None:
+    with owned(Run(path, path), composed(), Process()):
+        held.set()
+        done.wait(300)
+
+
 def test_two_are_refused_together_where_another_works_and_go_on_to_the_next_run(
-    tmp_path: Path,
+    tmp_path: Path, alone: Path
 ) -> None:
     """Else one would go on alone and meet the other in another run."""
-    first = begin(tmp_path, "n_images=1", "budget.steps=4000", "trajectory.points=0")
-    rows_ = tmp_path / "photos-tiny" / "n1-s0" / "training.jsonl"
-    while first.is_alive() and not rows_.exists():
-        time.sleep(0.01)
+    context = multiprocessing.get_context("spawn")
+    held, done = context.Event(), context.Event()
+    place = tmp_path / "photos-tiny" / "n1-s0"
+    first = context.Process(target=hold, args=(place, held, done))
+    first.start()
+    assert held.wait(60)
     process = pair(STORY, tmp_path, 29537, "-m", "n_images=1,2")
     output, error = process.communicate(timeout=300)
-    assert first.is_alive() and process.returncode != 0
+    done.set()
+    first.join()
+    assert process.returncode != 0
     assert error.count("is being worked on by process") == 1, error[-3000:]
     table = {line.split()[0]: line.split()[1] for line in output.splitlines() if "-s0 " in line}
-    assert table["photos-tiny/n2-s0"] == "finished"
-    losses = [row["loss"] for row in rows(tmp_path / RUN)]
-    first.kill()
-    first.join()
-    other = tmp_path / "other"
-    alone = begin(other, *WORDS)
-    alone.join()
-    assert losses == pytest.approx([row["loss"] for row in rows(other / RUN)], rel=1e-5)
+    assert table == {"photos-tiny/n1-s0": "failed:", "photos-tiny/n2-s0": "finished"}
+    expected = [row["loss"] for row in rows(alone)]
+    assert [row["loss"] for row in rows(tmp_path / RUN)] == pytest.approx(expected, rel=1e-5)

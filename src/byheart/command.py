@@ -21,7 +21,7 @@ from byheart.checks import read
 from byheart.config import Config, declare, in_range, settings
 from byheart.elsewhere import check_launcher
 from byheart.outcome import MISTAKES, USER_MISTAKE, Outcome, mistake
-from byheart.ranks import settled
+from byheart.ranks import settled, wait_for_all
 from byheart.sweeping import sweep
 
 SWEEP = {"-m", "--multirun"}
@@ -92,7 +92,10 @@ def run_command(task: Callable[[Config], str], configs: Path) -> int:
         return getattr(stop, "code", INTERRUPTED)
     if outcomes and first:
         width = max(len(outcome.run) for outcome in outcomes)
-        print("\n".join(f"{outcome.run:{width}}  {outcome.cell}" for outcome in outcomes))
+        table = [f"{outcome.run:{width}}  {outcome.cell}" for outcome in outcomes]
+        print("\n".join(table), flush=True)
+    if outcomes:
+        wait_for_all()  # a launcher ends whoever is still drawing when another has failed
     return max(codes | {outcome.code for outcome in outcomes})
 
 

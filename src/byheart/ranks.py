@@ -91,6 +91,12 @@ def settled(words: str, code: int) -> str | None:
     return said
 
 
+def wait_for_all() -> None:
+    """Until every process has come here, where there are several."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+
+
 def shared_failure(words: str) -> tuple[str | None, bool]:
     """What to say, None where the first process says the same; and whether all of them failed, so
     that they may go on together."""

@@ -79,8 +79,8 @@ def _there(task: Task, config: DictConfig) -> Outcome:
     try:
         os.chdir(started.runtime.cwd)
     except OSError as error:
-        words = f"{started.runtime.cwd} is not there on {socket.gethostname()} ({error.strerror})"
-        return Outcome(f"{config.name}/{config.run}", words, USER_MISTAKE)
+        why = f"{started.runtime.cwd} is not there on {socket.gethostname()} ({error.strerror})"
+        return Outcome(f"{config.name}/{config.run}", why, USER_MISTAKE)
     # environment.json shall name the command that does this one run again.
     words = [word for word in _typed(started) if not word.startswith("cluster=")]
     sys.argv = ["train/overfit.py", *words]

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 
 from byheart.config import Config, Fit
 from byheart.model import checkpoint
-from byheart.model.fit import State, _parts, fit, learning_rate, start
+from byheart.model.fit import State, fit, learning_rate, parts_of, start
 
 Compose = Callable[..., Config]
 Train = Callable[[Config], Any]
@@ -171,7 +171,7 @@ def test_every_row_is_worked_on_once_by_one_process(
     compose: Compose, process: Callable[..., Accelerator], processes: int, accumulate: int
 ) -> None:
     settings = compose("fit.batch=24", f"fit.accumulate={accumulate}").fit
-    parts = [_parts(settings, process(k, processes)) for k in range(processes)]
+    parts = [parts_of(settings, process(k, processes)) for k in range(processes)]
     assert all(len(slices) == accumulate for slices in parts)
     rows = [list(range(24))[part] for slices in parts for part in slices]
     assert [row for part in rows for row in part] == list(range(24))

@@ -200,8 +200,10 @@ def test_trajectories_stand_against_steps_and_looks_and_say_when_copying_began(m
     first, in_looks = made["onset"]
     assert (first.x, in_looks.x) == ("training images", "training images")
     assert (first.y, in_looks.y) == ("optimizer steps", "looks at each image")
-    assert first.series[0].points == (Point(1, 10), Point(10, 10, censored=True))
-    assert in_looks.series[0].points == (Point(1, 80.0), Point(10, 8.0, censored=True))
+    # It began between two looks.
+    assert first.series[0].points == (Point(1, 10, 1, 10), Point(10, 10, censored=True))
+    assert in_looks.series[0].points == (Point(1, 80.0, 8.0, 80.0), Point(10, 8.0, censored=True))
+    assert "unseen prompts" in first.title and "unseen prompts" in steps.title
 
 
 def test_without_trajectories_there_is_no_figure_of_them(make: Make) -> None:

@@ -102,13 +102,28 @@ def test_without_settings_that_vary_each_mode_looks_as_ever() -> None:
 
 def test_what_follows_from_a_choice_is_not_said() -> None:
     tiny, small = shape("tiny", 32), shape("small", 64)
-    large = shape("sd15", 320) | {"fit__batch": 4, "fit__lr": 2e-4, "budget__steps": 64}
+    large = shape("sd15", 320)
     runs = [run("large", **large), run("tiny", **tiny), run("small", **small)]
     assert varied(runs) == ["unet.preset"]
     # By size, not by letter.
     assert [g.words for g in groups(runs)] == ["unet tiny", "unet small", "unet sd15"]
     photos = {"images__source": "photos", "images__seed": 1025, "images__held_out": 8}
     assert varied([run("a"), run("b", **photos)]) == ["images.source"]
+
+
+def test_what_a_preset_sets_besides_the_network_is_said() -> None:
+    """Six times the steps at another rate is no matter of size."""
+    tiny, small = shape("tiny", 32), shape("small", 64)
+    runs = [run("a", **tiny), run("b", **small, fit__lr=1e-3, budget__steps=6000)]
+    assert varied(runs) == ["unet.preset", "fit.lr", "budget.steps"]
+
+
+def test_whose_weights_the_numbers_are_of_is_said_and_an_older_run_is_of_no_half() -> None:
+    assert varied([run("a"), run("b", evaluate__weights="raw")]) == ["evaluate.weights"]
+    older = run("old")
+    older.config.pop("split", None)
+    assert [len(g.runs) for g in groups([older, run("a", split="none")])] == [2]
+    assert len(groups([older, run("a", split="a")])) == 2
 
 
 def test_what_does_not_follow_is_said() -> None:

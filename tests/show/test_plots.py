@@ -7,6 +7,7 @@ import math
 import warnings
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -65,14 +66,32 @@ def texts(files: dict[str, bytes]) -> list[str]:
 def test_every_point_interval_and_median_is_where_it_belongs() -> None:
     twice = (Point(1, 0.2, 0.1, 0.4), Point(1, 0.4), Point(10, 0.9, 0.7, 1.0))
     (axis,) = made(Panel("t", "x", "y", (Series("s", twice, BLUE),), share=True)).axes
-    line, points, *arrows = axis.lines
+    line, *rest = axis.lines
     assert line.get_xydata().tolist() == [[1, pytest.approx(0.3)], [10, 0.9]]
-    assert points.get_xydata().tolist() == [[1, 0.2], [1, 0.4], [10, 0.9]]
-    assert all(len(arrow.get_xydata()) == 0 for arrow in arrows)
-    (intervals,) = [c for c in axis.collections if isinstance(c, LineCollection)]
-    assert [s.tolist() for s in intervals.get_segments()] == [
-        [[1, 0.1], [1, 0.4]], [[10, 0.7], [10, 1.0]],
+    drawn = [point for one in rest for point in one.get_xydata().tolist()]
+    assert sorted(drawn) == [[1, 0.2], [1, 0.4], [10, 0.9]]
+    segments = [
+        s.tolist()
+        for c in axis.collections if isinstance(c, LineCollection)
+        for s in c.get_segments()
     ]  # fmt: skip
+    assert sorted(segments) == [[[1, 0.1], [1, 0.4]], [[10, 0.7], [10, 1.0]]]
+
+
+def test_runs_that_agree_stand_beside_each_other() -> None:
+    """Three seeds with the same result are three marks, and the middle of them is their place."""
+    points = (*[Point(1, 0.5)] * 3, Point(10, 0.5))
+    panel = Panel("t", "x", "y", (Series("s", points, BLUE), Series("r", points, BLUE)), share=True)
+    (axis,) = made(panel).axes
+    marks = sorted(
+        line.get_transform().transform(point)[0]
+        for line in axis.lines if line.get_linestyle() == "None"
+        for point in line.get_xydata()
+    )  # fmt: skip
+    first = marks[:6]  # two series, three seeds each
+    assert len(marks) == 8 and min(b - a for a, b in pairwise(first)) > 0.5
+    middle = axis.transData.transform((1, 0.5))[0]
+    assert sum(first) / 6 == pytest.approx(middle, abs=1e-6)
 
 
 def test_the_line_goes_through_the_median_and_breaks_where_it_is_censored() -> None:

@@ -379,12 +379,15 @@ def test_the_sentences_carry_numbers_counts_and_the_warning() -> None:
     assert f"{math.log10(2.3e6):.1f} orders of magnitude" in far
 
 
-def test_exposures_that_fall_as_n_rises_are_said_to() -> None:
+def test_what_changes_along_with_n_is_said_to() -> None:
     runs = [run_at(n, k) for n, k in ((1, 64), (10, 50), (100, 3))]
     for run in runs:
         run.measures["exposures_per_image"] = 960 / run.n
     ends, _ = sentences(runs)
-    assert "each image seen the less often the more there are" in ends
+    assert "the looks at each image changing along with n" in ends
+    for run in runs:
+        run.measures["parameters"] = 10**6 * run.n
+    assert "the size of the network changing along with n" in sentences(runs)[0]
 
 
 def test_what_is_undefined_leaves_its_sentence_out() -> None:

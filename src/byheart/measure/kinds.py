@@ -34,7 +34,8 @@ def examine(
         nearest image alone (at most half its distance) and than the output's own mean colour.
         Without the last two, 6 % of unseen emoji are blends of some three among 1,000.
     broken: neither, and a trait lies outside the range of real pictures. An underfit model is not
-        creative.
+        creative. (Without the trait `grain`, a third of what a network makes that has seen each of
+        a hundred emoji 192 times, and can tell none of them yet, is novel.)
     novel: the rest.
     """
     verdicts = judge(outputs, train, reference.images, reference.distance)

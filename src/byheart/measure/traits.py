@@ -1,4 +1,4 @@
-"""What a picture of the source looks like in numbers: contrast, gradient energy, sharpness.
+"""What a picture of the source looks like in numbers: contrast, gradient, sharpness, grain.
 
 An output that falls outside the range of real pictures is broken, not novel. Sums are taken over
 integers, so that no value depends on the size of a chunk.
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from byheart.measure.distance import CHUNK, nearest_other
 
+GRAIN = (1, 15)  # steps of 255 that are neither nothing nor an edge
 TAIL = 0.01  # of the held-out pictures lie below a range, and as many above it
 
 
@@ -24,6 +25,9 @@ def traits(images: UInt8[Tensor, "s c h w"]) -> dict[str, Float[Tensor, " s"]]:
     gradient: RMS difference of neighbouring pixels, in [0, 1].
     sharpness: gradient energy / gradient energy after a 3 x 3 binomial blur. A picture that was
         blurred before loses nothing more and comes near 1, whatever it shows; 0 where it is even.
+    grain: share of pixels that differ from the mean of their neighbourhood, the same 3 x 3, by 1 to
+        15 steps of 255 in some colour: neither even nor an edge. A network that has not learned
+        yet leaves such noise where a drawing is even.
     """
     parts = [_traits(part.long()) for part in _chunks(images)]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
@@ -55,13 +59,16 @@ def _traits(images: Int[Tensor, "s c h w"]) -> dict[str, Float[Tensor, " s"]]:
     pixels = images.shape[2] * images.shape[3]
     squares = images.square().sum((2, 3)) * pixels - images.sum((2, 3)).square()
     contrast = squares.sum(1).double() / (pixels**2 * images.shape[1])
-    plain, soft = _gradients(images), _gradients(_blurred(images))
+    blurred = _blurred(images)  # its weights add up to 16
+    plain, soft = _gradients(images), _gradients(blurred)
+    apart = (16 * images - blurred).abs().amax(1)
+    little = (apart >= 16 * GRAIN[0]) & (apart <= 16 * GRAIN[1])
     differences = images[0].numel() * 2 - images.shape[1] * (images.shape[2] + images.shape[3])
     return {
         "contrast": contrast.sqrt() / 255,
         "gradient": (plain.double() / differences).sqrt() / 255,
-        # The blur's weights add up to 16.
         "sharpness": torch.where(soft > 0, 256 * plain.double() / soft.clamp(min=1), 0.0),
+        "grain": little.double().mean((1, 2)),
     }
 
 

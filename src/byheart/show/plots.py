@@ -130,15 +130,15 @@ def _legend(figure: Any, shown: Sequence[Series]) -> float:
 
 def _draw(axis: Any, panel: Panel) -> None:
     shown = [series for series in panel.series if series.points]
-    points = [point for series in shown for point in series.points]
-    horizontal(axis, [p.x for p in points], panel.log_x, panel.ticks)
+    every = [point for series in shown for point in series.points]
+    horizontal(axis, [p.x for p in every], panel.log_x, panel.ticks)
     if panel.share:
         axis.set_ylim(-0.06, 1.06)
         axis.set_yticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])
     else:
-        vertical(axis, [y for p in points for y in (p.low, p.y, p.high) if y is not None],
+        vertical(axis, [y for p in every for y in (p.low, p.y, p.high) if y is not None],
                  panel.log_y)  # fmt: skip
-    if arrows := [p.y for p in points if p.censored]:
+    if arrows := [p.y for p in every if p.censored]:
         headroom(axis, arrows)
     axis.set_xlabel(textwrap.fill(panel.x, LETTERS))
     axis.set_ylabel(textwrap.fill(panel.y, 24))
