@@ -5,28 +5,17 @@ Nothing is computed in the parent, so that its children begin as a fresh program
 
 from __future__ import annotations
 
-import importlib.util
 import multiprocessing
 import os
 import resource
 import sys
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
-from launching import SMALL, STORY
-
-
-def _story() -> Any:
-    spec = importlib.util.spec_from_file_location("overfit_story", STORY)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
+from launching import SMALL, STORY, story
 
 # Only the server of forks imports this file with the name below set.
-STORY_MODULE = _story() if os.environ.get("BYHEART_FORKSERVER") else None
+STORY_MODULE = story() if os.environ.get("BYHEART_FORKSERVER") else None
 
 
 def _typed(words: list[str], said: str, largest: int | None) -> None:
@@ -36,9 +25,9 @@ def _typed(words: list[str], said: str, largest: int | None) -> None:
     handle = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
-    story = STORY_MODULE or _story()
+    module = STORY_MODULE or story()
     sys.argv = [str(STORY), *words]
-    code = story.run_command(story.overfit, story.CONFIGS)
+    code = module.run_command(module.overfit, module.CONFIGS)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 STORY = ROOT / "train" / "overfit.py"
@@ -16,6 +18,15 @@ SMALL = [
     "evaluate.noises_alone=2", "sample.steps=3", "live.every=0", "trajectory.outputs=2",
     "trajectory.points=3", "trajectory.share=1",
 ]  # fmt: skip
+
+
+def story() -> Any:
+    """train/overfit.py as a module, to be called in this process."""
+    spec = importlib.util.spec_from_file_location("overfit_story", STORY)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def typed(

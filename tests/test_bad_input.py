@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import launching
 import numpy as np
 import pytest
 from launching import SMALL, STORY
@@ -24,12 +25,7 @@ FOLDER = ("images=folder", "name=mine")
 
 @pytest.fixture(scope="module")
 def story() -> Any:
-    """train/overfit.py as a module, to be called in this process."""
-    spec = importlib.util.spec_from_file_location("overfit_story", STORY)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return launching.story()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import importlib.util
 import json
 import os
 import shutil
@@ -12,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import launching
 import numpy as np
 import pytest
 import torch
@@ -61,11 +61,7 @@ def finished(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def story():
-    """train/overfit.py as a module, to be called in this process."""
-    spec = importlib.util.spec_from_file_location("overfit_story", STORY)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return launching.story()
 
 
 def in_process(story, monkeypatch, *overrides: str) -> int:

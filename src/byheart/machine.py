@@ -75,6 +75,27 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
+def check_room(failure: Exception, samples: int, parts: int, accelerator: Accelerator) -> None:
+    """Whether so many samples at once failed for want of memory only, and fewer may do.
+
+    Raises:
+        ValueError: a single one did not fit, or there are several processes: they may be in the
+            middle of an exchange, and none can begin again alone.
+        Exception: the failure itself, where it was another.
+    """
+    if not out_of_memory(failure):
+        raise failure
+    if samples == 1:
+        raise ValueError(
+            "a single sample does not fit into memory: type a smaller unet=… or images.size=…"
+        ) from failure
+    if accelerator.num_processes > 1:
+        raise ValueError(
+            f"process {accelerator.process_index} is out of memory with {samples} samples at once: "
+            f"type fit.accumulate={2 * parts}"
+        ) from failure
+
+
 def forget_cached(device: torch.device) -> None:
     """Give back what torch keeps for later, so that smaller pieces find room."""
     gc.collect()

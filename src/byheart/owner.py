@@ -109,7 +109,7 @@ def _acquire(lock: FileLock, run: Run) -> None:
             f"{run.path} is being worked on by {owner(run) or 'another process'}: wait for it, "
             "stop it, or type run=<new name>"
         ) from None
-    except (OSError, NotImplementedError) as error:
+    except (OSError, NotImplementedError) as error:  # the latter: no flock on this file system
         raise ValueError(
             f"{run.path} cannot be written to or locked ({error}): "
             "type root=<a folder on a local disk>"

@@ -128,6 +128,8 @@ def beside(path: Path) -> Iterator[Path]:
 def one_at_a_time(folder: Path) -> Iterator[None]:
     """Wait for whoever else draws in this folder; a minute at most, then draw all the same."""
     lock = FileLock(folder / ".curve.lock", timeout=60)
+    # Without a lock (a folder to read only, no flock) it is still better to draw than not to: each
+    # file takes its place whole, and only who drew last is left to chance.
     with suppress(Timeout, OSError, NotImplementedError):
         lock.acquire()
     try:

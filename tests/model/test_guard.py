@@ -81,11 +81,6 @@ def test_parts_are_halved_and_cover_what_they_covered(
     assert halved([slice(*part) for part in parts]) == [slice(*part) for part in expected]
 
 
-def test_a_single_sample_cannot_be_halved() -> None:
-    with pytest.raises(ValueError, match="a single sample does not fit into memory"):
-        halved([slice(0, 1), slice(1, 2)])
-
-
 class Small:
     """A network that has no memory for more than so many samples at once."""
 
@@ -142,6 +137,16 @@ def test_out_of_memory_smaller_parts_give_the_same_result(
     for name, weight in one.unet.state_dict().items():
         assert torch.allclose(weight, other.unet.state_dict()[name], atol=2e-5), name
     assert len(losses) == 5 and other.step == 5
+
+
+def test_a_single_sample_cannot_be_halved(
+    narrow: Compose, training: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = training(narrow("budget.steps=5", "fit.batch=6"))
+    state = run.begin()
+    monkeypatch.setattr(state.unet, "forward", Small(state.unet, 0))
+    with pytest.raises(ValueError, match="a single sample does not fit into memory"):
+        next(run.steps(state))
 
 
 def test_another_error_is_not_taken_for_too_little_memory(

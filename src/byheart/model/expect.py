@@ -15,6 +15,7 @@ from torch import Tensor
 
 from byheart.config import Config, total_steps
 from byheart.machine import (
+    check_room,
     extra_memory,
     forget_cached,
     free_disk,
@@ -143,18 +144,7 @@ def _fitting(
                 seconds = _timed(partial(_learn, unet, rows, given, accelerator), device)
             return rows, parts, seconds, extra()
         except (RuntimeError, MemoryError) as failure:
-            if not out_of_memory(failure):
-                raise
-            if rows == 1:
-                raise ValueError(
-                    "a single sample does not fit into memory: "
-                    "type a smaller unet=… or images.size=…"
-                ) from failure
-            if accelerator.num_processes > 1:
-                raise ValueError(
-                    f"process {accelerator.process_index} is out of memory with {rows} samples at "
-                    f"once: type fit.accumulate={2 * parts}"
-                ) from failure
+            check_room(failure, rows, parts, accelerator)
         rows, parts = -(-rows // 2), 2 * parts
         unet.zero_grad(set_to_none=True)
         forget_cached(device)

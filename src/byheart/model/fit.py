@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from byheart.config import Config, Fit, total_steps
-from byheart.machine import forget_cached, out_of_memory
+from byheart.machine import check_room, forget_cached
 from byheart.model.batch import Batch, draw
 from byheart.model.conditioning import Conditioning
 from byheart.model.guard import LeftOut, clip, guarded_step, none_left_out
@@ -181,15 +181,8 @@ def _gradient(
             assert total is not None
             return total, parts
         except (RuntimeError, MemoryError) as failure:
-            if not out_of_memory(failure):
-                raise
-            if accelerator.num_processes > 1:
-                # They may be in the middle of an exchange: none can begin again alone.
-                raise ValueError(
-                    f"process {accelerator.process_index} is out of memory with "
-                    f"{max(part.stop - part.start for part in parts)} samples at once: "
-                    f"type fit.accumulate={2 * len(parts)}"
-                ) from failure
+            largest = max(part.stop - part.start for part in parts)
+            check_room(failure, largest, len(parts), accelerator)
         total = error = None  # they hold on to what the pass had computed
         network.zero_grad(set_to_none=True)
         parts = halved(parts)
@@ -197,11 +190,7 @@ def _gradient(
 
 
 def halved(parts: list[slice]) -> list[slice]:
-    """Each part as two. ValueError: nothing is left to halve."""
-    if all(part.stop - part.start == 1 for part in parts):
-        raise ValueError(
-            "a single sample does not fit into memory: type a smaller unet=… or images.size=…"
-        )
+    """Each part as two; a single sample stays one."""
     found = []
     for part in parts:
         middle = (part.start + part.stop + 1) // 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -86,18 +87,17 @@ def _batch(
     x = torch.stack(noises).to(device) * sampler.init_noise_sigma
     prompt = given.prompts[prompt_of].to(device)
     empty = given.prompts[:1].to(device).expand_as(prompt)
-    # One for each output: what it is given depends on nobody beside it.
-    added = [generator("cpu", seed, Stream.STEPS, int(k)) for k in noise_of]
+    adds: dict[str, Any] = {}
+    if isinstance(sampler, DDPMScheduler):
+        # One for each output: what it is given depends on nobody beside it.
+        adds["generator"] = [generator("cpu", seed, Stream.STEPS, int(k)) for k in noise_of]
     with torch.inference_mode():
         for t in sampler.timesteps:
             prediction = unet(x, t, prompt, return_dict=False)[0]
             if config.guidance > 1:
                 free = unet(x, t, empty, return_dict=False)[0]
                 prediction = free + config.guidance * (prediction - free)
-            if isinstance(sampler, DDPMScheduler):
-                step = sampler.step(prediction.float(), t, x, generator=added)
-            else:
-                step = sampler.step(prediction.float(), t, x)
+            step = sampler.step(prediction.float(), t, x, **adds)
             x = step.prev_sample
         ends_on_data = isinstance(sampler, DDIMScheduler) and sampler.config.set_alpha_to_one
         if ends_on_data or isinstance(sampler, DDPMScheduler):
