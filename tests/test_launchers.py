@@ -83,7 +83,7 @@ def swept(
     """A sweep typed in the folder `where`, to its end; its root is relative, as by default."""
     return subprocess.run(
         [sys.executable, str(script), *typed, "-m", "root=runs", *words],
-        capture_output=True, text=True, timeout=300, cwd=where,
+        capture_output=True, text=True, timeout=900, cwd=where,
     )  # fmt: skip
 
 
@@ -116,6 +116,7 @@ def same(folder: Path, alone: Path) -> None:
 # ------------------------------------------------------------------------------------ real runs
 
 
+@pytest.mark.slow
 def test_ray_gives_the_same_bytes(alone: Path, tmp_path: Path) -> None:
     done = swept(STORY, tmp_path, "n_images=1,2", "cluster=ray", typed=SMALL)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -128,6 +129,7 @@ def test_ray_gives_the_same_bytes(alone: Path, tmp_path: Path) -> None:
     assert " n_images=2" in recorded and "cluster=" not in recorded
 
 
+@pytest.mark.slow
 def test_so_does_submitit_and_what_is_finished_is_skipped(alone: Path, tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "photos-tiny"
     shutil.copytree(alone / "n1-s0", folder / "n1-s0")
@@ -163,6 +165,7 @@ def test_the_last_curve_shows_every_run(
 # --------------------------------------------------------------------------------- runs that fail
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["ray", "submitit_local"])
 def test_every_run_that_fails_is_named_and_the_others_go_on(launcher: str, tmp_path: Path) -> None:
     script = tmp_path / "task.py"

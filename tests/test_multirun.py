@@ -77,6 +77,7 @@ def test_a_sweep_without_a_place_or_without_a_run_leaves_nothing(tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.slow
 def test_a_sweep_killed_in_the_middle_ends_with_the_same_curve(swept: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, str(STORY), *SMALL, f"root={tmp_path}", *SWEEP],
@@ -99,6 +100,7 @@ def test_a_sweep_killed_in_the_middle_ends_with_the_same_curve(swept: Path, tmp_
             assert (folder / run / name).read_bytes() == (swept / run / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_two_processes_sweep_together(swept: Path, tmp_path: Path) -> None:
     command = [
         shutil.which("accelerate"), "launch", "--multi_gpu", "--num_processes", "2",

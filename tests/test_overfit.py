@@ -165,6 +165,7 @@ def test_two_processes_give_the_result_of_one(finished, tmp_path):
         assert float(a["rmse"]) == pytest.approx(float(b["rmse"]), abs=2e-3)
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_the_middle_ends_as_if_it_had_not_been(finished, tmp_path):
     command = [sys.executable, str(STORY), *SMALL, f"root={tmp_path}"]
     run = tmp_path / "photos-tiny" / "n1-s0"

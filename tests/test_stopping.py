@@ -29,6 +29,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return (root / RUN / "outputs.csv").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_run_after_its_step_and_the_same_command_goes_on(
     whole: bytes, tmp_path: Path, number: signal.Signals
