@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -16,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from byheart import bench as module
 from byheart import stopwatch
 from byheart.baseline import DECAY, ExampleTrainer
-from byheart.bench import Bench, breakdown, memorize, prepare, sampling, training, tried
+from byheart.bench import PARTS, Bench, breakdown, memorize, prepare, sampling, training, tried
 from byheart.benching import run_bench, table
 from byheart.model.fit import fit, start
 from byheart.stopwatch import in_turn, matmul_peak, ratio
@@ -59,17 +58,15 @@ def test_a_matrix_products_rate_is_its_operations_by_its_time(
 
 def test_the_bare_step_learns_what_the_loop_learns(here: Bench) -> None:
     """Same network, batch and optimizer: after one step the same weights."""
-    made: list[Any] = []
-    unet = here.unet
-    spied = type("Spied", (), {"__getattr__": lambda self, name: getattr(here, name)})()
-    spied.unet = lambda: made.append(unet()) or made[-1]
-    module._bare_step(spied)()
-    state = start(unet(), here.config)
+    alone, state = (start(here.unet(), here.config) for _ in range(2))
+    module._bare(here, alone)[1]()
     next(fit(state, here.latents, here.conditioning, here.given.schedule, here.config,
              here.accelerator))  # fmt: skip
-    for (name, bare), ours in zip(made[0].named_parameters(), state.unet.parameters(), strict=True):
+    initial = here.unet().state_dict()
+    both = zip(alone.unet.named_parameters(), state.unet.parameters(), strict=True)
+    for (name, bare), ours in both:
         # The first rate of the loop is a part of the highest one: same direction, other length.
-        first = unet().state_dict()[name]
+        first = initial[name]
         assert torch.equal((bare - first).sign(), (ours - first).sign()), name
 
 
@@ -116,10 +113,22 @@ def test_memorizing_ends_with_the_first_try_that_is_close_enough(
     assert 0 < found["copied_seconds"] < found["seconds"]
 
 
-def test_a_budget_that_is_too_small_is_told(here: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_budget_that_is_too_small_is_told(
+    here: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(module, "tried", lambda *_: (False, 0.4))
+    words = [*SMALL, f"root={tmp_path}", "text=minilm", "text.tokens=6"]
+    said = run_bench(words, tmp_path / "bench", ["memorize"])
+    assert said.count("not after 12 steps: RMSE 0.400") == 2
     with pytest.raises(ValueError, match=r"after 12 steps .* 0\.400 off.*larger budget\.steps"):
-        memorize(here)
+        run_bench(words, tmp_path / "other", ["memorize", "baseline"])
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("parts", [["trainign"], ["baseline"]])
+def test_a_part_that_cannot_be_measured_is_refused(tmp_path: Path, parts: list[str]) -> None:
+    with pytest.raises(ValueError, match=f"--only {parts[0]}"):
+        run_bench([], tmp_path / "bench", parts)
 
 
 def test_the_other_recipe_is_the_one_it_is_called(here: Bench) -> None:
@@ -152,7 +161,7 @@ def test_the_file_and_the_table_hold_the_same_figures(
     monkeypatch.setattr(module, "tried", lambda *_: (True, 0.01))
     monkeypatch.setattr(module, "matmul_peak", lambda *_: 5e10)
     words = [*SMALL, f"root={tmp_path}", "text=minilm", "text.tokens=6", "sample.batch=4"]
-    said = run_bench(words, tmp_path / "bench", whole=False)
+    said = run_bench(words, tmp_path / "bench", PARTS[:5])
     (file,) = (tmp_path / "bench").iterdir()
     found = json.loads(file.read_text())
     assert said.startswith(table(found)) and str(file) in said
@@ -166,5 +175,5 @@ def test_the_file_and_the_table_hold_the_same_figures(
 @pytest.mark.parametrize("word", ["fit.lrr=1", "n_images=0", "images.size=65"])
 def test_settings_that_cannot_be_are_refused(tmp_path: Path, word: str) -> None:
     with pytest.raises(ValueError, match=word.split("=")[0].replace(".", r"\.")):
-        run_bench([word], tmp_path / "bench", whole=False)
+        run_bench([word], tmp_path / "bench", PARTS[:5])
     assert not (tmp_path / "bench").exists()

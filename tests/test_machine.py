@@ -34,16 +34,36 @@ def built(monkeypatch: pytest.MonkeyPatch, config: Config) -> tuple[dict[str, ob
     return given, threads
 
 
-def test_bf16_without_a_gpu_is_refused_in_one_line(
+def test_bf16_that_nothing_here_has_is_refused_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(machine, "_has_amx", lambda: False)
     config = composed(root=tmp_path, fit__precision="bf16")
     with pytest.raises(ValueError) as error:
         machine.accelerator_for(config, locate(config))
     assert str(error.value) == (
-        "fit.precision=bf16 needs a GPU that has it: type fit.precision=auto"
+        "fit.precision=bf16 needs a GPU, or a processor with AMX: type fit.precision=auto"
     )
+
+
+@pytest.mark.parametrize(
+    ("asked", "preset", "amx", "used"),
+    [
+        ("auto", "sd15", True, "bf16"),
+        ("auto", "tiny", True, "no"),  # the casts would take longer than they save
+        ("bf16", "tiny", True, "bf16"),
+        ("fp32", "sd15", True, "no"),
+        ("auto", "sd15", False, "no"),
+    ],
+)
+def test_auto_takes_bf16_on_a_processor_that_has_it_for_wide_networks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, preset: str, amx: bool, used: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(machine, "_has_amx", lambda: amx)
+    given, _ = built(monkeypatch, composed(f"unet={preset}", root=tmp_path, fit__precision=asked))
+    assert given["mixed_precision"] == used
 
 
 @pytest.mark.parametrize("tracker", ["tensorboard", "wandb"])

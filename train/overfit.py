@@ -42,6 +42,7 @@ from byheart.model.conditioning import conditioning_for, training_captions
 from byheart.model.expect import expect
 from byheart.model.export import save_model
 from byheart.model.fit import fit, parts_of, start
+from byheart.model.kernels import suit
 from byheart.model.objective import build_schedule
 from byheart.model.oracle import Oracle
 from byheart.model.sample import Conditions, sample_shared
@@ -104,7 +105,8 @@ def learn(
     # fit
     schedule = build_schedule(config)
     own = training_seed(config.seed, config.split)
-    unet = build_unet(config.unet, shape[0], shape[1], vectors.shape[-1], own).to(device)
+    unet = build_unet(config.unet, shape[0], shape[1], vectors.shape[-1], own)
+    unet = suit(unet, device, accelerator.mixed_precision == "bf16")
     vectors = widen(vectors, unet.config.cross_attention_dim).to(device)
     given = Conditions(schedule, vectors, shape)
     journal.announce(images, expect(unet, given, len(asked), config, accelerator, run.path))

@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from byheart import runs
-from byheart.bench import PATIENCE, bench
+from byheart.bench import PARTS, PATIENCE, bench
 from byheart.checks import read
 from byheart.command import check
 from byheart.config import Config, declare
@@ -23,18 +23,23 @@ from byheart.ranks import check_launch
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 
-def run_bench(words: Sequence[str], folder: Path, whole: bool) -> str:
+def run_bench(words: Sequence[str], folder: Path, asked: Sequence[str]) -> str:
     """Measure, write <folder>/<device>.json, and return the figures as text.
 
     ValueError: settings that cannot be, or a package that was installed without its configurations.
     """
+    wrong = [name for name in asked if name not in PARTS]
+    if wrong:
+        raise ValueError(f"--only {wrong[0]}: allowed are {' | '.join(PARTS)}")
+    if "baseline" in asked and "memorize" not in asked:
+        raise ValueError("--only baseline needs memorize beside it: its time is what it gets")
     config = _composed(words)
     check_launch()
     run = runs.locate(config)
     accelerator = accelerator_for(config, run)
     if accelerator.num_processes > 1:
         raise ValueError("byheart bench measures one process: type it without accelerate launch")
-    found = bench(config, accelerator, run.cache, whole, lambda words: print(words, flush=True))
+    found = bench(config, accelerator, run.cache, asked, lambda words: print(words, flush=True))
     device = found["environment"]["device_name"]
     name = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
     path = folder / f"{name}-{config.unet.preset}-{config.images.size}px.json"
@@ -56,27 +61,40 @@ def _composed(words: Sequence[str]) -> Config:
 
 def table(found: dict[str, Any]) -> str:
     """The figures, a line each."""
-    training, memorize, measuring = found["training"], found["memorize"], found["measuring"]
-    lines = [
-        ("device", found["environment"]["device_name"]),
-        ("matrix product", f"{found['peak']['flops_per_second'] / 1e9:,.0f} GFLOP/s: peak"),
-        ("training", f"{training['images_per_second']:.1f} images/s, "
-                     f"{1000 * training['seconds_per_step']:.0f} ms a step"),
-        ("over the bare step", f"{training['overhead']:+.1%}"),
-        ("of the peak", f"{training['share_of_peak']:.1%}"),
-        *((f"  {name}", f"{1000 * s:.1f} ms") for name, s in found["breakdown"].items()),
-        *((f"sampling, {steps} evaluations", f"{rate:.1f} images/s")
-          for steps, rate in found["sampling"].items()),
-        ("measuring 1,000 outputs", f"{measuring['total']:.0f} s, of which the ledger "
-                                    f"{measuring['ledger']:.0f} s"),
-        ("one image: all copied", f"after {memorize['copied_seconds']:.1f} s of training"),
-        ("one image: RMSE <= 0.02", f"after {memorize['seconds']:.1f} s, "
-                                    f"step {memorize['step']}"),
-        *((f"example trainers, {name.replace('_', ' ')}",
-           f"RMSE {b['rmse']:.3f} after {b['seconds']:.0f} s ({PATIENCE} times ours), "
-           f"{b['steps']} steps{', all copied' if b['copied'] else ', not copied'}")
-          for name, b in found.get("baseline", {}).items()),
-        ("peak memory", f"{max(found['peak_memory_bytes'].values()) / 2**30:.2f} GiB"),
-    ]  # fmt: skip
+    lines = [("device", found["environment"]["device_name"])]
+    if training := found.get("training"):
+        lines += [
+            ("training", f"{training['images_per_second']:.1f} images/s, "
+                         f"{1000 * training['seconds_per_step']:.0f} ms a step"),
+            ("over the bare step", f"{training['overhead']:+.1%}"),
+            ("matrix product", f"{training['peak_flops_per_second'] / 1e9:,.0f} GFLOP/s in "
+                               f"{training['precision']}: the peak"),
+            ("of the peak", f"{training['share_of_peak']:.1%}"),
+        ]  # fmt: skip
+    for name, seconds in found.get("breakdown", {}).items():
+        lines += [(f"  {name}", f"{1000 * seconds:.1f} ms")]
+    for steps, rate in found.get("sampling", {}).items():
+        lines += [(f"sampling, {steps} evaluations", f"{rate:.1f} images/s")]
+    if measuring := found.get("measuring"):
+        words = f"{measuring['total']:.0f} s, of which the ledger {measuring['ledger']:.0f} s"
+        lines += [("measuring 1,000 outputs", words)]
+    if memorize := found.get("memorize"):
+        lines += [
+            ("one image: all copied", _after(memorize["copied_seconds"], memorize)),
+            ("one image: RMSE <= 0.02", _after(memorize["seconds"], memorize)),
+        ]
+    for name, other in found.get("baseline", {}).items():
+        end = f"RMSE {other['rmse']:.3f} after {other['seconds']:.0f} s ({PATIENCE} times ours)"
+        copied = "all copied" if other["copied"] else "not copied"
+        lines += [(f"example trainers, {name.replace('_', ' ')}",
+                   f"{end}, {other['steps']} steps, {copied}")]  # fmt: skip
+    peak = max(found["peak_memory_bytes"].values()) / 2**30
+    lines += [("peak memory", f"{peak:.2f} GiB")]
     width = max(len(name) for name, _ in lines)
     return "\n".join(f"{name:{width}}  {value}" for name, value in lines)
+
+
+def _after(seconds: float | None, memorize: dict[str, Any]) -> str:
+    if seconds is None:
+        return f"not after {memorize['step']} steps: RMSE {memorize['rmse']:.3f}"
+    return f"after {seconds:.1f} s of training"

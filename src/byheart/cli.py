@@ -99,12 +99,17 @@ def _parser() -> Parser:
         help="how fast this machine trains, samples and measures",
         description="Measure, print and write outputs/bench/<device>.json: training against the "
         "bare step and the machine's peak, sampling, measuring, and the time until one image is "
-        "known by heart. About four minutes on two cores, and with --baseline another fifteen.",
+        "known by heart. Some minutes on two cores, and with the baseline ten times as long.",
         allow_abbrev=False,
     )
     door.add_argument("settings", nargs="*", help="as for train/overfit.py, such as unet=sd15")
     door.add_argument(
-        "--baseline", action="store_true", help="the recipe of the widely used trainers as well"
+        "--only",
+        nargs="+",
+        default=["training", "breakdown", "sampling", "measuring", "memorize"],
+        metavar="PART",
+        help="training | breakdown | sampling | measuring | memorize | baseline, the recipe of the "
+        "widely used trainers; all but the last where nothing is typed",
     )
     door.add_argument("--out", default="outputs/bench", help="folder to write to")
     door.set_defaults(do=_bench)
@@ -252,7 +257,7 @@ def _bench(typed: argparse.Namespace) -> None:
     # torch, unlike every other door's needs
     from byheart.benching import run_bench
 
-    print(run_bench(typed.settings, Path(typed.out), typed.baseline))
+    print(run_bench(typed.settings, Path(typed.out), typed.only))
 
 
 if __name__ == "__main__":

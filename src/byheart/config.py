@@ -115,7 +115,9 @@ class Fit:
     batch: int = at_least(1)
     accumulate: int = at_least(1)
     prediction: str = one_of("auto", "sample", "v_prediction", "epsilon")
+    optimizer: str = one_of("muon", "adamw")
     lr: float = above(0)
+    momentum: float = between(0, 1)
     betas: list[float]
     weight_decay: float = at_least(0)
     warmup: float = between(0, 1)

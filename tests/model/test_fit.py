@@ -78,14 +78,17 @@ def test_the_loss_goes_down_and_every_step_is_told(narrow: Compose, training: Tr
     assert sum(loss for _, loss, _ in told[-5:]) / 5 < 0.6 * told[0][1]
 
 
+# Muon makes the small singular values of a gradient large, and their rounding with them.
+@pytest.mark.parametrize(("optimizer", "rounding"), [("adamw", 1e-5), ("muon", 1e-4)])
 def test_accumulating_in_four_parts_gives_the_same_weights(
-    narrow: Compose, training: Train
+    narrow: Compose, training: Train, optimizer: str, rounding: float
 ) -> None:
     states = []
     for accumulate in (1, 4):
         config = narrow(
-            "budget.steps=4", "fit.batch=4", f"fit.accumulate={accumulate}", "n_images=3"
-        )
+            "budget.steps=4", "fit.batch=4", f"fit.accumulate={accumulate}", "n_images=3",
+            f"fit.optimizer={optimizer}",
+        )  # fmt: skip
         run = training(config)
         state = run.begin()
         losses = [float(step.loss) for step in run.steps(state)]
@@ -93,7 +96,7 @@ def test_accumulating_in_four_parts_gives_the_same_weights(
     (one, losses), (four, losses_in_parts) = states
     assert losses == pytest.approx(losses_in_parts, rel=1e-4)
     pairs = zip(one.unet.parameters(), four.unet.parameters(), strict=True)
-    assert max(float((a - b).detach().abs().max()) for a, b in pairs) < 1e-5
+    assert max(float((a - b).detach().abs().max()) for a, b in pairs) < rounding
 
 
 def test_the_gradient_of_the_parts_is_the_gradient_of_the_batch(
@@ -241,14 +244,17 @@ def test_without_an_average_there_is_one_kind_of_weights(narrow: Compose, traini
     assert state.ema is None and state.kinds == ("raw",)
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_the_optimizer_has_the_settings_and_can_be_forgotten(
-    narrow: Compose, training: Train
+    narrow: Compose, training: Train, optimizer: str
 ) -> None:
-    config = narrow("budget.steps=1", "fit.batch=2", "fit.betas=[0.8,0.99]", "fit.weight_decay=0.5")
+    config = narrow("budget.steps=1", "fit.batch=2", "fit.betas=[0.8,0.99]", "fit.lr=0.003",
+                    "fit.weight_decay=0.5", f"fit.optimizer={optimizer}")  # fmt: skip
     run = training(config)
     state = start(run.begin().unet, config)
-    group = state.optimizer.param_groups[0]
-    assert (group["betas"], group["weight_decay"], group["lr"]) == ((0.8, 0.99), 0.5, 0.002)
+    groups = state.optimizer.param_groups
+    assert all((group["weight_decay"], group["lr"]) == (0.5, 0.003) for group in groups)
+    assert groups[-1]["betas"] == (0.8, 0.99)
     list(run.steps(state))
     assert len(state.optimizer.state) == len(list(state.unet.parameters()))
     before = bytes_of(state)

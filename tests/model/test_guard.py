@@ -38,7 +38,7 @@ def spoiled(monkeypatch: pytest.MonkeyPatch, bad: set[int]) -> None:
 def test_a_step_without_a_finite_gradient_leaves_all_as_it_is(
     narrow: Compose, training: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = training(narrow("budget.steps=4", "fit.non_finite=2", "fit.ema=0",
+    run = training(narrow("budget.steps=4", "fit.non_finite=2", "fit.ema=0", "fit.optimizer=adamw",
                           "evaluate.weights=raw"))  # fmt: skip
     spoiled(monkeypatch, {2, 4})
     state = run.begin()

@@ -157,7 +157,7 @@ def _sync(path: Path) -> None:
 
 
 def _optimizer_tensors(state: State) -> dict[str, Tensor]:
-    """AdamW's moments and step counts, by the parameter's name, and the steps left out."""
+    """Moments and step counts, by the parameter's name, and the steps left out."""
     tensors = {f"left_out/{name}": count for name, count in vars(state.left_out).items()}
     for name, weight in state.unet.named_parameters():
         for key, value in state.optimizer.state[weight].items():
@@ -168,17 +168,14 @@ def _optimizer_tensors(state: State) -> dict[str, Tensor]:
 def _load_optimizer(tensors: dict[str, Tensor], state: State) -> None:
     for name, count in vars(state.left_out).items():
         count.copy_(tensors[f"left_out/{name}"])
-    for name, weight in state.unet.named_parameters():
-        if f"step/{name}" not in tensors:  # saved before its first step
+    weights = dict(state.unet.named_parameters())
+    for key, value in tensors.items():  # none of a weight's before its first step
+        what, name = key.split("/", 1)
+        if what == "left_out":
             continue
-        moments: dict[str, Any] = {
-            key: tensors[f"{key}/{name}"] for key in ("step", "exp_avg", "exp_avg_sq")
-        }
-        on_device = {k: v.to(weight.device) for k, v in moments.items()}
+        weight = weights[name]
         # The step count stays on the CPU unless the optimizer is fused on a GPU.
-        if weight.device.type == "cpu":
-            on_device["step"] = moments["step"].cpu()
-        state.optimizer.state[weight] = on_device
+        state.optimizer.state[weight][what] = value.to(weight.device)
 
 
 def _fault(place: Path) -> str | None:

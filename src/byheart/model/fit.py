@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -19,6 +20,7 @@ from byheart.machine import check_room, forget_cached
 from byheart.model.batch import Batch, draw
 from byheart.model.conditioning import Conditioning
 from byheart.model.guard import LeftOut, clip, guarded_step, none_left_out
+from byheart.model.muon import Muon
 from byheart.model.objective import loss
 from byheart.model.seeds import training_seed
 
@@ -70,15 +72,9 @@ class Step:
 
 
 def start(unet: UNet2DConditionModel, config: Config) -> State:
-    """AdamW (Loshchilov & Hutter 2019) and, where asked for, the average of the weights."""
+    """The optimizer and, where asked for, the average of the weights."""
     fit, steps = config.fit, total_steps(config)
-    optimizer = torch.optim.AdamW(
-        unet.parameters(),
-        lr=fit.lr,
-        betas=(fit.betas[0], fit.betas[1]),
-        weight_decay=fit.weight_decay,
-        fused=next(unet.parameters()).device.type in {"cpu", "cuda"},
-    )
+    optimizer = optimizer_of(unet, fit)
     ema = None
     if fit.ema > 0:
         # The horizon is a share of the run: a fixed 0.9999 would still hold the untrained
@@ -87,6 +83,26 @@ def start(unet: UNet2DConditionModel, config: Config) -> State:
         ema = EMAModel(unet.parameters(), decay=decay, foreach=True)
     device = next(unet.parameters()).device
     return State(unet, ema, optimizer, left_out=none_left_out(device))
+
+
+def optimizer_of(unet: UNet2DConditionModel, fit: Fit) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov & Hutter 2019), or Muon for the matrices and AdamW for the rest.
+
+    The first and the last convolution stay AdamW's: they look at the latents one channel at a time.
+    """
+    given: dict[str, Any] = {
+        "lr": fit.lr,
+        "betas": (fit.betas[0], fit.betas[1]),
+        "weight_decay": fit.weight_decay,
+        "fused": next(unet.parameters()).device.type in {"cpu", "cuda"},
+    }
+    if fit.optimizer == "adamw":
+        return torch.optim.AdamW(unet.parameters(), **given)
+    named = dict(unet.named_parameters())
+    ends = ("conv_in.", "conv_out.")
+    matrices = [w for name, w in named.items() if w.ndim > 1 and not name.startswith(ends)]
+    rest = [w for name, w in named.items() if w.ndim == 1 or name.startswith(ends)]
+    return Muon(matrices, rest, momentum=fit.momentum, **given)
 
 
 def learning_rate(fit: Fit, step: int, steps: int) -> float:
