@@ -13,10 +13,11 @@ from launching import SMALL
 from torch.utils.flop_counter import FlopCounterMode
 
 from byheart import bench as module
-from byheart import stopwatch
+from byheart import benching, memorizing, stopwatch
 from byheart.baseline import DECAY, ExampleTrainer
-from byheart.bench import PARTS, Bench, breakdown, memorize, prepare, sampling, training, tried
-from byheart.benching import run_bench, table
+from byheart.bench import Bench, breakdown, prepare, sampling, training
+from byheart.benching import PARTS, run_bench, table
+from byheart.memorizing import memorize, tried
 from byheart.model.fit import fit, start
 from byheart.stopwatch import in_turn, matmul_peak, ratio
 
@@ -106,8 +107,8 @@ def test_memorizing_ends_with_the_first_try_that_is_close_enough(
     here: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tries = iter([(False, 0.5), (True, 0.05)])
-    monkeypatch.setattr(module, "LOOK_EVERY", 3)
-    monkeypatch.setattr(module, "tried", lambda *_: next(tries, (True, 0.01)))
+    monkeypatch.setattr(memorizing, "LOOK_EVERY", 3)
+    monkeypatch.setattr(memorizing, "tried", lambda *_: next(tries, (True, 0.01)))
     found = memorize(here)
     assert (found["step"], found["rmse"]) == (9, 0.01)
     assert 0 < found["copied_seconds"] < found["seconds"]
@@ -116,7 +117,7 @@ def test_memorizing_ends_with_the_first_try_that_is_close_enough(
 def test_a_budget_that_is_too_small_is_told(
     here: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(module, "tried", lambda *_: (False, 0.4))
+    monkeypatch.setattr(memorizing, "tried", lambda *_: (False, 0.4))
     words = [*SMALL, f"root={tmp_path}", "text=minilm", "text.tokens=6"]
     said = run_bench(words, tmp_path / "bench", ["memorize"])
     assert said.count("not after 12 steps: RMSE 0.400") == 2
@@ -157,8 +158,8 @@ def test_the_file_and_the_table_hold_the_same_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Everything but the thousand pictures, at the size of a test."""
-    monkeypatch.setattr(module, "measuring", lambda *_: {"total": 51.0, "ledger": 34.0})
-    monkeypatch.setattr(module, "tried", lambda *_: (True, 0.01))
+    monkeypatch.setattr(benching, "measuring", lambda *_: {"total": 51.0, "ledger": 34.0})
+    monkeypatch.setattr(memorizing, "tried", lambda *_: (True, 0.01))
     monkeypatch.setattr(module, "matmul_peak", lambda *_: 5e10)
     words = [*SMALL, f"root={tmp_path}", "text=minilm", "text.tokens=6", "sample.batch=4"]
     said = run_bench(words, tmp_path / "bench", PARTS[:5])

@@ -7,7 +7,7 @@ measured in turn. Only the recipe of the example trainers (baseline.py) takes lo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,15 +19,13 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from byheart.baseline import ExampleTrainer
 from byheart.config import Config
 from byheart.data.codec import Codec, load_codec
 from byheart.data.images import ImageSet, load_images
 from byheart.data.prompts import embed, unseen_prompts, widen
 from byheart.evaluate import reference_of
-from byheart.machine import cores, environment, peak_memory_bytes
+from byheart.machine import cores
 from byheart.measure.compression import CODECS, file_sizes, given_back
-from byheart.measure.copying import judge
 from byheart.measure.kinds import examine
 from byheart.measure.panel import panel
 from byheart.measure.reference import Reference, reference
@@ -38,21 +36,14 @@ from byheart.model.guard import clip
 from byheart.model.kernels import suit
 from byheart.model.objective import build_schedule, loss
 from byheart.model.sample import Conditions, sample
-from byheart.model.unet import build_unet, parameters
+from byheart.model.unet import build_unet
 from byheart.runs import Run
-from byheart.stopwatch import in_turn, matmul_peak, ratio, synchronize
+from byheart.stopwatch import in_turn, matmul_peak, ratio
 
 ROUNDS = 7
 EVALUATIONS = (4, 8, 16, 32)  # of the network for one output
 NOISY = 0.05  # standard deviation of the noise on the copies that the measure is timed with
-CLOSE = 0.02  # largest RMSE in [0, 1] that "memorized" allows
 PROMPTS, NOISES = 16, 2  # unseen prompts and noises that memorizing is tried with
-LOOK_EVERY = 5  # steps between two such tries, whose time does not count
-PATIENCE = 10  # times our own time that the other recipe is given
-
-PARTS = ("training", "breakdown", "sampling", "measuring", "memorize", "baseline")
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -101,49 +92,6 @@ def prepare(config: Config, accelerator: Accelerator, cache: Path) -> Bench:
         latents.to(accelerator.device), conditioning_for(config.captions, captions, texts, vectors),
         Conditions(build_schedule(config), vectors, shape), captions[0],
     )  # fmt: skip
-
-
-def bench(
-    config: Config, accelerator: Accelerator, cache: Path, asked: Sequence[str], say: Say
-) -> dict[str, Any]:
-    """The figures of `outputs/bench/<device>.json` that are asked for by their names in PARTS.
-
-    The baseline takes ten times as long as all the rest.
-    """
-    here = prepare(config, accelerator, cache)
-    found: dict[str, Any] = {"settings": _settings(config), "parameters": parameters(here.unet())}
-    for name, measure in (
-        ("training", partial(training, here)),
-        ("breakdown", partial(breakdown, here)),
-        ("sampling", partial(sampling, here)),
-        ("measuring", partial(measuring, here, cache)),
-        ("memorize", partial(memorize, here)),
-    ):
-        if name in asked:
-            say(f"measuring: {name}")
-            found[name] = measure()
-    if "baseline" in asked:
-        ours = found["memorize"]["seconds"]
-        if ours is None:
-            raise ValueError(
-                f"after {config.budget.steps} steps the worst output is still "
-                f"{found['memorize']['rmse']:.3f} off, above {CLOSE}, so the baseline has nothing "
-                "to be measured against: type a larger budget.steps"
-            )
-        found["baseline"] = {}
-        for patch in (4, 2, 1):
-            say(f"measuring: the example trainers' recipe, patch {patch}, {PATIENCE * ours:.0f} s")
-            found["baseline"][f"patch_{patch}"] = baseline(here, patch, PATIENCE * ours)
-    found["peak_memory_bytes"] = peak_memory_bytes(here.device)
-    return found | {"environment": environment(accelerator, [])}
-
-
-def _settings(config: Config) -> dict[str, Any]:
-    return {
-        "unet": config.unet.preset, "image_size": config.images.size, "codec": config.codec.kind,
-        "patch": config.codec.patch, "batch": config.fit.batch, "n_images": config.n_images,
-        "source": config.images.source, "steps": config.budget.steps,
-    }  # fmt: skip
 
 
 def training(here: Bench) -> dict[str, Any]:
@@ -271,55 +219,3 @@ def measuring(here: Bench, cache: Path) -> dict[str, float]:
     finally:
         torch.set_num_threads(before)
     return found | {"ledger": found["total"] - found["kinds"] - found["panel"]}
-
-
-def memorize(here: Bench) -> dict[str, Any]:
-    """Seconds of training until every output under unseen prompts is a copy, and until the worst
-    of them is within CLOSE; None: not within the budget. Trying them takes time that does not
-    count."""
-    config = here.config
-    state = start(here.unet(), config)
-    first = 2 if here.given.prompts.shape[0] > 2 else 1
-    prompts = torch.arange(first, here.given.prompts.shape[0]).repeat_interleave(NOISES)
-    noises = torch.arange(NOISES).repeat(len(prompts) // NOISES)
-    spent = 0.0
-    looked: dict[str, Any] = {"copied_seconds": None, "seconds": None, "step": None, "rmse": None}
-    loop = here.loop(state, config)
-    began = time.perf_counter()
-    for step in loop:
-        if step.step % LOOK_EVERY and step.step != config.budget.steps:
-            continue
-        synchronize(here.device)
-        spent += time.perf_counter() - began
-        with state.using("raw") as unet:
-            made = sample(
-                unet, here.given, prompts, noises, config.seed, config.sample, here.device
-            )
-        state.unet.train()
-        copied, worst = tried(here, here.codec.decode(made))
-        if copied and looked["copied_seconds"] is None:
-            looked["copied_seconds"] = spent
-        looked |= {"step": step.step, "rmse": worst}
-        if worst <= CLOSE:
-            return looked | {"seconds": spent}
-        began = time.perf_counter()
-    return looked
-
-
-def tried(here: Bench, outputs: Tensor) -> tuple[bool, float]:
-    """Whether all outputs are copies, and the largest RMSE."""
-    against = here.reference
-    verdicts = judge(outputs, here.images.train, against.images, against.distance)
-    return bool(verdicts.copied.all()), float(verdicts.rmse.max())
-
-
-def baseline(here: Bench, patch: int, seconds: float) -> dict[str, Any]:
-    """How far the example trainers' recipe comes in so many seconds of training."""
-    trainer = ExampleTrainer(here.config, here.images.train, here.caption, patch, here.accelerator)
-    began = time.perf_counter()
-    while time.perf_counter() - began < seconds:
-        trainer.step()
-    spent = time.perf_counter() - began
-    copied, worst = tried(here, trainer.outputs(unseen_prompts()[:4]))
-    return {"seconds": spent, "steps": trainer.steps, "copied": copied, "rmse": worst,
-            "loss": trainer.loss}  # fmt: skip

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from accelerate import Accelerator
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from byheart import runs
-from byheart.bench import PARTS, PATIENCE, bench
+from byheart.bench import breakdown, measuring, prepare, sampling, training
 from byheart.checks import read
 from byheart.command import check
 from byheart.config import Config, declare
-from byheart.machine import accelerator_for
+from byheart.machine import accelerator_for, environment, peak_memory_bytes
+from byheart.memorizing import CLOSE, PATIENCE, baseline, memorize
+from byheart.model.unet import parameters
 from byheart.outcome import one_line
 from byheart.ranks import check_launch
 
+PARTS = ("training", "breakdown", "sampling", "measuring", "memorize", "baseline")
+Say = Callable[[str], None]
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 
@@ -45,6 +51,49 @@ def run_bench(words: Sequence[str], folder: Path, asked: Sequence[str]) -> str:
     path = folder / f"{name}-{config.unet.preset}-{config.images.size}px.json"
     runs.write_json(path, found)
     return f"{table(found)}\n\nwritten: {path}"
+
+
+def bench(
+    config: Config, accelerator: Accelerator, cache: Path, asked: Sequence[str], say: Say
+) -> dict[str, Any]:
+    """The figures of `outputs/bench/<device>.json` that are asked for by their names in PARTS.
+
+    The baseline takes ten times as long as all the rest.
+    """
+    here = prepare(config, accelerator, cache)
+    found: dict[str, Any] = {"settings": _settings(config), "parameters": parameters(here.unet())}
+    for name, measure in (
+        ("training", partial(training, here)),
+        ("breakdown", partial(breakdown, here)),
+        ("sampling", partial(sampling, here)),
+        ("measuring", partial(measuring, here, cache)),
+        ("memorize", partial(memorize, here)),
+    ):
+        if name in asked:
+            say(f"measuring: {name}")
+            found[name] = measure()
+    if "baseline" in asked:
+        ours = found["memorize"]["seconds"]
+        if ours is None:
+            raise ValueError(
+                f"after {config.budget.steps} steps the worst output is still "
+                f"{found['memorize']['rmse']:.3f} off, above {CLOSE}, so the baseline has nothing "
+                "to be measured against: type a larger budget.steps"
+            )
+        found["baseline"] = {}
+        for patch in (4, 2, 1):
+            say(f"measuring: the example trainers' recipe, patch {patch}, {PATIENCE * ours:.0f} s")
+            found["baseline"][f"patch_{patch}"] = baseline(here, patch, PATIENCE * ours)
+    found["peak_memory_bytes"] = peak_memory_bytes(here.device)
+    return found | {"environment": environment(accelerator, [])}
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    return {
+        "unet": config.unet.preset, "image_size": config.images.size, "codec": config.codec.kind,
+        "patch": config.codec.patch, "batch": config.fit.batch, "n_images": config.n_images,
+        "source": config.images.source, "steps": config.budget.steps,
+    }  # fmt: skip
 
 
 def _composed(words: Sequence[str]) -> Config:

@@ -39,9 +39,8 @@ def orthogonalised(matrices: list[Tensor]) -> list[Tensor]:
             grams.append(wide @ wide.T)
         whole = _polynomial(torch.stack(grams))
         for factor, k in zip(whole, places, strict=True):
-            matrix = matrices[k]
-            wide = matrix.shape[0] <= matrix.shape[1]
-            found[k] = factor @ matrix if wide else matrix @ factor
+            high, long = matrices[k].shape
+            found[k] = factor @ matrices[k] if high <= long else matrices[k] @ factor
     return found
 
 
@@ -80,7 +79,9 @@ class Muon(torch.optim.Optimizer):
         momentum: float,
         fused: bool,
     ) -> None:
-        groups = [{"params": list(matrices), "momentum": momentum}, {"params": list(rest)}]
+        groups: list[dict[str, Any]] = [
+            {"params": list(matrices), "momentum": momentum}, {"params": list(rest)},
+        ]  # fmt: skip
         super().__init__(groups, {"lr": lr, "weight_decay": weight_decay})
         self.adamw = torch.optim.AdamW(
             self.param_groups[1]["params"],
@@ -117,5 +118,5 @@ class Muon(torch.optim.Optimizer):
             # The root mean square of a semi-orthogonal matrix is 1 / sqrt(longer side).
             rate = lr * RMS * max(update.shape) ** 0.5 * kept
             weight.mul_(1 - lr * decay * kept).sub_(update.view_as(weight) * rate)
-        self.adamw.found_inf, self.adamw.grad_scale = self.found_inf, self.grad_scale
+        vars(self.adamw).update(found_inf=self.found_inf, grad_scale=self.grad_scale)
         self.adamw.step()
