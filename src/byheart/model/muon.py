@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 # Jordan et al. 2024: a quintic whose slope at 0 is steep; five rounds bring a singular value
 # between 0.003 and 1 to about 1 (0.7 to 1.2), which is all the update needs.
@@ -19,6 +20,22 @@ RMS = 0.2  # of AdamW's updates
 # Length of a gradient that is rounding only, such as that of queries over a single key: a weight
 # without influence is not to be moved by it.
 NOISE = 1e-14
+
+
+def matrices_and_rest(network: torch.nn.Module) -> tuple[list[Parameter], list[Parameter]]:
+    """The weights that Muon moves, and the others.
+
+    The first and the last convolution are among the others: they look at latents one channel at a
+    time.
+    """
+    named = dict(network.named_parameters())
+    is_matrix = {
+        n: w.ndim > 1 and not n.startswith(("conv_in.", "conv_out.")) for n, w in named.items()
+    }
+    return (
+        [weight for name, weight in named.items() if is_matrix[name]],
+        [weight for name, weight in named.items() if not is_matrix[name]],
+    )
 
 
 def orthogonalised(matrices: list[Tensor]) -> list[Tensor]:
