@@ -17,6 +17,9 @@ from byheart.model.expect import Expectation, duration, expect
 from byheart.model.sample import Conditions
 from byheart.model.unet import parameters
 
+Compose = Callable[..., Config]
+Train = Callable[[Config], Any]
+
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
