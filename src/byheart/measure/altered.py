@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, grid_sample, interpolate
 
@@ -25,17 +25,18 @@ FLAT = 0.02  # standard deviation in [0, 1] below which a window shows nothing
 BEST = 3  # training images of each output that are looked at closely
 BYTES = 2**26  # of correlations at once
 HALF = 2 * COARSE
+LEAST, SCALE = 0.2, 0.1  # of a shift: least overlap, largest change of size
 STEPS = (1 / 16, 1 / 32, 1 / 64, 1 / 128)  # of a window's side, by which it is moved and resized
 
 Images = UInt8[Tensor, "k 3 s s"]
-Boxes = Float[Tensor, "k 3"]  # left, upper, side; the whole image is (0, 0, 1)
+Boxes = Float[Tensor, "k 4"]  # left, upper, width, height; the whole image is (0, 0, 1, 1)
 
 
 @dataclass(frozen=True)
 class Search:
     """Which windows are compared: (side of the image when a window takes 12 pixels, stride).
 
-    moves: whose window is moved while aligning, the output's or the training image's.
+    moves: whose window is moved while aligning: "outputs", "train" or "neither".
     """
 
     name: str
@@ -46,11 +47,11 @@ class Search:
 
 WHOLE = ((COARSE, 1),)
 SEARCHES = (
-    Search("whole", WHOLE, WHOLE, "train"),
+    Search("whole", WHOLE, WHOLE, "neither"),
     Search("crop", WHOLE, ((13, 1), (15, 1), (17, 1), (20, 1), (HALF, 1)), "train"),
     # A picture shifted by up to a half keeps one of its quarters, or the middle, whole.
-    Search("part", ((HALF, 6),), ((HALF, 2),), "train"),
-    Search("inside", ((15, 1), (17, 1), (20, 1), (HALF, 1), (34, 2)), WHOLE, "outputs"),
+    Search("part", ((HALF, 6),), ((HALF, 2),), "train"),  # … which is what `shift` begins with
+    Search("inside", ((17, 1), (20, 1), (HALF, 2), (28, 2), (34, 2)), WHOLE, "outputs"),
 )
 
 
@@ -64,9 +65,9 @@ class Found:
 
     nearest: Int[Tensor, " s"]
     distance: Float[Tensor, " s"]
-    mirrored: Int[Tensor, " s"]
-    box: Float[Tensor, "s 3"]
-    its_box: Float[Tensor, "s 3"]
+    mirrored: Bool[Tensor, " s"]
+    box: Boxes
+    its_box: Boxes
 
 
 def search(
@@ -75,18 +76,20 @@ def search(
     how: Search,
     apart: Callable[[int], list[int]] = lambda output: [],
     advance: Callable[[int], object] = lambda done: None,
-) -> Found:
-    """The closest training image to each output under one search.
+) -> dict[str, Found]:
+    """The closest training image to each output under one search, by the search's name.
+
+    Where parts are searched there is a second result, `shift`: the whole overlap that the position
+    of the two parts implies is compared, which says far more than a part.
 
     apart: training images that an output must not be compared with, such as itself.
     advance: is told how many training images were gone through.
     """
     ours, theirs = _greys(outputs), _greys(train)
-    windows, boxes = _windows(ours, how.outputs), _boxes(how.outputs)
-    its_boxes = _boxes(how.train)
+    windows, pairs = _windows(ours, how.outputs), len(_boxes(how.outputs)) * len(_boxes(how.train))
     best = torch.full((len(ours), BEST), -torch.inf)
     where = torch.zeros(len(ours), BEST, dtype=torch.long)  # 2 t, and 2 t + 1 mirrored
-    count = max(1, BYTES // (4 * 2 * windows.shape[1] * len(its_boxes) * min(len(ours), 256)))
+    count = max(1, BYTES // (4 * 2 * pairs * min(len(ours), 256)))
     banned = [(k, t) for k in range(len(ours)) for t in apart(k)]
     for start in range(0, len(theirs), count):
         part = theirs[start : start + count]
@@ -97,7 +100,7 @@ def search(
                 score[k, 2 * (t - start) : 2 * (t - start) + 2] = -torch.inf
         best, where = _merged(best, where, score, 2 * start)
         advance(len(part))
-    return _aligned(ours, theirs, best, where, how, boxes, its_boxes)
+    return _aligned(ours, theirs, best, where, how)
 
 
 def _greys(images: Images) -> Float[Tensor, "k g g"]:
@@ -132,7 +135,7 @@ def _windows(
 def _boxes(sizes: tuple[tuple[int, int], ...]) -> Boxes:
     """Of each window of `_windows`, in its order."""
     return torch.tensor([
-        (x / side, y / side, COARSE / side)
+        (x / side, y / side, COARSE / side, COARSE / side)
         for side, stride in sizes
         for y in range(0, side - COARSE + 1, stride)
         for x in range(0, side - COARSE + 1, stride)
@@ -174,43 +177,58 @@ def _aligned(
     best: Float[Tensor, "s b"],
     where: Int[Tensor, "s b"],
     how: Search,
-    boxes: Boxes,
-    its_boxes: Boxes,
-) -> Found:
-    found = []
+) -> dict[str, Found]:
+    """The pairs that came closest, aligned; of each output's the best."""
+    boxes, its_boxes = _boxes(how.outputs), _boxes(how.train)
+    found: dict[str, list[tuple[Tensor, ...]]] = {}
     for rows in torch.arange(len(ours)).split(64):
-        row = rows.repeat_interleave(BEST)
-        place, known = where[rows].flatten(), best[rows].flatten().isfinite()
-        a = ours[row]
-        b = torch.where((place % 2 == 1)[:, None, None], theirs[place // 2].flip(2),
-                        theirs[place // 2])  # fmt: skip
-        pairs = torch.einsum(
-            "kad,kbd->kab", _windows(a, how.outputs), _windows(b, how.train)
-        ).flatten(1)
-        top = pairs.argmax(1)
+        place = where[rows].flatten()
+        mirrored = place % 2 == 1
+        a, b = ours[rows.repeat_interleave(BEST)], theirs[place // 2]
+        b = torch.where(mirrored[:, None, None], b.flip(2), b)
+        windows = _windows(a, how.outputs), _windows(b, how.train)
+        top = torch.einsum("kad,kbd->kab", *windows).flatten(1).argmax(1)
         box, its = boxes[top // len(its_boxes)], its_boxes[top % len(its_boxes)]
-        if how.name == "whole":
+        if how.moves == "train":
+            its = _moved(_patch(a, box), b, its)
+        elif how.moves == "outputs":
+            box = _moved(_patch(b, its), a, box)
+        pairs = {how.name: (box, its)}
+        if how.name == "part":
+            pairs["shift"] = _overlap(box, its)
+        for name, (box, its) in pairs.items():
             value = (_patch(a, box) * _patch(b, its)).sum(1)
-        elif how.moves == "train":
-            its, value = _moved(_patch(a, box), b, its)
-        else:
-            box, value = _moved(_patch(b, its), a, box)
-        mirrored = place % 2
-        flipped = torch.stack([1 - its[:, 0] - its[:, 2], its[:, 1], its[:, 2]], 1)
-        its = torch.where((mirrored == 1)[:, None], flipped, its)
-        distance = (1 - value).clamp(min=0).sqrt().masked_fill(~known, torch.inf)
-        distance = distance.masked_fill(value == 0, torch.inf)
-        winner = distance.view(-1, BEST).argmin(1) + torch.arange(len(rows)) * BEST
-        found.append((place[winner] // 2, distance[winner], mirrored[winner], box[winner],
-                      its[winner]))  # fmt: skip
-    return Found(*(torch.cat(column) for column in zip(*found, strict=True)))
+            distance = (1 - value).clamp(min=0).sqrt()
+            # Nothing to compare: a window that shows nothing, or fewer images than candidates.
+            void = (value == 0) | ~best[rows].flatten().isfinite()
+            if name == "shift":
+                void |= (box[:, 2:].prod(1) < LEAST) | ((its[:, 2] / box[:, 2] - 1).abs() > SCALE)
+            distance = distance.masked_fill(void, torch.inf)
+            upright = torch.cat([1 - its[:, :1] - its[:, 2:3], its[:, 1:]], 1)
+            its = torch.where(mirrored[:, None], upright, its)
+            winner = distance.view(-1, BEST).argmin(1) + torch.arange(len(rows)) * BEST
+            columns = (place // 2, distance, mirrored, box, its)
+            found.setdefault(name, []).append(tuple(column[winner] for column in columns))
+    return {
+        name: Found(*(torch.cat(column) for column in zip(*parts, strict=True)))
+        for name, parts in found.items()
+    }
+
+
+def _overlap(box: Boxes, its: Boxes) -> tuple[Boxes, Boxes]:
+    """The two rectangles that lie on each other once the two windows do."""
+    ratio = its[:, 2:] / box[:, 2:]
+    low = (box[:, :2] - its[:, :2] / ratio).clamp(min=0)
+    high = (box[:, :2] + (1 - its[:, :2]) / ratio).clamp(max=1)
+    corner = its[:, :2] + (low - box[:, :2]) * ratio
+    return torch.cat([low, high - low], 1), torch.cat([corner, (high - low) * ratio], 1)
 
 
 def _patch(grey: Float[Tensor, "k g g"], boxes: Boxes) -> Float[Tensor, "k d"]:
     """The windows at 16 x 16, each pixel the mean of 2 x 2 samples; normalised."""
     points = (torch.arange(2 * FINE) + 0.5) / (2 * FINE)
-    x = 2 * (boxes[:, :1] + boxes[:, 2:] * points) - 1
-    y = 2 * (boxes[:, 1:2] + boxes[:, 2:] * points) - 1
+    x = 2 * (boxes[:, :1] + boxes[:, 2:3] * points) - 1
+    y = 2 * (boxes[:, 1:2] + boxes[:, 3:] * points) - 1
     grid = torch.stack(
         [x[:, None].expand(-1, 2 * FINE, -1), y[:, :, None].expand(-1, -1, 2 * FINE)], dim=-1
     )
@@ -218,22 +236,18 @@ def _patch(grey: Float[Tensor, "k g g"], boxes: Boxes) -> Float[Tensor, "k d"]:
     return _normal(avg_pool2d(cut, 2).flatten(1))
 
 
-def _moved(
-    fixed: Float[Tensor, "k d"], grey: Float[Tensor, "k g g"], boxes: Boxes
-) -> tuple[Boxes, Float[Tensor, " k"]]:
-    """The box near the given one whose window correlates best with the fixed one."""
+def _moved(fixed: Float[Tensor, "k d"], grey: Float[Tensor, "k g g"], boxes: Boxes) -> Boxes:
+    """The square near the given one whose window correlates best with the fixed one."""
     value = (fixed * _patch(grey, boxes)).sum(1)
     ways = torch.cartesian_prod(*[torch.tensor([-1.0, 0.0, 1.0])] * 3)
     for step in (STEPS[0], *STEPS):
         for way in ways:
-            side = (boxes[:, 2] * (1 + step * way[2])).clamp(max=1)
+            side = (boxes[:, 2:] * (1 + step * way[2])).clamp(max=1)
             # About its own centre, and never beyond the image.
-            grown = (boxes[:, 2] - side) / 2
-            corner = boxes[:, :2] + grown[:, None] + step * side[:, None] * way[:2]
-            corner = torch.minimum(corner.clamp(min=0), 1 - side[:, None])
-            tried = torch.cat([corner, side[:, None]], 1)
+            corner = boxes[:, :2] + (boxes[:, 2:] - side) / 2 + step * side * way[:2]
+            tried = torch.cat([torch.minimum(corner.clamp(min=0), 1 - side), side], 1)
             score = (fixed * _patch(grey, tried)).sum(1)
             better = score > value
             value = torch.where(better, score, value)
             boxes = torch.where(better[:, None], tried, boxes)
-    return boxes, value
+    return boxes
