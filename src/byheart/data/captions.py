@@ -33,7 +33,9 @@ def folder_captions(folder: Path, files: dict[str, Path]) -> dict[str, str]:
     with the line; text that is not UTF-8.
     """
     rows = _table(folder, files)
-    return {name: rows.get(name) or _sidecar(path) or stem_caption(name) for name, path in files.items()}
+    return {
+        name: rows.get(name) or _sidecar(path) or stem_caption(name) for name, path in files.items()
+    }
 
 
 def stem_caption(name: str) -> str:

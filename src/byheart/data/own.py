@@ -19,9 +19,7 @@ from byheart.data.sources import SMALL, Pictures
 OTHER_PICTURES = frozenset({".heic", ".heif", ".jxl"})
 
 
-def folder(
-    path: str | None, size: int, unreadable: str, setting: str = "images.path"
-) -> Pictures:
+def folder(path: str | None, size: int, unreadable: str, setting: str = "images.path") -> Pictures:
     """The pictures below a folder, by relative path, with the captions of `folder_captions`.
 
     setting: what the user typed the path behind.

@@ -150,9 +150,7 @@ def _normal(windows: Float[Tensor, "*k d"]) -> Float[Tensor, "*k d"]:
     return torch.where(shows, centred / length.clamp(min=1e-12), 0.0)
 
 
-def _scores(
-    ours: Float[Tensor, "s a d"], theirs: Float[Tensor, "n b d"]
-) -> Float[Tensor, "s n"]:
+def _scores(ours: Float[Tensor, "s a d"], theirs: Float[Tensor, "n b d"]) -> Float[Tensor, "s n"]:
     """Correlation of the best pair of windows."""
     found = []
     for part in ours.split(max(1, BYTES // (4 * ours.shape[1] * theirs.shape[:2].numel()))):

@@ -85,7 +85,7 @@ def own_reference(train: Images, held_out: Images, source: str) -> Reference:
     real = held_out if len(held_out) else train
     made = reference(real, source)
     every = torch.cat([train, held_out])
-    ranges = natural_ranges(every[_spread(len(every), 4 * MOST)])
+    ranges = natural_ranges(every[places(len(every), 4 * MOST)])
     ranges["nearest"] = (0.0, made.ranges["nearest"][1])
     return replace(made, images=held_out, spread=spread(real), ranges=ranges)
 
@@ -122,9 +122,7 @@ def _verdicts(
     if len(reference.images):
         held_out = nearest(part, reference.images).rmse
     rho = rmse / reference.distance
-    return Verdicts(
-        index, rmse, held_out, rho, rmse == 0, (rho <= TOLERANCE) & (rmse < held_out)
-    )
+    return Verdicts(index, rmse, held_out, rho, rmse == 0, (rho <= TOLERANCE) & (rmse < held_out))
 
 
 def calibrate(
@@ -136,9 +134,9 @@ def calibrate(
     group: of each training image the place of the one it is a near-duplicate of.
     """
     apart: Callable[[int], list[int]] = lambda row: []  # noqa: E731
-    real = held_out[_spread(len(held_out), MOST)]
+    real = held_out[places(len(held_out), MOST)]
     if not len(held_out):
-        chosen = _spread(len(train), MOST).tolist()
+        chosen = places(len(train), MOST).tolist()
         real = train[chosen]
         members: dict[int, list[int]] = {}
         for place, head in enumerate(group):
@@ -176,9 +174,7 @@ def altered_copies(
     rho = torch.full((count,), torch.inf)
     if count:
         found = _searched(outputs, train, lambda row: [], advance)
-        close = {
-            name: found[name].distance < limit for name, limit in yardsticks.tolerance.items()
-        }
+        close = {name: found[name].distance < limit for name, limit in yardsticks.tolerance.items()}
         rows = torch.stack(list(close.values())).any(0).nonzero()[:, 0] if close else []
         if len(held_out) and len(rows):
             unseen = _searched(outputs[rows], held_out, lambda row: [], silent)
@@ -224,6 +220,6 @@ def _chosen(new: Bool[Tensor, " s"], one: Found, other: Found) -> Found:
     return Found(**columns)
 
 
-def _spread(count: int, most: int) -> Int[Tensor, " k"]:
+def places(count: int, most: int) -> Int[Tensor, " k"]:
     """At most `most` places, evenly spread over `count`."""
     return torch.arange(min(count, most)) * count // max(1, min(count, most))
