@@ -158,13 +158,17 @@ def calibrate(
 
 def altered_copies(
     outputs: Images,
+    asked: Bool[Tensor, " s"],
     train: Images,
     held_out: Images,
     yardsticks: Yardsticks,
     advance: Advance = silent,
 ) -> Altered:
     """Of each output the altered copy that it is: within the search's tolerance of a training image
-    and closer to it than to any held-out image. Of several searches the first in KINDS counts."""
+    and closer to it than to any held-out image. Of several searches the first in KINDS counts.
+
+    asked: which outputs are searched; of a plain copy nothing more need be found.
+    """
     count = len(outputs)
     kind: list[str | None] = [None] * count
     best = Found(
@@ -172,21 +176,26 @@ def altered_copies(
         torch.zeros(count, dtype=torch.bool), torch.zeros(count, 4), torch.zeros(count, 4),
     )  # fmt: skip
     rho = torch.full((count,), torch.inf)
-    if count:
-        found = _searched(outputs, train, lambda row: [], advance)
-        close = {name: found[name].distance < limit for name, limit in yardsticks.tolerance.items()}
-        rows = torch.stack(list(close.values())).any(0).nonzero()[:, 0] if close else []
+    places_ = asked.nonzero()[:, 0]
+    if len(places_) and yardsticks.tolerance:
+        found = _searched(outputs[places_], train, lambda row: [], advance)
+        close = {
+            name: found[name].distance < limit for name, limit in yardsticks.tolerance.items()
+        }
+        rows = torch.stack(list(close.values())).any(0).nonzero()[:, 0]
         if len(held_out) and len(rows):
-            unseen = _searched(outputs[rows], held_out, lambda row: [], silent)
+            unseen = _searched(outputs[places_[rows]], held_out, lambda row: [], silent)
             for name in close:
-                nearer = found[name].distance[rows] < unseen[name].distance
-                close[name][rows] &= nearer
+                close[name][rows] &= found[name].distance[rows] < unseen[name].distance
         for name in KINDS:
             if name not in close:
                 continue
-            new = close[name] & rho.isinf()
-            rho = torch.where(new, found[name].distance / yardsticks.reference[name], rho)
-            best = _chosen(new, found[name], best)
+            new = torch.zeros(count, dtype=torch.bool)
+            new[places_] = close[name]
+            new &= rho.isinf()
+            whole = _placed(found[name], places_, best)
+            rho = torch.where(new, whole.distance / yardsticks.reference[name], rho)
+            best = _chosen(new, whole, best)
             for k in new.nonzero()[:, 0].tolist():
                 kind[k] = name
     return Altered(kind, best.nearest, best.distance, rho, best.mirrored, best.box, best.its_box)
@@ -210,6 +219,14 @@ def _search(
     part: Images, train: Images, how: Search, apart: Callable[[int], list[int]], first: int
 ) -> dict[str, Found]:
     return search(part, train, how, lambda row: apart(first + row))
+
+
+def _placed(one: Found, rows: Int[Tensor, " k"], like: Found) -> Found:
+    """A result for some outputs as one for all."""
+    columns = {name: value.clone() for name, value in vars(like).items()}
+    for name, value in vars(one).items():
+        columns[name][rows] = value.to(columns[name].dtype)
+    return Found(**columns)
 
 
 def _chosen(new: Bool[Tensor, " s"], one: Found, other: Found) -> Found:
