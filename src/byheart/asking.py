@@ -18,7 +18,7 @@ from byheart.data.album import Album
 from byheart.data.pixels import read_square
 from byheart.data.prompts import unseen_prompts
 from byheart.data.questions import Question, spread
-from byheart.model.stranger import Painter
+from byheart.model.painting import Painter
 from byheart.runs import append_jsonl, beside, read_jsonl, write_text
 
 LONGEST = 10_000  # characters of a prompt

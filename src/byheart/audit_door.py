@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import textwrap
@@ -25,8 +26,8 @@ def add_door(doors: Any, do: Callable[[argparse.Namespace], int]) -> None:
     door.add_argument("--train", required=True, help="folder of the training pictures")
     door.add_argument("--outputs", help="folder of pictures that the model made")
     door.add_argument(
-        "--held-out", help="folder of pictures of the same kind that were not trained on: only with "
-        "them it is known what would pass by chance",
+        "--held-out", help="folder of pictures of the same kind that were not trained on: without "
+        "them nobody knows what would pass by chance",
     )  # fmt: skip
     door.add_argument(
         "--pipeline", help="instead of --outputs: a diffusers pipeline's folder or hub id, or a "
@@ -72,6 +73,9 @@ def _rate(word: str) -> float:
 
 def run_audit(typed: argparse.Namespace) -> bool:
     """Do it and print the verdict. Whether more copies were found than --fail-above allows."""
+    # transformers warns of image processors that nobody here asks for.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from byheart.auditing import audit
     from byheart.show.audit_words import fail_line, heading, verdict
 

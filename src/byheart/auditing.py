@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +18,20 @@ import torch
 from tqdm import tqdm
 
 from byheart.asking import Plan, fingerprint, paint_all, planned, read_prompts, without_prompts
-from byheart.auditing_folder import Typed, claimed
+from byheart.auditing_folder import Typed, claimed, same_folders
+from byheart.auditing_reference import really_unseen, reference_of
 from byheart.case import Case, Model
-from byheart.data.album import NEAR_DUPLICATE, Album, open_album, photographs
+from byheart.data.album import Album, open_album
 from byheart.data.questions import Question
-from byheart.measure.distance import nearest
-from byheart.measure.judging import altered_copies, calibrate, judge_all, own_reference
-from byheart.measure.reference import Reference
-from byheart.model.own_run import is_own_run, open_run
-from byheart.model.stranger import Asking, Painter, open_pipeline
+from byheart.measure.altered import SEARCHES
+from byheart.measure.judging import altered_copies, calibrate, judge_all
+from byheart.model.painting import Asking, Painter
 from byheart.runs import write_json, write_text
 from byheart.show.audit_page import Pair, write_audit_page
 from byheart.tables import AUDIT_COLUMNS, OUTPUT_COLUMNS, audit_rows, output_rows, table
 from byheart.tally import measures_of
 
 SIZES = (16, 256)  # pixels a side that pictures may be compared at
-FEWEST = 4  # distinct training pictures that may stand in for held-out ones
-PHOTOGRAPHS = "photographs"  # what takes their place where there are fewer
 
 
 @dataclass(frozen=True)
@@ -103,9 +100,9 @@ def audit(
     album = open_album(typed.train, size, "--train")
     given = open_album(typed.outputs, size, "--outputs") if typed.outputs else None
     unseen = open_album(typed.held_out, size, "--held-out") if typed.held_out else None
-    notes = _same_folders(typed)
-    unseen, said = _really_unseen(unseen, album)
-    reference, real, more = _reference(album, unseen)
+    notes = same_folders(typed)
+    unseen, said = really_unseen(unseen, album)
+    reference, real, more = reference_of(album, unseen)
     notes += said + more
 
     with claimed(folder, typed) as record:
@@ -125,7 +122,7 @@ def audit(
         with _progress("calibrate", None) as advance:
             yardsticks = calibrate(train_pixels, real, list(album.group), advance)
         rest = (~copied).nonzero()[:, 0]
-        with _progress("search", len(rest)) as advance:
+        with _progress("search", len(rest) * len(SEARCHES)) as advance:
             altered = altered_copies(made, ~copied, train_pixels, held, yardsticks, advance)
         case = Case(
             album, given, unseen, asked, reference, yardsticks, judged, altered, model, seed
@@ -173,85 +170,6 @@ def _default(train: Path) -> Path:
     return Path("outputs") / "audit" / name
 
 
-def _same_folders(typed: Typed) -> list[str]:
-    """What is to be said of folders that are one; ValueError: where nothing could be concluded."""
-    paths = {
-        name: Path(value).expanduser().resolve()
-        for name in ("train", "outputs", "held_out")
-        if (value := getattr(typed, name))
-    }
-    for one, other in (("train", "outputs"), ("train", "held_out"), ("outputs", "held_out")):
-        a, b = paths.get(one), paths.get(other)
-        if a is None or b is None:
-            continue
-        names = f"--{one.replace('_', '-')} and --{other.replace('_', '-')}"
-        if a == b and other == "held_out":
-            raise ValueError(
-                f"{names} are one folder: held-out pictures are of the same kind, but never were "
-                "trained on" + ("" if one == "train" else ", and no outputs")
-            )
-        if a != b and (a in b.parents or b in a.parents):
-            raise ValueError(f"{names}: one lies inside the other: move it out")
-    if paths["train"] == paths.get("outputs"):
-        return ["The outputs and the training pictures are one and the same folder: every picture "
-                "was compared with itself."]  # fmt: skip
-    return []
-
-
-def _really_unseen(unseen: Album | None, train: Album) -> tuple[Album | None, list[str]]:
-    """The held-out pictures that are no training pictures and not each other's near-duplicates."""
-    if unseen is None:
-        return None, []
-    known = nearest(unseen.pixels, train.pixels).rmse < NEAR_DUPLICATE
-    kept = [k for k in unseen.distinct if not known[k]]
-    notes = []
-    if overlap := int(known.sum()):
-        notes.append(
-            f"{overlap} of the {len(unseen)} held-out pictures are training pictures too, or all "
-            "but the same: they are not held out, and were left out of the comparison."
-        )
-    if doubles := len(unseen) - len(unseen.distinct):
-        notes.append(f"{doubles} held-out pictures are near-duplicates of others: left out.")
-    if len(kept) < 2:
-        notes.append(
-            f"{len(kept)} held-out pictures are left, two are needed: judged as without any."
-        )
-        return None, notes
-    return unseen.only(kept), notes
-
-
-def _reference(
-    train: Album, unseen: Album | None
-) -> tuple[Reference, torch.Tensor, list[str]]:
-    """The yardstick, the real pictures that calibrate the searches (none: the training pictures),
-    and what has to be said of it."""
-    none = train.pixels[:0]
-    if unseen is not None:
-        words = f"{len(unseen)} held-out pictures"
-        return own_reference(train.pixels, unseen.pixels, words), unseen.pixels, []
-    distinct = train.distinct
-    if len(distinct) >= FEWEST:
-        words = f"the {len(distinct)} distinct training pictures themselves, each left out once"
-        return own_reference(train.pixels[distinct], none, words), none, [
-            "No pictures were held out, so how often a picture that was never trained on would "
-            "pass for a copy is unknown, and a source whose pictures are alike cannot be told from "
-            "a model that copies. What counts as near, and what as novel or broken, was judged by "
-            "the training pictures' distances to each other. Add --held-out <pictures of the same "
-            "kind that were not trained on> to know."
-        ]  # fmt: skip
-    photos = photographs(train.pixels.shape[-1])
-    away = nearest(photos.pixels, train.pixels).rmse >= NEAR_DUPLICATE
-    pixels = photos.pixels[away]
-    words = f"{len(pixels)} embedded photographs, for want of pictures of the same kind"
-    made = own_reference(train.pixels, pixels, words)
-    return replace(made, images=none), pixels, [
-        f"With {len(distinct)} distinct training picture{'s' * (len(distinct) > 1)} and nothing "
-        "held out, distances were measured against embedded photographs, which may be of quite "
-        "another kind. Exact and very near copies are told all the same; what is novel, and what "
-        "would pass by chance, is not. Add --held-out to know."
-    ]  # fmt: skip
-
-
 def _ask(
     typed: Typed,
     train: Album,
@@ -280,6 +198,10 @@ def _ask(
 
 
 def _open(typed: Typed, asked: list[Question], asking: Asking, folder: Path) -> Painter:
+    # Here, since diffusers' pipelines take seconds to import and folders do without them.
+    from byheart.model.own_run import is_own_run, open_run
+    from byheart.model.stranger import open_pipeline
+
     assert typed.pipeline is not None
     path = typed.pipeline
     if is_own_run(path):

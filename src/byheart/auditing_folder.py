@@ -145,3 +145,26 @@ def _stamp(typed: Typed) -> list[str]:
     return stamps
 
 
+def same_folders(typed: Typed) -> list[str]:
+    """What is to be said of folders that are one; ValueError: where nothing could be concluded."""
+    paths = {
+        name: Path(value).expanduser().resolve()
+        for name in ("train", "outputs", "held_out")
+        if (value := getattr(typed, name))
+    }
+    for one, other in (("train", "outputs"), ("train", "held_out"), ("outputs", "held_out")):
+        a, b = paths.get(one), paths.get(other)
+        if a is None or b is None:
+            continue
+        names = f"--{one.replace('_', '-')} and --{other.replace('_', '-')}"
+        if a == b and other == "held_out":
+            raise ValueError(
+                f"{names} are one folder: held-out pictures are of the same kind, but never were "
+                "trained on" + ("" if one == "train" else ", and no outputs")
+            )
+        if a != b and (a in b.parents or b in a.parents):
+            raise ValueError(f"{names}: one lies inside the other: move it out")
+    if paths["train"] == paths.get("outputs"):
+        return ["The outputs and the training pictures are one and the same folder: every picture "
+                "was compared with itself."]  # fmt: skip
+    return []

@@ -1,4 +1,4 @@
-"""The front door: `byheart ledger | report | curve | audit | bench`. Only the last two need torch."""
+"""The front door: `byheart ledger | report | curve | audit | bench`; the last two need torch."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ OUTPUT_COLUMNS = {
     "exact": "1 where every 8-bit value is equal",
     "copied": "1 where the output counts as a copy",
     "kind": "copied, blend, broken or novel",
-    "altered": "what else was found: recoloured, mirrored, shifted, crop, pasted in, part; or empty",
+    "altered": "what else was found: recoloured, mirrored, shifted, crop, pasted in or part",
     "altered_of": "of which training image",
     "altered_rho": "distance under that search / its reference distance",
     "box": "where in the output: left upper width height, in shares of its side",

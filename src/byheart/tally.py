@@ -149,7 +149,7 @@ def _as_here(case: Case, other: Reference) -> Reference:
 
 
 def _effects(case: Case) -> dict[str, Any]:
-    """What the prompt and the noise change; null of a folder, of whose pictures neither is known."""
+    """What the prompt and the noise change; null of a folder, whose neither is known."""
     keys = ("prompt_effect", "noise_effect", "same_image", "steering")
     if case.model is None or case.reference.spread == 0:
         return dict.fromkeys(keys)

@@ -25,6 +25,7 @@ FLAT = 0.02  # standard deviation in [0, 1] below which a window shows nothing
 BEST = 3  # training images of each output that are looked at closely
 BYTES = 2**26  # of correlations at once
 HALF = 2 * COARSE
+UPRIGHT = 0.01  # how much closer a mirrored window must come to be preferred
 LEAST, SCALE = 0.2, 0.1  # of a shift: least overlap, largest change of size
 STEPS = (1 / 16, 1 / 32, 1 / 64, 1 / 128)  # of a window's side, by which it is moved and resized
 
@@ -103,6 +104,11 @@ def search(
     return _aligned(ours, theirs, best, where, how)
 
 
+def at_once(how: Search) -> int:
+    """How many outputs' windows take 64 MiB."""
+    return max(1, BYTES // (4 * COARSE**2 * len(_boxes(how.outputs))))
+
+
 def _greys(images: Images) -> Float[Tensor, "k g g"]:
     """Greys in [0, 1], at most 64 pixels a side."""
     weights = torch.tensor(GREY)[:, None, None] / 255
@@ -118,8 +124,8 @@ def _greys(images: Images) -> Float[Tensor, "k g g"]:
 def _resized(grey: Float[Tensor, "k g g"], side: int) -> Float[Tensor, "k side side"]:
     if grey.shape[-1] == side:
         return grey
-    options = {"mode": "bilinear", "align_corners": False, "antialias": True}
-    return interpolate(grey[:, None], (side, side), **options)[:, 0]
+    fine = grey[:, None]
+    return interpolate(fine, (side, side), mode="bilinear", antialias=True)[:, 0]
 
 
 def _windows(
@@ -204,7 +210,9 @@ def _aligned(
             distance = distance.masked_fill(void, torch.inf)
             upright = torch.cat([1 - its[:, :1] - its[:, 2:3], its[:, 1:]], 1)
             its = torch.where(mirrored[:, None], upright, its)
-            winner = distance.view(-1, BEST).argmin(1) + torch.arange(len(rows)) * BEST
+            # A picture that is its own mirror image counts as upright.
+            preferred = distance + UPRIGHT * mirrored
+            winner = preferred.view(-1, BEST).argmin(1) + torch.arange(len(rows)) * BEST
             columns = (place // 2, distance, mirrored, box, its)
             found.setdefault(name, []).append(tuple(column[winner] for column in columns))
     return {

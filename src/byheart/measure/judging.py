@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from byheart.measure.altered import SEARCHES, Found, Search, search
+from byheart.measure.altered import SEARCHES, Found, Search, at_once, search
 from byheart.measure.blend import mixture
 from byheart.measure.copying import TOLERANCE, Verdicts
 from byheart.measure.distance import inner_products, nearest, norms, root
@@ -179,9 +179,7 @@ def altered_copies(
     places_ = asked.nonzero()[:, 0]
     if len(places_) and yardsticks.tolerance:
         found = _searched(outputs[places_], train, lambda row: [], advance)
-        close = {
-            name: found[name].distance < limit for name, limit in yardsticks.tolerance.items()
-        }
+        close = {name: found[name].distance < limit for name, limit in yardsticks.tolerance.items()}
         rows = torch.stack(list(close.values())).any(0).nonzero()[:, 0]
         if len(held_out) and len(rows):
             unseen = _searched(outputs[places_[rows]], held_out, lambda row: [], silent)
@@ -204,15 +202,17 @@ def altered_copies(
 def _searched(
     outputs: Images, train: Images, apart: Callable[[int], list[int]], advance: Advance
 ) -> dict[str, Found]:
-    """All searches, in pieces of the outputs. `advance` is told outputs, each counted once."""
-    pieces: dict[str, list[Found]] = {}
-    for first in range(0, len(outputs), 4 * PIECE):
-        part = outputs[first : first + 4 * PIECE]
-        for how in SEARCHES:
+    """All searches, in pieces of the outputs. `advance` is told outputs, once for each search."""
+    found: dict[str, Found] = {}
+    for how in SEARCHES:
+        pieces: dict[str, list[Found]] = {}
+        for first in range(0, len(outputs), rows := at_once(how)):
+            part = outputs[first : first + rows]
             for name, one in _search(part, train, how, apart, first).items():
                 pieces.setdefault(name, []).append(one)
-        advance(len(part))
-    return {name: joined(found) for name, found in pieces.items()}
+            advance(len(part))
+        found |= {name: joined(parts) for name, parts in pieces.items()}
+    return found
 
 
 def _search(

@@ -17,8 +17,8 @@ from byheart.config import Config
 from byheart.data.codec import Codec, load_codec
 from byheart.data.hub import weights_from_pretrained
 from byheart.data.prompts import embed, widen
+from byheart.model.painting import Asking, Made, clean, picture
 from byheart.model.sample import Conditions, initial_noise, sample
-from byheart.model.stranger import Asking, Made, clean, picture
 from byheart.model.unet import parameters
 
 

@@ -85,9 +85,7 @@ def _groups(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(groups, key=lambda group: (-group["copies"], -group["size"], group["name"]))
 
 
-def _cards(
-    rows: list[dict[str, Any]], pair: Callable[[str, str], Pair]
-) -> list[dict[str, Any]]:
+def _cards(rows: list[dict[str, Any]], pair: Callable[[str, str], Pair]) -> list[dict[str, Any]]:
     """The most exposed picture of each group, beside the output that exposes it."""
     cards: list[dict[str, Any]] = []
     seen: set[str] = set()

@@ -51,10 +51,10 @@ def _copies(measures: dict[str, Any]) -> str:
     )
     if chance["rate"] is None:
         return said + " How many would pass by chance is not known."
-    above = found["above_chance"]
+    above, passing = found["above_chance"], percent(chance["rate"])
     return said + (
-        f" Of {chance['count']:,} real pictures that were never trained on, {percent(chance['rate'])} "
-        f"pass the same test by chance, which leaves {percent(above['rate'])} "
+        f" Of {chance['count']:,} real pictures that were never trained on, "
+        f"{passing} pass the same test by chance, which leaves {percent(above['rate'])} "
         f"({percent(above['low'])} to {percent(above['high'])})."
     )
 
