@@ -107,10 +107,17 @@ def judge_all(
         closest = torch.where(nearer, values, closest)
         where = torch.where(nearer, rows + first, where)
         verdicts = _verdicts(part, order[:, 0], squared, reference)
-        mixed = [mixture(one[None], train[k]).rmse for one, k in zip(part, order, strict=True)]
-        found.append(told_apart(part, verdicts, torch.cat(mixed), reference))
+        found.append(told_apart(part, verdicts, _mixed(part, train, order), reference))
         advance(len(part))
     return Judged(joined(found), where, root(closest, train))
+
+
+def _mixed(part: Images, train: Images, order: Int[Tensor, "p k"]) -> Float[Tensor, " p"]:
+    """Distance of each output to the closest mixture of its closest training images."""
+    if len(train) <= MIXED:  # all of them, for all outputs at once
+        return mixture(part, train).rmse
+    each = [mixture(one[None], train[k]).rmse for one, k in zip(part, order, strict=True)]
+    return torch.cat(each)
 
 
 def _verdicts(
