@@ -71,8 +71,12 @@ def test_plain_copies_are_found_whatever_they_were_saved_as(altered: Audit, kind
 @pytest.mark.parametrize("kind", list(ALTERED))
 def test_altered_copies_are_found_and_called_by_their_name(altered: Audit, kind: str) -> None:
     rows = {name: r for name, r in outputs_of(altered).items() if name.startswith(f"{kind}/")}
-    said = Counter(row["altered"] for row in rows.values())
-    right = [row for name, row in rows.items() if Path(row["altered_of"]).stem == Path(name).stem]
+    # Of a picture that is nearly even, a shifted copy is a plain one as well.
+    said = Counter(row["altered"] for row in rows.values() if row["copied"] == "0")
+    right = [
+        name for name, row in rows.items()
+        if Path(row["nearest" if row["copied"] == "1" else "altered_of"]).stem == Path(name).stem
+    ]  # fmt: skip
     assert len(right) >= TRAINED - 1, said
     assert said[kind] >= TRAINED - 3, said
 
