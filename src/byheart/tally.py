@@ -81,7 +81,7 @@ def measures_of(case: Case) -> dict[str, Any]:
         "reference": {
             "distance": case.reference.distance,
             "spread": case.reference.spread,
-            "ranges": case.reference.ranges,
+            "ranges": {name: list(ends) for name, ends in case.reference.ranges.items()},
             "images": len(case.unseen),
             "held_out": len(case.unseen) > 0,
             "source": case.reference.source,

@@ -4,7 +4,7 @@ training image of every output, and the closest output of every training image."
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
@@ -12,14 +12,14 @@ from torch import Tensor
 
 from byheart.measure.altered import SEARCHES, Found, Search, at_once, search
 from byheart.measure.blend import mixture
-from byheart.measure.copying import TOLERANCE, Verdicts
-from byheart.measure.distance import inner_products, nearest, norms, root
+from byheart.measure.copying import TOLERANCE, Verdicts, reference_distance
+from byheart.measure.distance import inner_products, nearest, nearest_other, norms, root
 from byheart.measure.effect import spread
 from byheart.measure.interval import Rate, wilson
 from byheart.measure.kinds import Findings, told_apart
-from byheart.measure.reference import Reference, reference
+from byheart.measure.reference import Reference
 from byheart.measure.rows import joined
-from byheart.measure.traits import natural_ranges
+from byheart.measure.traits import TAIL, traits
 
 PIECE = 128  # outputs at once
 MIXED = 48  # closest training images that a blend is looked for among
@@ -80,14 +80,19 @@ def own_reference(train: Images, held_out: Images, source: str) -> Reference:
     """The yardstick of held-out images; without any, of the training images themselves.
 
     Real pictures, held out or trained on, say what a picture looks like; an output that comes near
-    to one of them is not broken for that. ValueError: fewer than two to tell distances by.
+    to one of them is not broken for that. Of fewer than a hundred pictures the whole range counts,
+    since their central 98 % leaves some of them out. ValueError: fewer than two to tell distances
+    by.
     """
     real = held_out if len(held_out) else train
-    made = reference(real, source)
     every = torch.cat([train, held_out])
-    ranges = natural_ranges(every[places(len(every), 4 * MOST)])
-    ranges["nearest"] = (0.0, made.ranges["nearest"][1])
-    return replace(made, images=held_out, spread=spread(real), ranges=ranges)
+    values = traits(every[places(len(every), 4 * MOST)]) | {"nearest": nearest_other(real)}
+    ranges = {}
+    for name, value in values.items():
+        tail = TAIL if len(value) >= 100 else 0.0
+        ranges[name] = (float(value.quantile(tail)), float(value.quantile(1 - tail)))
+    ranges["nearest"] = (0.0, ranges["nearest"][1])
+    return Reference(held_out, reference_distance(real), spread(real), ranges, source)
 
 
 def judge_all(
