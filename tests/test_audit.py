@@ -28,7 +28,8 @@ TRAINED = 11  # of the 18 photographs; the others are held out
 KEYS = {
     "version", "n_images", "seed", "captions_mode", "image_size", "codec", "parameters", "steps",
     "exposures_per_image", "seconds", "conditions", "chance", "controls", "prompt_effect",
-    "noise_effect", "same_image", "steering", "denoising", "panel", "tolerance", "ledger", "weights",
+    "noise_effect", "same_image", "steering", "denoising", "panel", "tolerance", "ledger",
+    "weights",
 }  # fmt: skip
 
 
@@ -173,7 +174,8 @@ def test_the_exit_code_says_whether_too_many_are_copies(
     root = mixed["root"]
     low = mixed["found"].measures["conditions"]["folder"]["either"]["low"]
     words = ["audit", "--train", str(root / "train"), "--outputs", str(root / "made"),
-             "--held-out", str(root / "held"), "--out", str(root / "audit"), "--size", "32"]  # fmt: skip
+             "--held-out", str(root / "held"), "--out", str(root / "audit"),
+             "--size", "32"]  # fmt: skip
     assert main([*words, "--fail-above", str(low - 0.01)]) == 3
     printed = capsys.readouterr()
     assert "lower end of the interval is above --fail-above" in printed.err
