@@ -17,6 +17,7 @@ from byheart.measure.distance import inner_products, nearest, nearest_other, nor
 from byheart.measure.effect import spread
 from byheart.measure.interval import Rate, wilson
 from byheart.measure.kinds import Findings, told_apart
+from byheart.measure.layout import layout
 from byheart.measure.reference import Reference
 from byheart.measure.rows import joined
 from byheart.measure.traits import TAIL, traits
@@ -86,7 +87,8 @@ def own_reference(train: Images, held_out: Images, source: str) -> Reference:
     """
     real = held_out if len(held_out) else train
     every = torch.cat([train, held_out])
-    values = traits(every[places(len(every), 4 * MOST)]) | {"nearest": nearest_other(real)}
+    some = every[places(len(every), 4 * MOST)]
+    values = traits(some) | layout(some) | {"nearest": nearest_other(real)}
     ranges = {}
     for name, value in values.items():
         tail = TAIL if len(value) >= 100 else 0.0
