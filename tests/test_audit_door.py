@@ -106,3 +106,14 @@ def test_a_cell_is_no_formula(desk: Path) -> None:
     found = byheart.audit("made", "held", size=16)
     text = (found.folder / "audit.csv").read_text(encoding="utf-8")
     assert ",'=1+1.png," in text and ",=1+1.png," not in text
+
+
+def test_ctrl_c_is_one_line(
+    desk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("byheart.auditing.audit", stop)
+    assert main(["audit", "--train", "made", "--outputs", "held"]) == 130
+    assert capsys.readouterr().err == "byheart: stopped: the same command goes on from there\n"

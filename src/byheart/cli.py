@@ -16,7 +16,8 @@ from byheart.measure.ledger import Ledger, from_json, ledger, stable_diffusion
 from byheart.measure.ledger_lines import lines
 from byheart.runs import Run, one_at_a_time
 
-USER_MISTAKE, ABOVE = 2, 3  # exit codes; ABOVE: more copies than --fail-above allows
+# exit codes; ABOVE: more copies than --fail-above allows
+USER_MISTAKE, ABOVE, INTERRUPTED = 2, 3, 130
 NUMBERS = ("parameters", "images", "size")
 LARGEST = 10**18  # beyond it a ratio may not fit into a float
 
@@ -261,7 +262,11 @@ def _audit_door(doors: Any) -> None:
 def _audit(typed: argparse.Namespace) -> int:
     from byheart.audit_door import run_audit
 
-    return ABOVE if run_audit(typed) else 0
+    try:
+        return ABOVE if run_audit(typed) else 0
+    except KeyboardInterrupt:
+        print("byheart: stopped: the same command goes on from there", file=sys.stderr)
+        return INTERRUPTED
 
 
 def _bench(typed: argparse.Namespace) -> None:
