@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -245,17 +246,21 @@ def test_held_out_pictures_that_were_trained_on_are_told_and_left_out(tmp_path: 
     assert "2 of the 8 held-out pictures are training pictures too" in found.measures["notes"][0]
 
 
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """Of a PNG file."""
+    check = zlib.crc32(kind + data).to_bytes(4, "big")
+    return len(data).to_bytes(4, "big") + kind + data + check
+
+
 def hostile(folder: Path) -> dict[str, str]:
     """What cannot be read, by name, with a word of the reason."""
     (folder / "empty.png").touch()
     (folder / "text.png").write_text("<script>alert(1)</script>")
     (folder / "<b>bold.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     # A picture of 60,000 x 60,000 pixels in its header, and nothing behind it.
-    header = b"IHDR" + (60_000).to_bytes(4, "big") * 2 + b"\x08\x02\x00\x00\x00"
-    import zlib
-
-    bomb = b"\x89PNG\r\n\x1a\n" + (13).to_bytes(4, "big") + header
-    (folder / "bomb.png").write_bytes(bomb + zlib.crc32(header).to_bytes(4, "big"))
+    header = (60_000).to_bytes(4, "big") * 2 + b"\x08\x02\x00\x00\x00"
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"0"))
+    (folder / "bomb.png").write_bytes(bomb)
     (folder / "gone.png").symlink_to(folder / "nowhere.png")
     photographs()[0].save(folder / "cut.jpg")
     whole = (folder / "cut.jpg").read_bytes()
