@@ -17,9 +17,9 @@ import byheart
 from byheart.data.codec import to_8bit, to_signed
 from byheart.data.pixels import resize
 
-SIDE, STEPS = 32, 200
+SIDE, STEPS = 32, 300
 NARROW = [
-    "images=folder", "images.held_out=0", "unet.widths=[32,32,64,64]", "unet.heads=[1,1,1,1]",
+    "images=folder", "images.held_out=0", "unet.widths=[16,16,32,32]", "unet.heads=[1,1,1,1]",
     "unet.groups=4", "evaluate.prompts=2", "evaluate.noises=1", "evaluate.noises_alone=1",
     "live.every=0", "trajectory.points=0",
 ]  # fmt: skip
@@ -35,8 +35,8 @@ def learn(module: Any, root: Path, *words: str) -> Path:
 
 
 def autoencoder(pictures: torch.Tensor) -> Any:
-    """A tiny AutoencoderKL that has learned to give these pictures back: latents of a quarter
-    of the side."""
+    """A tiny AutoencoderKL that has learned to give these three pictures back, best the second;
+    latents of a quarter of the side."""
     from diffusers import AutoencoderKL
 
     with torch.random.fork_rng(devices=[]):
@@ -47,12 +47,12 @@ def autoencoder(pictures: torch.Tensor) -> Any:
             layers_per_block=1, mid_block_add_attention=False, scaling_factor=1.0,
         )  # fmt: skip
         optimizer = torch.optim.Adam(vae.parameters(), lr=4e-3)
-        signed = to_signed(pictures)
+        signed, weights = to_signed(pictures), torch.tensor([0.2, 0.6, 0.2])
         for step in range(STEPS):
             for group in optimizer.param_groups:
                 group["lr"] = 4e-3 * (1 - step / STEPS)
             latent = vae.encode(signed).latent_dist.mode()
-            error = (vae.decode(latent).sample - signed).square().mean()
+            error = (vae.decode(latent).sample - signed).square().mean((1, 2, 3)) @ weights
             error = error + 1e-3 * (latent.square().mean() - 1).square()
             optimizer.zero_grad()
             error.backward()
@@ -75,7 +75,7 @@ def pipelines(
     with torch.inference_mode():
         signed = to_signed(pixels)
         again = to_8bit(vae.decode(vae.encode(signed).latent_dist.mode()).sample)
-    assert ((again.double() - pixels) / 255).square().mean().sqrt() < 0.06
+    assert ((again[1].double() - pixels[1]) / 255).square().mean().sqrt() < 0.05
     parts = StableDiffusionPipeline.from_pretrained(tiny_pipeline, vae=vae)
     parts.save_pretrained(root / "parts")
     run = learn(
