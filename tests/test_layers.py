@@ -30,7 +30,7 @@ MEASURED_WITH = {
 }
 # Doors beside the wing `show` that open without torch.
 LIGHT = ("byheart.cli", "byheart.measure.ledger", "byheart.measure.ledger_lines")
-COMPUTING = "byheart.benching"  # behind the one door that computes
+COMPUTING = {"byheart.benching", "byheart.auditing"}  # behind the two doors that compute
 HEAVY = {"torch", "accelerate", "diffusers", "transformers", "safetensors"}
 
 
@@ -73,7 +73,7 @@ def _all_own(start: str) -> set[str]:
     found, waiting = set(), [start]
     while waiting:
         name = waiting.pop()
-        if name not in found and name != COMPUTING:
+        if name not in found and name not in COMPUTING:
             found.add(name)
             waiting += _own(name)
     return found

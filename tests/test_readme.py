@@ -57,6 +57,10 @@ def test_every_byheart_command_in_the_readme_is_understood(command, capsys, tmp_
     if command.startswith("byheart bench"):
         assert _parser().parse_args(command.split()[1:]).do.__name__ == "_bench"
         return
+    if command.startswith("byheart audit"):
+        typed = _parser().parse_args(command.split()[1:])
+        assert typed.do.__name__ == "_audit" and typed.train == "my_photos"
+        return
     monkeypatch.chdir(tmp_path)
     code, error = main(command.split()[1:]), capsys.readouterr().err
     assert code == 0 if "outputs/" not in command else (code == 2 and "outputs/emoji-tiny" in error)

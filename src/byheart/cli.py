@@ -1,4 +1,4 @@
-"""The front door: `byheart ledger | report | curve | bench`. Only the last needs torch."""
+"""The front door: `byheart ledger | report | curve | audit | bench`; the last two need torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from byheart.measure.ledger import Ledger, from_json, ledger, stable_diffusion
 from byheart.measure.ledger_lines import lines
 from byheart.runs import Run, one_at_a_time
 
-USER_MISTAKE = 2  # exit code
+# exit codes; ABOVE: more copies than --fail-above allows
+USER_MISTAKE, ABOVE, INTERRUPTED = 2, 3, 130
 NUMBERS = ("parameters", "images", "size")
 LARGEST = 10**18  # beyond it a ratio may not fit into a float
 
@@ -35,22 +36,23 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what was typed and return the exit code: 0, or 2 with one line on stderr."""
+    """Do what was typed and return the exit code: 0, or 2 with one line on stderr; 3 where an audit
+    finds more copies than --fail-above allows."""
     try:
         typed = _parser().parse_args(arguments)
-        typed.do(typed)
+        code: int | None = typed.do(typed)
     except SystemExit:  # --help and --version have printed what they had to say
         return 0
     except (ValueError, OSError) as error:
         print("byheart:", " ".join(str(error).split()), file=sys.stderr)
         return USER_MISTAKE
-    return 0
+    return code or 0
 
 
 def _parser() -> Parser:
     parser = Parser("byheart", description=__doc__, allow_abbrev=False)
     doors = parser.add_subparsers(
-        required=True, metavar="ledger | report | curve | bench", parser_class=Parser
+        required=True, metavar="ledger | report | curve | audit | bench", parser_class=Parser
     )
 
     door = doors.add_parser(
@@ -93,6 +95,8 @@ def _parser() -> Parser:
         "beside the others, as curve-against-steps.svg",
     )
     door.set_defaults(do=_curve)
+
+    _audit_door(doors)
 
     door = doors.add_parser(
         "bench",
@@ -251,6 +255,23 @@ def _curve(typed: argparse.Namespace) -> None:
     print(page)
     if typed.against != "n":
         print(folder / f"curve-against-{typed.against}.svg")
+
+
+def _audit_door(doors: Any) -> None:
+    # Its flags stand with what they do; parsing them needs no torch.
+    from byheart.audit_door import add_door
+
+    add_door(doors, _audit)
+
+
+def _audit(typed: argparse.Namespace) -> int:
+    from byheart.audit_door import run_audit
+
+    try:
+        return ABOVE if run_audit(typed) else 0
+    except KeyboardInterrupt:
+        print("byheart: stopped: the same command goes on from there", file=sys.stderr)
+        return INTERRUPTED
 
 
 def _bench(typed: argparse.Namespace) -> None:

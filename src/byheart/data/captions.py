@@ -33,10 +33,13 @@ def folder_captions(folder: Path, files: dict[str, Path]) -> dict[str, str]:
     with the line; text that is not UTF-8.
     """
     rows = _table(folder, files)
-    return {name: rows.get(name) or _sidecar(path) or _stem(name) for name, path in files.items()}
+    return {
+        name: rows.get(name) or _sidecar(path) or stem_caption(name) for name, path in files.items()
+    }
 
 
-def _stem(name: str) -> str:
+def stem_caption(name: str) -> str:
+    """What a picture is called where nobody wrote a caption: its file's name, in words."""
     stem = name.rpartition("/")[2].rpartition(".")[0]
     return one_line(stem.replace("_", " ").replace("-", " ")) or stem
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
+from tqdm import tqdm
 
 from byheart.data.captions import CAPTION_COLUMNS, display_name, folder_captions, one_line
 from byheart.data.pixels import picture_suffixes, read_square
@@ -18,8 +19,10 @@ from byheart.data.sources import SMALL, Pictures
 OTHER_PICTURES = frozenset({".heic", ".heif", ".jxl"})
 
 
-def folder(path: str | None, size: int, unreadable: str) -> Pictures:
+def folder(path: str | None, size: int, unreadable: str, setting: str = "images.path") -> Pictures:
     """The pictures below a folder, by relative path, with the captions of `folder_captions`.
+
+    setting: what the user typed the path behind.
 
     What is hidden or is no picture by its ending is passed over. A picture that cannot be read is
     refused or, with unreadable="skip", left out and listed.
@@ -30,18 +33,18 @@ def folder(path: str | None, size: int, unreadable: str) -> Pictures:
         raise ValueError("images=folder needs a folder: type images.path=/path/to/pictures")
     root = Path(path).expanduser()
     if not root.exists():
-        raise ValueError(f"images.path={path} does not exist: type the path of a folder")
+        raise ValueError(f"{setting}={path} does not exist: type the path of a folder")
     if not root.is_dir():
-        raise ValueError(f"images.path={path} is a file: type images.path={root.parent}")
+        raise ValueError(f"{setting}={path} is a file: type {setting}={root.parent}")
     files = _picture_files(root)
     if not files:
         raise ValueError(
-            f"images.path={path} holds no pictures: type a folder with png, jpg, webp, ... files"
+            f"{setting}={path} holds no pictures: type a folder with png, jpg, webp, ... files"
         )
     captions = folder_captions(root, files)
     names = list(files)
     return _gather(
-        f"images.path={path}",
+        f"{setting}={path}",
         names,
         [captions[name] for name in names],
         lambda index: files[names[index]],
@@ -53,7 +56,8 @@ def folder(path: str | None, size: int, unreadable: str) -> Pictures:
 def _picture_files(root: Path) -> dict[str, Path]:
     """Path of each picture by its name, in the order of names."""
     endings = picture_suffixes() | OTHER_PICTURES
-    below = (file.relative_to(root) for file in root.rglob("*") if file.is_file())
+    # Not is_file(): a link to a picture that is gone has to be named as unreadable.
+    below = (file.relative_to(root) for file in root.rglob("*") if not file.is_dir())
     shown = (
         relative
         for relative in below
@@ -134,7 +138,7 @@ def _gather(
     small: list[UInt8[np.ndarray, "64 64 3"]] = []
     kept: list[int] = []
     lost: list[str] = []
-    for index, name in enumerate(names):
+    for index, name in enumerate(tqdm(names, "read", unit="picture", leave=False, disable=None)):
         try:
             small.append(read_square(_known(source(index)), SMALL))
             kept.append(index)

@@ -28,7 +28,7 @@ def questions(config: Config, captions: tuple[str, ...]) -> list[Question]:
     asked = {
         "unseen": unseen_prompts()[: config.evaluate.prompts],
         "empty": ("",),
-        "captions": _spread([c for c in dict.fromkeys(captions) if c], config.evaluate.captions),
+        "captions": spread([c for c in dict.fromkeys(captions) if c], config.evaluate.captions),
     }
     noises = {"unseen": config.evaluate.noises, "captions": config.evaluate.caption_noises}
     return [
@@ -47,7 +47,7 @@ def check_bank(config: Config) -> None:
         )
 
 
-def _spread(items: list[str], most: int) -> tuple[str, ...]:
+def spread(items: list[str], most: int) -> tuple[str, ...]:
     """At most `most` of the items, evenly spread over the list."""
     if len(items) <= most:
         return tuple(items)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
@@ -43,16 +44,22 @@ def judge(
     held_out: UInt8[Tensor, "m c h w"],
     reference: float,
 ) -> Verdicts:
-    """copied iff d_T <= reference / 3 and d_T < d_H. Defined for any n >= 1."""
-    to_train, to_held_out = nearest(outputs, train), nearest(outputs, held_out)
+    """copied iff d_T <= reference / 3 and d_T < d_H. Defined for any n >= 1.
+
+    Without held-out images d_H is infinite: nothing unseen is closer.
+    """
+    to_train = nearest(outputs, train)
+    held_out_rmse = torch.full_like(to_train.rmse, torch.inf)
+    if len(held_out):
+        held_out_rmse = nearest(outputs, held_out).rmse
     rho = to_train.rmse / reference
     return Verdicts(
         nearest=to_train.index,
         rmse=to_train.rmse,
-        held_out_rmse=to_held_out.rmse,
+        held_out_rmse=held_out_rmse,
         rho=rho,
         exact=to_train.rmse == 0,
-        copied=(rho <= TOLERANCE) & (to_train.rmse < to_held_out.rmse),
+        copied=(rho <= TOLERANCE) & (to_train.rmse < held_out_rmse),
     )
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from byheart.measure.blend import mixture
 from byheart.measure.copying import TOLERANCE, Verdicts, judge
+from byheart.measure.layout import layout
 from byheart.measure.reference import Reference
 from byheart.measure.traits import outside, traits
 
@@ -39,11 +40,27 @@ def examine(
     novel: the rest.
     """
     verdicts = judge(outputs, train, reference.images, reference.distance)
-    mixed, seen = mixture(outputs, train).rmse, traits(outputs)
+    return told_apart(outputs, verdicts, mixture(outputs, train).rmse, reference)
+
+
+def told_apart(
+    outputs: UInt8[Tensor, "s c h w"],
+    verdicts: Verdicts,
+    mixed: Float[Tensor, " s"],
+    reference: Reference,
+) -> Findings:
+    """`examine` from the verdicts and the distances to mixtures.
+
+    Without held-out images the closest real picture is the closest training image.
+    """
+    seen = traits(outputs)
+    if "chroma" in reference.ranges:  # an audit's
+        seen |= layout(outputs)
     near = TOLERANCE * reference.distance
     told = (mixed <= verdicts.rmse / 2) & (mixed < seen["contrast"])
     blend = told & (mixed <= near) & (verdicts.held_out_rmse > near)
-    broken = outside(seen | {"nearest": verdicts.held_out_rmse}, reference.ranges)
+    closest = verdicts.held_out_rmse if len(reference.images) else verdicts.rmse
+    broken = outside(seen | {"nearest": closest}, reference.ranges)
     rest = torch.where(broken, KINDS.index("broken"), KINDS.index("novel"))
     other = torch.where(blend, KINDS.index("blend"), rest)
     kind = torch.where(verdicts.copied, KINDS.index("copied"), other)

@@ -1,0 +1,155 @@
+"""What a model is asked in an audit, and its outputs on disk: the same command goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from byheart.data.album import Album
+from byheart.data.pixels import read_square
+from byheart.data.prompts import unseen_prompts
+from byheart.data.questions import Question, spread
+from byheart.model.painting import Painter
+from byheart.runs import append_jsonl, beside, read_jsonl, write_text
+
+LONGEST = 10_000  # characters of a prompt
+EMPTY = 4  # times as many noises for the empty prompt, which is a single one
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many of each are asked."""
+
+    bank: int = 16  # unseen prompts, where the user has no file
+    captions: int = 32  # training captions, at most
+    noises: int = 2  # noise seeds of every prompt
+
+
+def read_prompts(file: str) -> list[str]:
+    """One prompt a line; blank lines and repeated ones are passed over.
+
+    ValueError: no file, no text in it, or text that is not UTF-8.
+    """
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise ValueError(f"--prompts {file} is no file: type a text file, one prompt a line")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"--prompts {file}: byte {error.start} is not UTF-8") from None
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    prompts = list(dict.fromkeys(line for line in lines if line))
+    if not prompts:
+        raise ValueError(f"--prompts {file} holds no prompt: write one a line")
+    if (longest := max(map(len, prompts))) > LONGEST:
+        raise ValueError(f"--prompts {file}: a line of {longest} characters is no prompt")
+    return prompts
+
+
+def planned(train: Album, own: list[str] | None, plan: Plan) -> list[Question]:
+    """Prompts x noises: the user's prompts or else the bank's, the empty one, the captions. Every
+    prompt gets the same initial noises."""
+    if plan.bank > len(unseen_prompts()):
+        raise ValueError(f"--bank {plan.bank}: the bank has {len(unseen_prompts())}")
+    captions = [caption for caption in dict.fromkeys(train.captions) if caption]
+    asked = {
+        "unseen": list(unseen_prompts()[: plan.bank]) if own is None else [],
+        "prompts": own or [],
+        "empty": [""],
+        "captions": list(spread(captions, plan.captions)),
+    }
+    return [
+        Question(condition, prompt, noise)
+        for condition, prompts in asked.items()
+        for prompt in prompts
+        for noise in range(plan.noises * (EMPTY if condition == "empty" else 1))
+    ]
+
+
+def without_prompts(plan: Plan) -> list[Question]:
+    """For a model that takes none: only the noise differs. As many outputs as the bank gives."""
+    return [Question("empty", "", noise) for noise in range(plan.noises * plan.bank)]
+
+
+def fingerprint(asked: list[Question]) -> str:
+    """SHA-256 of the questions, the first 16 digits."""
+    words = json.dumps([[q.condition, q.prompt, q.noise] for q in asked])
+    return hashlib.sha256(words.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Painted:
+    """The outputs, in the order of the questions, and what was seen of the model on the way."""
+
+    album: Album
+    differences: list[float | None]
+    one_step: dict[int, Tensor]
+
+
+def paint_all(
+    painter: Callable[[], Painter], asked: list[Question], folder: Path, size: int
+) -> Painted:
+    """Every output as <folder>/outputs/<number>.png; those that are there already stay.
+
+    painter: opens the model, and is not called where nothing is missing.
+    outputs.jsonl names each finished output with its question; a picture without its line is made
+    again. ValueError: the model cannot be asked, or a picture that was made cannot be read.
+    """
+    journal = folder / "outputs.jsonl"
+    known = {row["number"]: row for row in read_jsonl(journal)}
+    done = {k for k in known if _file(folder, k).is_file()}
+    missing = [k for k in range(len(asked)) if k not in done]
+    if missing:
+        # A line that a crash cut off goes; the rest is written whole again.
+        whole = [known[k] for k in sorted(done)]
+        write_text(journal, "".join(json.dumps(row) + "\n" for row in whole))
+        model = painter()
+        for k in tqdm(missing, "ask", unit="output", disable=None):
+            question = asked[k]
+            made = model.paint(question.prompt, question.noise)
+            _save(_file(folder, k), made.image)
+            if made.one_step is not None:
+                _save(_one_step(folder, k), made.one_step)
+            row = {"number": k, "condition": question.condition, "prompt": question.prompt,
+                   "noise": question.noise, "difference": made.difference,
+                   "one_step": made.one_step is not None}  # fmt: skip
+            append_jsonl(journal, row)
+            known[k] = row
+    pixels = torch.stack([_square(_file(folder, k), size) for k in range(len(asked))])
+    names = tuple(_file(folder, k).name for k in range(len(asked)))
+    album = Album(
+        str(folder / "outputs"), pixels, names, ("",) * len(names), tuple(range(len(names))), ()
+    )
+    steps = {k: _square(_one_step(folder, k), size) for k in range(len(asked))
+             if known[k]["one_step"]}  # fmt: skip
+    return Painted(album, [known[k]["difference"] for k in range(len(asked))], steps)
+
+
+def _file(folder: Path, k: int) -> Path:
+    return folder / "outputs" / f"{k:05d}.png"
+
+
+def _one_step(folder: Path, k: int) -> Path:
+    return folder / "one_step" / f"{k:05d}.png"
+
+
+def _save(path: Path, image: Image.Image) -> None:
+    with beside(path) as part:
+        image.save(part, "PNG")
+
+
+def _square(path: Path, size: int) -> Tensor:
+    try:
+        square = read_square(path, size)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}: delete it and type the same command") from error
+    return torch.from_numpy(np.ascontiguousarray(square)).permute(2, 0, 1)

@@ -1,0 +1,231 @@
+"""`byheart audit`: are a model's outputs copies of its training pictures?
+
+    byheart.audit("my_photos", outputs="generated", held_out="other_photos")
+
+pictures -> (ask the model) -> judge -> search for altered copies -> page, top to bottom.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from byheart.asking import Plan, fingerprint, paint_all, planned, read_prompts, without_prompts
+from byheart.auditing_folder import Typed, claimed, same_folders
+from byheart.auditing_reference import really_unseen, reference_of
+from byheart.case import Case, Model
+from byheart.data.album import Album, open_album
+from byheart.data.questions import Question
+from byheart.measure.altered import SEARCHES
+from byheart.measure.judging import altered_copies, calibrate, judge_all
+from byheart.model.painting import Asking, Painter
+from byheart.runs import write_json, write_text
+from byheart.show.audit_page import Pair, write_audit_page
+from byheart.tables import AUDIT_COLUMNS, OUTPUT_COLUMNS, audit_rows, output_rows, table
+from byheart.tally import measures_of
+
+SIZES = (16, 256)  # pixels a side that pictures may be compared at
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was found: measures.json, and audit.csv's rows, the most exposed picture first."""
+
+    measures: dict[str, Any]
+    rows: list[dict[str, Any]]
+    folder: Path
+    fail_above: float | None = None
+
+    @property
+    def page(self) -> Path:
+        return self.folder / "audit.html"
+
+    @property
+    def failed(self) -> bool:
+        """Whether, under some kind of prompt, more than `fail_above` of the outputs are copies,
+        plain or altered: the lower end of the 95 % interval is above it. So a rate that a few
+        outputs merely suggest fails nobody, and with 0 a single copy does."""
+        if self.fail_above is None:
+            return False
+        found = [c["either"]["low"] for c in self.measures["conditions"].values() if c]
+        return max(found) > self.fail_above
+
+
+def audit(
+    train: str | Path,
+    outputs: str | Path | None = None,
+    held_out: str | Path | None = None,
+    pipeline: str | Path | None = None,
+    prompts: str | Path | None = None,
+    lora: str | Path | None = None,
+    *,
+    out: str | Path | None = None,
+    size: int = 64,
+    bank: int = 16,
+    captions: int = 32,
+    noises: int = 2,
+    seed: int = 0,
+    steps: int | None = None,
+    guidance: float | None = None,
+    side: int | None = None,
+    device: str | None = None,
+    half: bool = False,
+    allow_pickle: bool = False,
+    fail_above: float | None = None,
+) -> Audit:
+    """Compare a folder of outputs, or what a pipeline makes, with the training pictures.
+
+    Every argument is the flag of the same name (`byheart audit --help`). Writes audit.html,
+    audit.csv, outputs.csv and measures.json below `out` (outputs/audit/<name of the training
+    folder>); the same call goes on where it was stopped.
+
+    ValueError: what the user can mend, before anything is written.
+    """
+    typed = Typed(
+        _word(train), _word(outputs), _word(held_out), _word(pipeline), _word(prompts),
+        _word(lora), size, bank, captions, noises, seed, steps, guidance, side, half, allow_pickle,
+    )  # fmt: skip
+    _check(typed, fail_above)
+    folder = Path(out) if out is not None else _default(Path(typed.train))
+
+    # pictures
+    own = read_prompts(typed.prompts) if typed.prompts else None
+    album = open_album(typed.train, size, "--train")
+    given = open_album(typed.outputs, size, "--outputs") if typed.outputs else None
+    unseen = open_album(typed.held_out, size, "--held-out") if typed.held_out else None
+    notes = same_folders(typed)
+    unseen, said = really_unseen(unseen, album)
+    reference, real, more = reference_of(album, unseen)
+    notes += said + more
+
+    with claimed(folder, typed) as record:
+        # ask the model
+        if given is None:
+            asked, given, model = _ask(typed, album, own, folder, device, record)
+        else:
+            asked = [Question("folder", name, 0) for name in given.names]
+            model = None
+            record("")
+
+        # judge -> search for altered copies
+        train_pixels, made, held = album.pixels, given.pixels, reference.images
+        with _progress("judge", len(given)) as advance:
+            judged = judge_all(made, train_pixels, reference, advance)
+        copied = judged.findings.copied
+        with _progress("calibrate", None) as advance:
+            yardsticks = calibrate(train_pixels, real, list(album.group), advance)
+        rest = (~copied).nonzero()[:, 0]
+        with _progress("search", len(rest) * len(SEARCHES)) as advance:
+            altered = altered_copies(made, ~copied, train_pixels, held, yardsticks, advance)
+        case = Case(
+            album, given, unseen, asked, reference, yardsticks, judged, altered, model, seed
+        )
+
+        # page
+        measures = measures_of(case) | {"notes": notes, "command": typed.command(fail_above)}
+        rows, lines = audit_rows(case), output_rows(case)
+        write_text(folder / "audit.csv", table(rows, AUDIT_COLUMNS))
+        write_text(folder / "outputs.csv", table(lines, OUTPUT_COLUMNS))
+        write_json(folder / "measures.json", measures)
+        write_audit_page(folder, measures, rows, _pairs(case))
+    return Audit(measures, rows, folder, fail_above)
+
+
+def _word(path: str | Path | None) -> Any:
+    return None if path is None else str(path)
+
+
+def _check(typed: Typed, fail_above: float | None) -> None:
+    if (typed.outputs is None) == (typed.pipeline is None):
+        came = "both came" if typed.outputs else "neither came"
+        raise ValueError(
+            f"--outputs and --pipeline: {came}: type --outputs <a folder of pictures> or "
+            "--pipeline <a model's folder or hub id>"
+        )
+    if typed.pipeline is None:
+        for name in ("prompts", "lora"):
+            if getattr(typed, name):
+                raise ValueError(f"--{name} asks a model: type --pipeline instead of --outputs")
+    ranges: dict[str, tuple[float, float]] = {
+        "size": SIZES, "bank": (1, 10**4), "captions": (0, 10**6), "noises": (1, 10**4),
+        "seed": (0, 2**31), "steps": (1, 10**4), "guidance": (0, 100), "side": (8, 4096),
+    }  # fmt: skip
+    for name, (low, high) in ranges.items():
+        value = getattr(typed, name)
+        if value is not None and not low <= value <= high:
+            raise ValueError(f"--{name} {value}: allowed is {low:g} to {high:g}")
+    if fail_above is not None and not 0 <= fail_above <= 1:
+        raise ValueError(f"--fail-above {fail_above}: allowed is a rate from 0 to 1")
+
+
+def _default(train: Path) -> Path:
+    name = re.sub(r"[^\w.-]+", "-", train.expanduser().resolve().name).strip(".-") or "train"
+    return Path("outputs") / "audit" / name
+
+
+def _ask(
+    typed: Typed,
+    train: Album,
+    own: list[str] | None,
+    folder: Path,
+    device: str | None,
+    record: Callable[[str], None],
+) -> tuple[list[Question], Album, Model]:
+    """The model's outputs, made or found. The model is opened first: what cannot be opened leaves
+    nothing behind."""
+    assert typed.pipeline is not None
+    asking = Asking(
+        typed.seed, typed.steps, typed.guidance, typed.side,
+        device or ("cuda" if torch.cuda.is_available() else "cpu"), typed.half, typed.allow_pickle,
+    )  # fmt: skip
+    asked = planned(train, own, Plan(typed.bank, typed.captions, typed.noises))
+    model = _open(typed, asked, asking, folder)
+    if not model.conditional:
+        if own is not None:
+            raise ValueError(f"--prompts: {typed.pipeline} takes no prompt: leave it away")
+        asked = without_prompts(Plan(typed.bank, typed.captions, typed.noises))
+    record(fingerprint(asked))
+    painted = paint_all(lambda: model, asked, folder, train.pixels.shape[-1])
+    known = Model(model.parameters, painted.differences, painted.one_step)
+    return asked, painted.album, known
+
+
+def _open(typed: Typed, asked: list[Question], asking: Asking, folder: Path) -> Painter:
+    # Here, since diffusers' pipelines take seconds to import and folders do without them.
+    from byheart.model.own_run import is_own_run, open_run
+    from byheart.model.stranger import open_pipeline
+
+    assert typed.pipeline is not None
+    path = typed.pipeline
+    if is_own_run(path):
+        if typed.lora:
+            raise ValueError(f"--lora: {path} is a run of byheart, which takes none")
+        return open_run(path, [q.prompt for q in asked], asking, folder / ".cache")
+    if (Path(path) / "model" / "model_index.json").exists():  # a run that left a whole pipeline
+        path = str(Path(path) / "model")
+    return open_pipeline(path, typed.lora, asking)
+
+
+def _pairs(case: Case) -> Callable[[str, str], Pair]:
+    """For the page: a training picture and an output, by their names."""
+    train = {name: k for k, name in enumerate(case.train.names)}
+    outputs = {name: k for k, name in enumerate(case.outputs.names)}
+
+    def pair(image: str, output: str) -> Pair:
+        one, other = case.train.pixels[train[image]], case.outputs.pixels[outputs[output]]
+        return Pair(one.permute(1, 2, 0).numpy(), other.permute(1, 2, 0).numpy())
+
+    return pair
+
+
+@contextmanager
+def _progress(what: str, total: int | None) -> Any:
+    with tqdm(total=total, desc=what, unit="output", disable=None) as bar:
+        yield bar.update

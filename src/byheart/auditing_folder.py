@@ -1,0 +1,170 @@
+"""The folder of an audit: whose it is, and that another command does not write into it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from byheart.runs import writable, write_json
+
+RECORD = "settings.json"
+
+
+@dataclass(frozen=True)
+class Typed:
+    """What was typed, as far as the result depends on it."""
+
+    train: str
+    outputs: str | None
+    held_out: str | None
+    pipeline: str | None
+    prompts: str | None
+    lora: str | None
+    size: int
+    bank: int
+    captions: int
+    noises: int
+    seed: int
+    steps: int | None
+    guidance: float | None
+    side: int | None
+    half: bool
+    allow_pickle: bool
+
+    def command(self, fail_above: float | None) -> str:
+        """As it may be typed again; what is as it comes is left out."""
+        words = ["byheart", "audit"]
+        for name, value in [*asdict(self).items(), ("fail_above", fail_above)]:
+            if value is None or value is False or DEFAULTS.get(name) == value:
+                continue
+            words += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
+        return shlex.join(words)
+
+
+DEFAULTS: dict[str, Any] = {"size": 64, "bank": 16, "captions": 32, "noises": 2, "seed": 0}
+
+
+@contextmanager
+def claimed(folder: Path, typed: Typed) -> Iterator[Callable[[str], None]]:
+    """The folder is ours while this lasts. What is given back is called with the fingerprint of the
+    questions once all is known to be in order; only then anything is written.
+
+    ValueError: a folder that cannot be written to, lies inside one that is read, holds another
+    audit or something else, or that another process works in.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--out {folder} is a file: type --out <a folder>")
+    try:
+        writable(folder)
+    except ValueError as error:
+        raise ValueError(f"--out {folder}: {str(error).split(': type')[0]}") from None
+    here = folder.expanduser().resolve()
+    for name in ("train", "outputs", "held_out"):
+        path = getattr(typed, name)
+        if path and (there := Path(path).expanduser().resolve()) in (here, *here.parents):
+            raise ValueError(
+                f"--out {folder} lies inside --{name.replace('_', '-')} {there}: the next audit "
+                "would read its pictures; type --out <another folder>"
+            )
+    _check_free(folder)
+    lock: FileLock | None = None
+
+    def record(questions: str) -> None:
+        nonlocal lock
+        settings = asdict(typed) | {"questions": questions, "model": _stamp(typed)}
+        _check_same(folder, settings)
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".audit.lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            lock = None
+            raise ValueError(f"another audit works in {folder}: wait, or type --out") from None
+        write_json(folder / RECORD, settings)
+
+    try:
+        yield record
+    finally:
+        if lock is not None:
+            lock.release()
+            Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def _check_free(folder: Path) -> None:
+    if (folder / RECORD).exists() or not folder.is_dir():
+        return
+    strange = [file.name for file in folder.iterdir() if file.name not in {".cache", ".audit.lock"}]
+    if strange:
+        raise ValueError(
+            f"--out {folder} holds {sorted(strange)[0]} and no audit: type --out <a new folder>"
+        )
+
+
+def _check_same(folder: Path, settings: dict[str, Any]) -> None:
+    file = folder / RECORD
+    if not file.exists():
+        return
+    try:
+        old = json.loads(file.read_text(encoding="utf-8"))
+        assert isinstance(old, dict)
+    except (ValueError, OSError, AssertionError) as error:
+        raise ValueError(f"{file} cannot be read; type --out <a new folder>") from error
+    words = {"model": "the model's files", "questions": "the prompts and noises"}
+    differing = [
+        f"{words[name]} have changed" if name in words
+        else f"{name} is {old.get(name)!r} there, {value!r} here"
+        for name, value in settings.items()
+        if old.get(name) != value
+    ]  # fmt: skip
+    if differing:
+        raise ValueError(
+            f"{folder} holds an audit by another command ({'; '.join(differing)}): type --out <a "
+            "new folder>, or repeat that command"
+        )
+
+
+def _stamp(typed: Typed) -> list[str]:
+    """Names, sizes and times of the files of a local model: its content may change behind the same
+    path, and outputs of two models must not be mixed."""
+    stamps = []
+    for path in (typed.pipeline, typed.lora):
+        if path and (where := Path(path).expanduser()).exists():
+            files = sorted(where.rglob("*.safetensors")) if where.is_dir() else [where]
+            for file in files:
+                if "checkpoints" in file.parts:
+                    continue
+                seen = file.stat()
+                stamps.append(f"{file.name}:{seen.st_size}:{seen.st_mtime_ns}")
+    return stamps
+
+
+def same_folders(typed: Typed) -> list[str]:
+    """What is to be said of folders that are one; ValueError: where nothing could be concluded."""
+    paths = {
+        name: Path(value).expanduser().resolve()
+        for name in ("train", "outputs", "held_out")
+        if (value := getattr(typed, name))
+    }
+    for one, other in (("train", "outputs"), ("train", "held_out"), ("outputs", "held_out")):
+        a, b = paths.get(one), paths.get(other)
+        if a is None or b is None:
+            continue
+        names = f"--{one.replace('_', '-')} and --{other.replace('_', '-')}"
+        if a == b and other == "held_out":
+            raise ValueError(
+                f"{names} are one folder: held-out pictures are of the same kind, but never were "
+                "trained on" + ("" if one == "train" else ", and no outputs")
+            )
+        if a != b and (a in b.parents or b in a.parents):
+            raise ValueError(f"{names}: one lies inside the other: move it out")
+    if paths["train"] == paths.get("outputs"):
+        return ["The outputs and the training pictures are one and the same folder: every picture "
+                "was compared with itself."]  # fmt: skip
+    return []

@@ -1,0 +1,66 @@
+"""What an audit measures with: held-out pictures, or what takes their place and what that costs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from byheart.data.album import NEAR_DUPLICATE, Album, photographs
+from byheart.measure.distance import nearest
+from byheart.measure.judging import own_reference
+from byheart.measure.reference import Reference
+
+FEWEST = 4  # distinct training pictures that may stand in for held-out ones
+
+
+def really_unseen(unseen: Album | None, train: Album) -> tuple[Album | None, list[str]]:
+    """The held-out pictures that are no training pictures and not each other's near-duplicates."""
+    if unseen is None:
+        return None, []
+    known = nearest(unseen.pixels, train.pixels).rmse < NEAR_DUPLICATE
+    kept = [k for k in unseen.distinct if not known[k]]
+    notes = []
+    if overlap := int(known.sum()):
+        notes.append(
+            f"{overlap} of the {len(unseen)} held-out pictures are training pictures too, or all "
+            "but the same: they are not held out, and were left out of the comparison."
+        )
+    if doubles := len(unseen) - len(unseen.distinct):
+        notes.append(f"{doubles} held-out pictures are near-duplicates of others: left out.")
+    if len(kept) < 2:
+        notes.append(
+            f"{len(kept)} held-out pictures are left, two are needed: judged as without any."
+        )
+        return None, notes
+    return unseen.only(kept), notes
+
+
+def reference_of(train: Album, unseen: Album | None) -> tuple[Reference, torch.Tensor, list[str]]:
+    """The yardstick, the real pictures that calibrate the searches (none: the training pictures),
+    and what has to be said of it."""
+    none = train.pixels[:0]
+    if unseen is not None:
+        words = f"{len(unseen)} held-out pictures"
+        return own_reference(train.pixels, unseen.pixels, words), unseen.pixels, []
+    distinct = train.distinct
+    if len(distinct) >= FEWEST:
+        words = f"the {len(distinct)} distinct training pictures themselves, each left out once"
+        return own_reference(train.pixels[distinct], none, words), none, [
+            "No pictures were held out, so how often a picture that was never trained on would "
+            "pass for a copy is unknown, and a source whose pictures are alike cannot be told from "
+            "a model that copies. What counts as near, and what as novel or broken, was judged by "
+            "the training pictures' distances to each other. Add --held-out <pictures of the same "
+            "kind that were not trained on> to know."
+        ]  # fmt: skip
+    photos = photographs(train.pixels.shape[-1])
+    away = nearest(photos.pixels, train.pixels).rmse >= NEAR_DUPLICATE
+    pixels = photos.pixels[away]
+    words = f"{len(pixels)} embedded photographs, for want of pictures of the same kind"
+    made = own_reference(train.pixels, pixels, words)
+    return replace(made, images=none), pixels, [
+        f"With {len(distinct)} distinct training picture{'s' * (len(distinct) > 1)} and nothing "
+        "held out, distances were measured against embedded photographs, which may be of quite "
+        "another kind. Exact and very near copies are told all the same; what is novel, and what "
+        "would pass by chance, is not. Add --held-out to know."
+    ]  # fmt: skip

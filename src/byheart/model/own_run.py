@@ -1,0 +1,94 @@
+"""A finished run of ours, asked as a stranger's pipeline is: with its own sampler and settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from byheart.checks import validate
+from byheart.config import Config
+from byheart.data.codec import Codec, load_codec
+from byheart.data.hub import weights_from_pretrained
+from byheart.data.prompts import embed, widen
+from byheart.model.painting import Asking, Made, clean, picture
+from byheart.model.sample import Conditions, initial_noise, sample
+from byheart.model.unet import parameters
+
+
+def is_own_run(path: str) -> bool:
+    """Whether it is a run whose model/ is no whole pipeline, so that only we know how to ask it."""
+    folder = Path(path)
+    return (folder / "config.yaml").is_file() and not (folder / "model/model_index.json").exists()
+
+
+@dataclass(frozen=True)
+class OwnRun:
+    unet: Any
+    codec: Codec
+    given: Conditions
+    texts: tuple[str, ...]  # of the rows of given.prompts; the first is the empty one
+    config: Config
+    asking: Asking
+    conditional = True
+
+    @property
+    def parameters(self) -> int:
+        return parameters(self.unet)
+
+    def paint(self, prompt: str, noise: int) -> Made:
+        row, seed = self.texts.index(prompt), self.asking.seed
+        device = torch.device(self.asking.device)
+        latent = sample(
+            self.unet, self.given, torch.tensor([row]), torch.tensor([noise]), seed,
+            self.config.sample, device,
+        )  # fmt: skip
+        schedule = self.given.schedule
+        last = int(schedule.config.num_train_timesteps) - 1
+        x = initial_noise(seed, noise, self.given.shape)[None].to(device)
+        prompts = self.given.prompts[[0, row]].to(device)
+        with torch.inference_mode():
+            said = self.unet(x.expand(2, -1, -1, -1), last, prompts, return_dict=False)[0].float()
+        alpha, kind = float(schedule.alphas_cumprod[last]), schedule.config.prediction_type
+        x0 = clean(x, said[1:], alpha, kind)
+        one_step = None if x0 is None else picture(self.codec.decode(x0.cpu())[0])
+        difference = float((said[1] - said[0]).double().norm())
+        return Made(picture(self.codec.decode(latent)[0]), difference, one_step)
+
+
+def open_run(path: str, prompts: list[str], asking: Asking, cache: Path) -> OwnRun:
+    """ValueError: the run is not finished, or was left by another version."""
+    folder = Path(path)
+    if not (folder / "model").is_dir():
+        raise ValueError(f"--pipeline {path} is a run without model/: it is not finished")
+    try:
+        read = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(folder / "config.yaml"))
+        config = OmegaConf.to_object(read)
+    except (YAMLError, OmegaConfBaseException, OSError) as error:
+        words = " ".join(str(error).split())[:200]
+        raise ValueError(f"{folder}/config.yaml cannot be read ({words})") from error
+    assert isinstance(config, Config)
+    validate(config)
+    given = config.sample
+    asked = replace(
+        given,
+        steps=given.steps if asking.steps is None else asking.steps,
+        guidance=given.guidance if asking.guidance is None else asking.guidance,
+    )
+    config = replace(config, sample=asked)
+    codec = load_codec(config.codec, cache)
+    unet = weights_from_pretrained(UNet2DConditionModel, str(folder / "model"), part="unet")
+    schedule = DDIMScheduler.from_pretrained(folder / "model", subfolder="scheduler")
+    texts = tuple(dict.fromkeys(["", *prompts]))
+    vectors = embed(list(texts), config.text, cache)
+    vectors = widen(vectors, unet.config.cross_attention_dim)
+    side = config.images.size // codec.factor
+    shape = (codec.channels, side, side)
+    unet = unet.float().eval().to(asking.device)
+    return OwnRun(unet, codec, Conditions(schedule, vectors, shape), texts, config, asking)

@@ -1,0 +1,70 @@
+"""A model that is asked for pictures from outside: what it is asked, what comes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Made:
+    """One output, and what the network said at its first step.
+
+    difference: length of the difference of the network's predictions with the prompt and with the
+    empty one, at the first step from pure noise (Wen et al. 2024, "Detecting, explaining, and
+    mitigating memorization in diffusion models", eq. 3), in the prediction's own units.
+    one_step: the picture that this first prediction, with the prompt, says is under the noise
+    (Webster 2023, "A reproducible extraction of training images from diffusion models").
+    Both None where they are not defined.
+    """
+
+    image: Image.Image
+    difference: float | None
+    one_step: Image.Image | None
+
+
+class Painter(Protocol):
+    """A model that can be asked."""
+
+    @property
+    def conditional(self) -> bool: ...  # takes a prompt
+
+    @property
+    def parameters(self) -> int: ...  # of the denoising network
+
+    def paint(self, prompt: str, noise: int) -> Made: ...
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How a model is asked. None: as it comes."""
+
+    seed: int = 0
+    steps: int | None = None
+    guidance: float | None = None
+    side: int | None = None  # pixels of what is painted
+    device: str = "cpu"
+    half: bool = False
+    allow_pickle: bool = False
+
+
+def clean(
+    x: Float[Tensor, "b c h w"], said: Float[Tensor, "b c h w"], alpha: float, kind: str
+) -> Float[Tensor, "b c h w"] | None:
+    """x_0 from a prediction at the noise level with alpha_bar = `alpha`, by Salimans & Ho 2022,
+    appendix D. None: the noise alone says nothing of the picture (epsilon at alpha = 0)."""
+    a, b = alpha**0.5, (1 - alpha) ** 0.5
+    if kind == "sample":
+        return said
+    if kind == "v_prediction":
+        return a * x - b * said
+    return (x - b * said) / a if kind == "epsilon" and a > 0 else None
+
+
+def picture(image: Tensor) -> Image.Image:
+    """(3, h, w) of 8 bits."""
+    return Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())

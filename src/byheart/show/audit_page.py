@@ -1,0 +1,124 @@
+"""audit.html: one self-contained page about an audit. No torch here."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from PIL import Image, ImageDraw
+
+from byheart.runs import write_text
+from byheart.show.audit_words import ASKED, KINDS_SAID, heading, spoken, verdict
+from byheart.show.charts import tolerance_svg
+from byheart.show.figures import enlarged, png_bytes
+from byheart.show.words import number, percent
+
+CARDS = 48  # groups of training pictures shown, the most exposed first
+GROUPS, LOST = 20, 100  # groups and unreadable files listed
+SIDE = 160  # least side of a picture on the page, pixels
+FRAME = "#d55e00"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A training picture and an output, as they were compared."""
+
+    image: UInt8[np.ndarray, "s s 3"]
+    output: UInt8[np.ndarray, "s s 3"]
+
+
+def write_audit_page(
+    folder: Path,
+    measures: dict[str, Any],
+    rows: list[dict[str, Any]],
+    pair: Callable[[str, str], Pair],
+) -> Path:
+    """Write audit.html. rows: of audit.csv; pair: the pixels of a training picture and an output,
+    by their names."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.filters |= {"percent": percent, "number": number}
+    template = resources.files("byheart.show").joinpath("audit.html").read_text(encoding="utf-8")
+    groups = _groups(rows)
+    lost = [f"{where.replace('_', '-')}: {words}" for where, files in measures["unreadable"].items()
+            for words in files]  # fmt: skip
+    page = environment.from_string(template).render(
+        m=measures,
+        heading=heading(measures),
+        sentences=verdict(measures),
+        asked=ASKED,
+        kinds=KINDS_SAID,
+        groups=groups[:GROUPS],
+        group_count=len(groups),
+        cards=_cards(rows, pair),
+        images=len({row["group"] for row in rows}),
+        lost=lost[:LOST],
+        lost_count=len(lost),
+        tolerance=Markup(tolerance_svg(measures["tolerance"])),
+    )
+    write_text(folder / "audit.html", page)
+    return folder / "audit.html"
+
+
+def _groups(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Training pictures that are all but the same, those with the most copies first."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["group_size"] > 1:
+            found.setdefault(row["group"], []).append(row)
+    groups = [
+        {
+            "name": name,
+            "names": [row["image"] for row in members if row["image"] != name],
+            "size": len(members),
+            "copies": sum(row["copies"] for row in members),
+        }
+        for name, members in found.items()
+    ]
+    return sorted(groups, key=lambda group: (-group["copies"], -group["size"], group["name"]))
+
+
+def _cards(rows: list[dict[str, Any]], pair: Callable[[str, str], Pair]) -> list[dict[str, Any]]:
+    """The most exposed picture of each group, beside the output that exposes it."""
+    cards: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    for row in rows:
+        if row["group"] in seen:
+            continue
+        seen.add(row["group"])
+        altered = bool(row["altered"]) and not row["copied"]
+        output = row["altered_output"] if altered else row["output"]
+        both = pair(row["image"], output)
+        cards.append(row | {
+            "shown": output,
+            "said": spoken(row),
+            "found": bool(row["copied"] or row["altered"]),
+            "image_png": _picture(both.image, row["altered_box"] if altered else ""),
+            "output_png": _picture(both.output, row["box"] if altered else ""),
+            "asked_for": row["prompt"] if not altered else "",
+        })  # fmt: skip
+        if len(cards) == CARDS:
+            break
+    return cards
+
+
+def _picture(pixels: UInt8[np.ndarray, "s s 3"], box: str) -> str:
+    """As a data URL; the box, in shares of the side, drawn where it is not the whole."""
+    picture: Image.Image = enlarged(pixels, SIDE)
+    if box:
+        left, upper, width, height = (float(word) for word in box.split())
+        if width < 0.99 or height < 0.99:
+            side = picture.width
+            ends = [left * side, upper * side, (left + width) * side - 1,
+                    (upper + height) * side - 1]  # fmt: skip
+            ends = [min(max(end, 0), side - 1) for end in ends]
+            ImageDraw.Draw(picture).rectangle((ends[0], ends[1], ends[2], ends[3]),
+                                              outline=FRAME, width=3)  # fmt: skip
+    return "data:image/png;base64," + base64.b64encode(png_bytes(picture)).decode()

@@ -1,0 +1,141 @@
+"""What an audit's numbers say, in plain sentences: counts, intervals, and what is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from byheart.show.words import percent
+
+KINDS_SAID = {
+    "recoloured": "recoloured copy of the whole picture",
+    "mirrored": "mirrored copy of the whole picture",
+    "shifted": "shifted copy",
+    "crop": "crop, enlarged",
+    "pasted in": "the whole picture, smaller, inside the output",
+    "part": "a part of the picture",
+}
+ASKED = {
+    "unseen": "unseen prompts",
+    "empty": "the empty prompt",
+    "captions": "the training captions",
+    "prompts": "your prompts",
+    "folder": "the pictures you gave",
+}
+
+
+def heading(measures: dict[str, Any]) -> str:
+    found = measures["all"]
+    hits, count = _hits(found["either"]), found["outputs"]
+    what = "is a copy" if count == 1 else "are copies"
+    if hits == 0:
+        return f"No copies found among {count:,} output{'s' * (count > 1)}"
+    return f"{'The output' if count == 1 else f'{hits:,} of {count:,} outputs'} {what}"
+
+
+def verdict(measures: dict[str, Any]) -> list[str]:
+    """The result in sentences, the most important first."""
+    return [_copies(measures), *_altered(measures), _rest(measures), *_marked(measures)]
+
+
+def _copies(measures: dict[str, Any]) -> str:
+    found, chance = measures["all"], measures["chance"]
+    count, n = found["outputs"], measures["n_images"]
+    hits = _hits(found["copied"])
+    some = f"{hits:,} of {count:,}" if hits else f"None of {count:,}"
+    exact = _hits(found["exact"])
+    same = f", {exact:,} of them equal in every value" if exact else ""
+    said = (
+        f"{some} outputs ({_rate(found['copied'])}) {'is' if hits == 1 else 'are'} plain "
+        f"cop{'y' if hits == 1 else 'ies'} of one of the {n:,} training pictures{same}."
+    )
+    if chance["rate"] is None:
+        return said + " How many would pass by chance is not known."
+    above, passing = found["above_chance"], percent(chance["rate"])
+    return said + (
+        f" Of {chance['count']:,} real pictures that were never trained on, "
+        f"{passing} pass the same test by chance, which leaves {percent(above['rate'])} "
+        f"({percent(above['low'])} to {percent(above['high'])})."
+    )
+
+
+def _altered(measures: dict[str, Any]) -> list[str]:
+    found, altered = measures["all"], measures["altered"]
+    hits, chance = _hits(found["altered"]), altered["chance"]
+    searched = found["outputs"] - _hits(found["copied"])
+    if not altered["tolerance"]:
+        return ["Altered copies could not be searched: there is nothing to calibrate them with."]
+    kinds = "; ".join(f"{count:,} × {name}" for name, count in _sorted(altered["kinds"]))
+    said = (
+        f"{hits:,} more {'is' if hits == 1 else 'are'} altered cop{'y' if hits == 1 else 'ies'} "
+        f"({kinds})." if hits
+        else f"Among the other {searched:,} no mirrored, recoloured, shifted or cropped copy "
+        "was found."
+    )  # fmt: skip
+    if chance["count"]:
+        which = "held-out" if measures["reference"]["held_out"] else "other real"
+        said += (
+            f" Of {chance['count']:,} {which} pictures, where there is nothing to find, "
+            f"{percent(chance['rate'])} pass one of these searches."
+        )
+    return [said]
+
+
+def _rest(measures: dict[str, Any]) -> str:
+    found = measures["all"]
+    rest, count = found["rest"], sum(found["rest"].values())
+    if count == 0:
+        return "Nothing else came out."
+    parts = ", ".join(f"{value:,} {name}" for name, value in rest.items() if value)
+    return f"The other {count:,}: {parts}."
+
+
+def _marked(measures: dict[str, Any]) -> list[str]:
+    """Where the verdict stands on less than it should."""
+    if measures["reference"]["held_out"]:
+        return []
+    return ["This verdict is provisional: no pictures were held out (see below)."]
+
+
+def fail_line(measures: dict[str, Any], limit: float) -> str:
+    """For the terminal, where --fail-above is exceeded."""
+    worst = max(
+        ((name, c) for name, c in measures["conditions"].items() if c),
+        key=lambda pair: pair[1]["either"]["low"],
+    )
+    return (
+        f"{_rate(worst[1]['either'])} of the outputs under {ASKED[worst[0]]} are copies: the lower "
+        f"end of the interval is above --fail-above {limit:g}"
+    )
+
+
+def spoken(row: dict[str, Any]) -> str:
+    """What the closest output is to a training picture, for its card."""
+    if row["copied"]:
+        return "byte for byte" if float(row["rmse"]) == 0 else "copy"
+    if not row["altered"]:
+        return "no copy"
+    words = row["altered"].split(", ")
+    said = KINDS_SAID.get(words[-1], words[-1])
+    if len(words) > 1:
+        said = f"mirrored, {said}"
+    if words[-1] == "crop":
+        side = float(row["altered_box"].split()[2])
+        said += f": {percent(side)} of its side"
+    if words[-1] == "pasted in":
+        said += f": {percent(float(row['box'].split()[2]))} of its side"
+    return said
+
+
+def _rate(rate: dict[str, Any]) -> str:
+    return (
+        f"{percent(rate['rate'])}, 95 % interval {percent(rate['low'])} to {percent(rate['high'])}"
+    )
+
+
+def _hits(rate: dict[str, Any]) -> int:
+    return round((rate["rate"] or 0) * rate["count"])
+
+
+def _sorted(kinds: dict[str, int]) -> Iterable[tuple[str, int]]:
+    return sorted(kinds.items(), key=lambda pair: (-pair[1], pair[0]))

@@ -1,0 +1,169 @@
+"""outputs.csv and audit.csv: what was seen of each output, and of each training image."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from byheart.case import Case, altered_words, copies_of, detector_rows
+from byheart.measure.distance import psnr, rmse_matrix
+from byheart.measure.kinds import KINDS
+from byheart.measure.summary import finite
+
+OUTPUT_COLUMNS = {
+    "output": "name of the output",
+    "condition": "unseen, empty, captions, prompts (your file's) or folder (pictures you gave)",
+    "prompt": "what was typed, or the picture's caption where it has one",
+    "noise": "number of the initial noise",
+    "nearest": "name of the closest training image",
+    "rmse": "distance to it in [0, 1]",
+    "psnr": "the same in dB; empty where the two are equal",
+    "held_out_rmse": "distance to the closest held-out image; empty without any",
+    "mixture_rmse": "distance to the closest mixture of at most three training images",
+    "rho": "rmse / reference distance; a copy has at most 1/3",
+    "exact": "1 where every 8-bit value is equal",
+    "copied": "1 where the output counts as a copy",
+    "kind": "copied, blend, broken or novel",
+    "altered": "what else was found: recoloured, mirrored, shifted, crop, pasted in or part",
+    "altered_of": "of which training image",
+    "altered_rho": "distance under that search / its reference distance",
+    "box": "where in the output: left upper width height, in shares of its side",
+    "altered_box": "where in the training image",
+    "noise_difference": "Wen et al. 2024: length of the difference the prompt makes at step one",
+    "one_step_rmse": "Webster 2023: distance of the one-step output to its closest training image",
+}
+AUDIT_COLUMNS = {
+    "rank": "1 is the most exposed training image",
+    "image": "name of the training image",
+    "caption": "its caption, where one was written",
+    "group": "name of the first of its near-duplicates; its own where it has none",
+    "group_size": "how many they are",
+    "exposed": "smallest calibrated distance of any output to it, plain or altered",
+    "copies": "outputs that are copies of it, plain or altered",
+    "output": "name of the closest output",
+    "condition": "how that output was asked for",
+    "prompt": "with which prompt",
+    "noise": "and which noise",
+    "rmse": "its distance in [0, 1]",
+    "rho": "the same / reference distance",
+    "copied": "1 where that output counts as a copy",
+    "altered": "the best altered copy of it: recoloured, mirrored, shifted, crop, pasted in, part",
+    "altered_output": "name of that output",
+    "altered_rho": "its distance / the search's reference distance",
+    "box": "where in that output: left upper width height, in shares of its side",
+    "altered_box": "where in the training image",
+    "noise_difference": "Wen et al. 2024, of the closest output",
+    "one_step_rmse": "Webster 2023, smallest distance of any one-step output to it",
+}
+
+
+def output_rows(case: Case) -> list[dict[str, Any]]:
+    """outputs.csv, in the order of the outputs."""
+    found, altered = case.judged.findings, case.altered
+    level, detectors = psnr(found.rmse), detector_rows(case)
+    rows = []
+    for k, question in enumerate(case.asked):
+        words, decibel = altered_words(case, k), finite(level[k])
+        held_out = finite(found.held_out_rmse[k])
+        rows.append({
+            "output": case.outputs.names[k],
+            "condition": question.condition,
+            "prompt": case.outputs.captions[k] if case.model is None else question.prompt,
+            "noise": "" if case.model is None else question.noise,
+            "nearest": case.train.names[int(found.nearest[k])],
+            "rmse": _digits(float(found.rmse[k])),
+            "psnr": "" if decibel is None else f"{decibel:.3f}",
+            "held_out_rmse": _digits(held_out),
+            "mixture_rmse": _digits(float(found.mixture_rmse[k])),
+            "rho": _digits(float(found.rho[k])),
+            "exact": int(found.exact[k]),
+            "copied": int(found.copied[k]),
+            "kind": KINDS[found.kind[k]],
+            "altered": words,
+            "altered_of": case.train.names[int(altered.nearest[k])] if words else "",
+            "altered_rho": _digits(float(altered.rho[k])) if words else "",
+            "box": _box(altered.box[k]) if words else "",
+            "altered_box": _box(altered.its_box[k]) if words else "",
+            **{key: _digits(value) for key, value in detectors[k].items()},
+        })  # fmt: skip
+    return rows
+
+
+def audit_rows(case: Case) -> list[dict[str, Any]]:
+    """audit.csv: a row for each training image, the most exposed first."""
+    n, judged, altered = len(case.train), case.judged, case.altered
+    copies = Counter(row for k in range(len(case.asked)) for row in copies_of(case, k))
+    sizes = Counter(case.train.group)
+    best: dict[int, int] = {}  # of each training image the output that is its best altered copy
+    for k in sorted(range(len(case.asked)), key=lambda k: float(altered.rho[k])):
+        if altered.kind[k]:
+            best.setdefault(int(altered.nearest[k]), k)
+    steps = torch.full((n,), torch.inf, dtype=torch.float64)
+    for one in case.model.one_step.values() if case.model else ():
+        steps = torch.minimum(steps, rmse_matrix(one[None], case.train.pixels)[0])
+    detectors = detector_rows(case)
+    plain = judged.rmse / case.reference.distance
+    exposed = torch.tensor(
+        [min(float(plain[t]), float(altered.rho[best[t]]) if t in best else torch.inf)
+         for t in range(n)], dtype=torch.float64,
+    )  # fmt: skip
+    order = exposed.sort(stable=True).indices.tolist()
+    rows = []
+    for rank, t in enumerate(order, start=1):
+        k, other = int(judged.output[t]), best.get(t)
+        own = bool(judged.findings.copied[k]) and int(judged.findings.nearest[k]) == t
+        question = case.asked[k]
+        rows.append({
+            "rank": rank,
+            "image": case.train.names[t],
+            "caption": case.train.captions[t],
+            "group": case.train.names[case.train.group[t]],
+            "group_size": sizes[case.train.group[t]],
+            "exposed": _digits(float(exposed[t])),
+            "copies": copies[t],
+            "output": case.outputs.names[k],
+            "condition": question.condition,
+            "prompt": case.outputs.captions[k] if case.model is None else question.prompt,
+            "noise": "" if case.model is None else question.noise,
+            "rmse": _digits(float(judged.rmse[t])),
+            "rho": _digits(float(plain[t])),
+            "copied": int(own),
+            "altered": "" if other is None else altered_words(case, other),
+            "altered_output": "" if other is None else case.outputs.names[other],
+            "altered_rho": "" if other is None else _digits(float(altered.rho[other])),
+            "box": "" if other is None else _box(altered.box[other]),
+            "altered_box": "" if other is None else _box(altered.its_box[other]),
+            "noise_difference": _digits(detectors[k]["noise_difference"]),
+            "one_step_rmse": _digits(finite(steps[t])),
+        })  # fmt: skip
+    return rows
+
+
+def table(rows: list[dict[str, Any]], columns: Iterable[str]) -> str:
+    """As CSV. A cell that a spreadsheet would take for a formula gets a quote before it."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = list(columns)
+    writer.writerow(names)
+    for row in rows:
+        writer.writerow([_safe(row[name]) for name in names])
+    return text.getvalue()
+
+
+def _safe(cell: Any) -> Any:
+    # A file's name or a caption is a stranger's text.
+    return f"'{cell}" if isinstance(cell, str) and cell[:1] in {"=", "+", "-", "@"} else cell
+
+
+def _digits(value: float | None) -> str:
+    return "" if value is None else f"{value:.6f}"
+
+
+def _box(box: Tensor) -> str:
+    return " ".join(f"{value:.3f}" for value in box.tolist())
