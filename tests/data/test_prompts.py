@@ -148,7 +148,9 @@ def test_hash_gives_every_word_at_its_place_a_unit_vector() -> None:
 
 def test_hash_is_the_same_in_every_process() -> None:
     code = (
-        "import hashlib; from byheart.config import Text; from byheart.data.prompts import encoder\n"
+        "import hashlib\n"
+        "from byheart.config import Text\n"
+        "from byheart.data.prompts import encoder\n"
         f"rows = encoder(Text(encoder='hash', path=None, tokens=8))({TEXTS!r})\n"
         "print(hashlib.sha256(rows.numpy().tobytes()).hexdigest())"
     )

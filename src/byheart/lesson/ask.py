@@ -114,7 +114,7 @@ def shown(found: list[Answer], prompt: str, n: int) -> str:
         f'<section class="answers" style="--step: {steps - 1}; --steps: {steps}">'
         f'<p class="said" role="status">{typed}: {summary(found, n)}</p>'
         '<div class="watch"><button type="button" data-play>Watch the noise become a picture'
-        '</button> <label>denoising step <output data-now>'
+        "</button> <label>denoising step <output data-now>"
         f'{steps} of {steps}</output><input type="range" data-step min="1" max="{steps}" '
         f'value="{steps}" aria-label="denoising step"></label></div>'
         f'<div class="cards">{cards}</div>'
@@ -129,9 +129,9 @@ def _card(answer: Answer, n: int) -> str:
     tag = "copied" if answer.kind == "copied" else "other"
     return (
         f'<figure class="{tag}"><div class="pair"><div>'
-        f'{sprite(answer.steps, f"output of noise {answer.noise + 1}: {words}")}'
+        f"{sprite(answer.steps, f'output of noise {answer.noise + 1}: {words}')}"
         "<small>output</small></div><div>"
-        f'{picture(answer.nearest, f"nearest training image: {answer.caption}")}'
+        f"{picture(answer.nearest, f'nearest training image: {answer.caption}')}"
         f"<small>nearest training image: {safe(answer.caption)}</small></div></div>"
         f"<figcaption><b>{words}</b><br>noise {answer.noise + 1} · ρ {answer.rho:.3f} · "
         f"rmse {answer.rmse:.4f}</figcaption></figure>"

@@ -17,12 +17,14 @@ from byheart.runs import flatten, read_jsonl
 from byheart.show.figures import ACCENT
 from byheart.show.finished import Finished, finished_runs
 from byheart.show.outputs import PIXELS, read_outputs
+from byheart.show.words import percent
 
 AXES = {
     "training images": "training images (n)",
     "steps": "optimizer steps",
     "exposures": "looks at each training image",
 }
+CAPTIONS = {"shared": "one caption for all", "own": "own captions"}
 SHOWN = 8  # outputs of a point
 FILES = ("report.html", "trajectory.jsonl", "config.yaml")
 
@@ -40,7 +42,7 @@ class Learning:
 
 
 def stamp(folder: Path) -> Stamp:
-    """What changes when there is something new to draw: names, times and sizes of the runs' files."""
+    """What changes when there is something new to draw: times and sizes of the runs' files."""
     found = []
     for name in FILES:
         for path in sorted(folder.glob(f"*/{name}")):
@@ -81,18 +83,21 @@ def draw(runs: Sequence[Finished], learning: Sequence[Learning], against: str) -
     Against n a point for each run; against steps or exposures the way each run took there.
     """
     by_n = against == "training images"
-    names, marks, shown = [], [], []
-    axis = log_axis(AXES[against], _places(runs, learning, by_n, against))
-    series = _modes(runs, learning) if by_n else [run.path.name for run in (*runs, *learning)]
+    everyone: list[Finished | Learning] = [*runs, *learning]
+    names, marks = [], []
+    shown: list[str] = []
+    axis = log_axis(AXES[against], _places(everyone, against))
+    modes = list(dict.fromkeys(run.captions for run in everyone))
+    series = modes if by_n else [run.path.name for run in everyone]
     for look, name in enumerate(series):
         mine = [run for run in runs if (run.captions if by_n else run.path.name) == name]
         if by_n:
-            names.append({"shared": "one caption for all", "own": "own captions"}.get(name, name))
+            names.append(CAPTIONS.get(name, name))
             middle = [(run.n, _copied(run)) for run in mine]
             marks.append(line(axis, middle, look) if len(middle) > 1 else "")
         else:
             names.append(name)
-            for rows in [run.trajectory for run in (*mine, *learning) if run.path.name == name]:
+            for rows in [run.trajectory for run in everyone if run.path.name == name]:
                 marks.append(line(axis, [(row[against], row["copied"]) for row in rows], look))
         for run in mine:
             x = run.n if by_n else _budget(run, against)
@@ -108,30 +113,26 @@ def draw(runs: Sequence[Finished], learning: Sequence[Learning], against: str) -
                 marks.append(dot(axis, x, row["copied"], look, filled=False))
     doing = "".join(
         f"<p class=faint role=status>Learning now: {run.n} images, step "
-        f"{run.trajectory[-1]['step']:.0f}, {run.trajectory[-1]['copied']:.0%} of the outputs "
+        f"{run.trajectory[-1]['step']:.0f}, {percent(run.trajectory[-1]['copied'])} of the outputs "
         "looked at are copies (the empty mark).</p>"
         for run in learning
     )
     words = f"share of outputs that are copies, against {AXES[against]}"
     chart = frame(axis, "outputs that are copies", "".join(marks), words)
     return (
-        f'<div class="curve">{chart}{legend(names)}{doing}<p class="faint">Point at a mark, or walk '
-        'through them with the Tab key: its outputs appear below, each above its nearest training '
-        f'image.</p><div class="shown" aria-live="polite">{"".join(shown)}</div></div>'
+        f'<div class="curve">{chart}{legend(names)}{doing}<p class="faint">'
+        "Point at a mark, or walk through them with the Tab key: its outputs appear below, each "
+        "above its nearest training image.</p>"
+        f'<div class="shown" aria-live="polite">{"".join(shown)}</div></div>'
     )
 
 
-def _modes(runs: Sequence[Finished], learning: Sequence[Learning]) -> list[str]:
-    return list(dict.fromkeys(run.captions for run in (*runs, *learning)))
-
-
-def _places(
-    runs: Sequence[Finished], learning: Sequence[Learning], by_n: bool, against: str
-) -> list[float]:
-    if by_n:
-        return [run.n for run in (*runs, *learning)]
-    rows = [row[against] for run in (*runs, *learning) for row in run.trajectory]
-    return [*rows, *(_budget(run, against) for run in runs)]
+def _places(everyone: Sequence[Finished | Learning], against: str) -> list[float]:
+    """Where there are marks or lines along the axis."""
+    if against == "training images":
+        return [run.n for run in everyone]
+    rows = [row[against] for run in everyone for row in run.trajectory]
+    return [*rows, *(_budget(run, against) for run in everyone if isinstance(run, Finished))]
 
 
 def _copied(run: Finished) -> float:
@@ -146,8 +147,8 @@ def _words(run: Finished) -> str:
     images = "1 image" if run.n == 1 else f"{run.n} images"
     count = run.measures["conditions"]["unseen"]["copied"]["count"]
     return (
-        f"{images}, {run.captions} captions, {run.measures['steps']} steps: "
-        f"{_copied(run):.0%} of {count} outputs are copies"
+        f"{images}, {CAPTIONS.get(run.captions, run.captions)}, {run.measures['steps']} steps: "
+        f"{percent(_copied(run))} of {count} outputs are copies"
     )
 
 
@@ -167,7 +168,9 @@ def _outputs(run: Finished, words: str, number: int) -> str:
     except (OSError, ValueError, KeyError):
         sheet = "<p class=faint>Its pictures were taken away.</p>"
     hidden = "" if number == 0 else " hidden"
-    return f'<figure data-of="{number}"{hidden}><figcaption>{safe(words)}</figcaption>{sheet}</figure>'
+    return (
+        f'<figure data-of="{number}"{hidden}><figcaption>{safe(words)}</figcaption>{sheet}</figure>'
+    )
 
 
 @lru_cache(maxsize=64)

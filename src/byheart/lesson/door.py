@@ -1,4 +1,4 @@
-"""`byheart lesson`: from what was typed to the page, with a small sweep first where there is none."""
+"""`byheart lesson`: from what was typed to the page; where no folder is, a small sweep first."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def up(share: float) -> float:
 
 
 def log_axis(words: str, values: Sequence[float]) -> Axis:
-    """Over these values, above 0, with their powers of ten, or with themselves where they are few."""
+    """Over these values, above 0; ticks at powers of ten, or at the values where they are few."""
     low, high = min(values), max(values)
     if low == high:
         low, high = low / 2, high * 2
@@ -66,8 +66,8 @@ def upright(axis: Axis, x: float, words: str, colour: str = FAINT, row: int = 0)
     return (
         f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}" stroke="{colour}" '
         f'stroke-width="2" stroke-dasharray="5 4"/><text x="{at + (6 if right else -6):.1f}" '
-        f'y="{TOP + 58 + 20 * row}" text-anchor="{"start" if right else "end"}" fill="{colour}" '
-        f'class="word">{safe(words)}</text>'
+        f'y="{TOP + 30 + 32 * row}" text-anchor="{"start" if right else "end"}" class="tag" '
+        f'style="--tag: {colour}">{safe(words)}</text>'
     )
 
 
@@ -120,8 +120,9 @@ def legend(names: Sequence[str]) -> str:
     for look, name in enumerate(names):
         colour, dash = COLOURS[look % len(COLOURS)], DASHES[look % len(DASHES)]
         items.append(
-            f'<li><svg width="44" height="14" aria-hidden="true"><line x1="2" x2="42" y1="7" y2="7" '
-            f'stroke="{colour}" stroke-width="3" stroke-dasharray="{dash}"/></svg>{safe(name)}</li>'
+            '<li><svg width="44" height="14" aria-hidden="true"><line x1="2" x2="42" y1="7" '
+            f'y2="7" stroke="{colour}" stroke-width="3" stroke-dasharray="{dash}"/></svg>'
+            f"{safe(name)}</li>"
         )
     return f'<ul class="legend">{"".join(items)}</ul>'
 

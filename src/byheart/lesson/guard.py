@@ -17,9 +17,7 @@ class Guard:
     def __init__(self, app: App) -> None:
         self.app = app
 
-    async def __call__(
-        self, scope: MutableMapping[str, Any], receive: Any, send: Any
-    ) -> None:
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         path = unquote(scope.get("path", "")).lower()
         if scope["type"] == "http" and any(part in path for part in OUTWARD):
             await send({"type": "http.response.start", "status": 404, "headers": []})

@@ -12,7 +12,7 @@ from byheart.measure.ledger import BITS_PER_VALUE, Ledger, ledger, stable_diffus
 from byheart.measure.ledger_lines import Line, lines, readable, readable_bits
 from byheart.show.finished import Finished
 
-JPEG_ASSUMED = 10.0  # how many times smaller than raw pixels, where no run has measured it
+JPEG_ASSUMED = 10.0  # times smaller than raw pixels, at sizes where no run has measured it
 PRECISIONS = (32, 16, 8, 4)  # bits of one parameter
 LARGEST = 10**18
 
@@ -22,8 +22,9 @@ class Measured:
     """What the sweep's runs have measured and a calculator cannot: of JPEG and of chance."""
 
     jpeg: float | None  # raw bits / bits of the smallest JPEG as close as the model
+    size: int  # pixels a side of the pictures it was measured on
     collision: Mapping[str, Any] | None  # of the run with the most images that has one
-    where: str  # which runs
+    where: str  # which run
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,16 @@ def run_numbers(runs: Sequence[Finished]) -> Numbers:
 
 def measured(runs: Sequence[Finished]) -> Measured:
     """From the run with the most images that has what is needed."""
-    jpeg, collision, said = None, None, []
+    jpeg, collision, where, size = None, None, "", 0
     for run in sorted(runs, key=lambda run: run.n):
         found = run.measures["ledger"]["memorized"].get("jpeg") or {}
         if found.get("compression") and not found.get("out_of_reach"):
-            jpeg, said = found["compression"], [run.path.name]
+            jpeg, where = found["compression"], run.path.name
+            size = run.measures["image_size"]
         chance = run.measures["ledger"]["chance_collision"]
         if chance and chance["bits"] is not None:
             collision = chance
-    return Measured(jpeg, collision, ", ".join(said))
+    return Measured(jpeg, size, collision, where)
 
 
 def numbers(images: object, size: object, parameters: object, precision: object) -> Numbers:
@@ -86,12 +88,19 @@ def account(given: Numbers, known: Measured) -> tuple[Ledger, tuple[Line, ...]]:
     return made, (*own, *_jpeg(made, known), *_chance(made, known))
 
 
+def jpeg_shrinks(made: Ledger, known: Measured) -> tuple[float, str]:
+    """How many times smaller than raw pixels, and how that is known. Small pictures shrink less."""
+    if known.jpeg and made.dimensions == 3 * known.size**2:
+        return known.jpeg, f"measured on what {known.where} gave back, {known.size} px"
+    return JPEG_ASSUMED, "assumed, as is usual for photographs"
+
+
 def _jpeg(made: Ledger, known: Measured) -> list[Line]:
-    times = known.jpeg or JPEG_ASSUMED
-    how = f"measured on {known.where}" if known.jpeg else "assumed: nothing was measured here"
+    times, how = jpeg_shrinks(made, known)
     bits = made.raw_bits / times
     return [
-        Line("jpeg.times", "JPEG is smaller than raw pixels by", times, readable(times), how, False),
+        Line("jpeg.times", "JPEG is smaller than raw pixels by", times, readable(times), how,
+             False),
         Line("jpeg.bits", "bits of all training images as JPEG", bits, readable_bits(bits),
              "bits of the raw training images / the line above", False),
         Line("jpeg.bits_per_parameter", "JPEG bits per parameter", bits / made.parameters,
@@ -117,10 +126,7 @@ def _chance(made: Ledger, known: Measured) -> list[Line]:
 def shown(given: Numbers, known: Measured) -> str:
     """The calculator's answer as HTML, Stable Diffusion's column beside it."""
     made, own = account(given, known)
-    beside = {
-        line.key: line.text
-        for line in account(stable_diffusion_numbers(), known)[1]
-    }
+    beside = {line.key: line.text for line in account(stable_diffusion_numbers(), known)[1]}
     rows = "".join(
         f"<tr{' class=main' if line.key in MAIN else ''}><th scope=row>{safe(line.label)}</th>"
         f"<td>{safe(line.text)}</td><td>{safe(beside.get(line.key, 'n/a'))}</td>"
@@ -142,7 +148,7 @@ MAIN = {"ratio", "parameter_bits_per_image", "jpeg.bits_per_parameter", "chance.
 def said(made: Ledger, known: Measured) -> str:
     """Whether the pictures could be in there at all."""
     each = made.parameter_bits_per_image
-    jpeg = made.dimensions * BITS_PER_VALUE / (known.jpeg or JPEG_ASSUMED)
+    jpeg = made.dimensions * BITS_PER_VALUE / jpeg_shrinks(made, known)[0]
     share = each / jpeg
     could = (
         f"room for every picture as a JPEG, {readable(share)} times over"
@@ -161,7 +167,7 @@ def _bars(made: Ledger, known: Measured) -> str:
     raw = made.dimensions * BITS_PER_VALUE
     bars = {
         "one image, raw": raw,
-        "one image as JPEG": raw / (known.jpeg or JPEG_ASSUMED),
+        "one image as JPEG": raw / jpeg_shrinks(made, known)[0],
         "parameters for one image": made.parameter_bits_per_image,
     }
     most = max(math.log10(max(bits, 1.0)) for bits in bars.values()) + 0.5

@@ -30,13 +30,13 @@ def ask_part(room: Room, page: gr.Blocks) -> None:
     with gr.Row(elem_classes="ideas"):
         ideas = [gr.Button(words, size="sm", variant="secondary") for words in EXAMPLES]
     with gr.Row():
-        with gr.Column(min_width=220):
+        with gr.Column(min_width=200):
             place = gr.Slider(0, 1, value=0, step=1, label="training images n", elem_id="n-slider",
-                              show_reset_button=False)  # fmt: skip
+                              buttons=[])  # fmt: skip
             ticks = gr.HTML("", elem_id="n-said", apply_default_css=False)
         noises = gr.Slider(
             1, MOST_NOISES, value=NOISES, step=1, label="noises at once", elem_id="noises",
-            min_width=220, show_reset_button=False,
+            min_width=220, buttons=[],
         )  # fmt: skip
         mode = gr.Radio(["shared"], value="shared", label="captions it was trained with",
                         elem_id="captions", min_width=220)  # fmt: skip

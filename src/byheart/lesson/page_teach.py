@@ -96,4 +96,5 @@ def progress_shown(look: Look) -> str:
         live = f'<img class="live" src="{inline(look.live)}" alt="{words}">'
     loss = falling(look.losses, "the training loss falls") if len(look.losses) > 1 else ""
     busy = ' aria-busy="true"' if look.state in {"starting", "learning", "measuring"} else ""
-    return f'<div class="lesson"{busy}><p class="said" role="status">{safe(look.words)}</p>{live}{loss}</div>'
+    words = f'<p class="said" role="status">{safe(look.words)}</p>'
+    return f'<div class="lesson"{busy}>{words}{live}{loss}</div>'

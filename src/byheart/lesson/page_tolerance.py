@@ -20,7 +20,7 @@ def tolerance_part(room: Room, page: gr.Blocks) -> None:
         "out where your own limit is."
     )
     tau = gr.Slider(
-        0, tolerance.WIDEST, value=0.35, step=0.05, elem_id="tau", show_reset_button=False,
+        0, tolerance.WIDEST, value=0.35, step=0.05, elem_id="tau", buttons=[],
         label="how far apart “the same picture” may be (ρ)",
     )  # fmt: skip
     chart = gr.HTML(elem_id="tolerance", apply_default_css=False)

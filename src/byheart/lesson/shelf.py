@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from jaxtyping import Float
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
@@ -86,7 +86,8 @@ def settings_of(path: Path) -> Config:
     try:
         recorded = OmegaConf.load(path / "config.yaml")
         merged = OmegaConf.merge(OmegaConf.structured(Config), recorded)
-        return read(OmegaConf.create(merged))
+        assert isinstance(merged, DictConfig)
+        return read(merged)
     except (OSError, OmegaConfBaseException, ValueError) as error:
         raise ValueError(
             f"{path.name} was left by another version of byheart ({error}): run it again"

@@ -21,7 +21,9 @@ from byheart.runs import Run, read_jsonl
 
 STORY = Path(__file__).resolve().parents[3] / "train" / "overfit.py"
 LARGEST_FILE = 20 * 2**20  # bytes of an upload
-MOST_PIXELS = 60_000_000  # what a telephone makes; known from the header, before anything is decoded
+MOST_PIXELS = (
+    60_000_000  # what a telephone makes; known from the header, before anything is decoded
+)
 SIDE = 64  # pixels the picture is learned at
 KEPT = 4  # taught pictures whose models can still be asked
 GRACE = 30  # seconds a stopped run has to finish its step and save
@@ -67,7 +69,9 @@ def read_picture(file: Path, side: int = SIDE) -> Image.Image:
     """An uploaded picture as a square. ValueError: why it is refused, without decoding what is too
     large."""
     if file.stat().st_size > LARGEST_FILE:
-        raise ValueError(f"the file is too large: at most {LARGEST_FILE // 2**20} MB; send a smaller")
+        raise ValueError(
+            f"the file is too large: at most {LARGEST_FILE // 2**20} MB; send a smaller"
+        )
     try:
         with Image.open(file, formats=FORMATS) as image:
             pixels = image.width * image.height
@@ -76,12 +80,12 @@ def read_picture(file: Path, side: int = SIDE) -> Image.Image:
     except Image.DecompressionBombError:
         pixels = MOST_PIXELS + 1
     except Exception as error:  # Pillow's readers raise nearly anything on a hostile file
-        raise ValueError(f"this picture cannot be read ({type(error).__name__}): send another") from (
-            error
-        )
+        raise ValueError(
+            f"this picture cannot be read ({type(error).__name__}): send another"
+        ) from (error)
     if pixels > MOST_PIXELS:
         raise ValueError(
-            f"this picture has too many pixels: at most {MOST_PIXELS // 10**6} million; send a smaller"
+            f"this picture has too many pixels: {MOST_PIXELS // 10**6} million are allowed; send another"
         )
     try:
         return Image.fromarray(read_square(file, side))

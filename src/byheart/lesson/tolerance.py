@@ -7,19 +7,21 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
-from byheart.lesson.curve import Stamp
+from byheart.lesson.curve import CAPTIONS, Stamp
 from byheart.lesson.drawing import Axis, frame, legend, line, log_axis, up, upright
 from byheart.lesson.pictures import picture
 from byheart.measure.tolerance import TOLERANCES
 from byheart.show.charts import COPY
-from byheart.show.figures import ACCENT
+from byheart.show.figures import ACCENT, INK
 from byheart.show.finished import Finished, finished_runs
 from byheart.show.outputs import read_outputs
+from byheart.show.words import percent
 
 WIDEST = TOLERANCES[-1]  # of the reference distance
 CRITERION = 1 / 3
@@ -56,7 +58,7 @@ def threshold(votes: Sequence[Vote]) -> float | None:
     if len(votes) < FEWEST_VOTES or len({same for _, same in votes}) == 1:
         return None
     ends = sorted({0.0, WIDEST, *(rho for rho, _ in votes)})
-    cuts = [(a + b) / 2 for a, b in zip(ends, ends[1:], strict=False)]
+    cuts = [(a + b) / 2 for a, b in pairwise(ends)]
     wrong = [sum((rho <= cut) != same for rho, same in votes) for cut in cuts]
     best = [cut for cut, errors in zip(cuts, wrong, strict=True) if errors == min(wrong)]
     return (best[0] + best[-1]) / 2
@@ -67,8 +69,8 @@ def pairs(folder: Path, at: Stamp) -> tuple[Pair, ...]:
     """The game's pairs, in an order that is the same for everyone: all distances, well mixed.
 
     Where no output lies at a distance, one that lies further away is faded towards its nearest
-    training image until it does: nothing else about the pair changes. Empty where the runs' pictures
-    were taken away.
+    training image until it does: nothing else about the pair changes. Empty where the runs'
+    pictures were taken away.
     """
     far = _outputs(finished_runs(folder))
     made, order = [], random.Random(0)
@@ -111,8 +113,8 @@ def question(pair: Pair) -> str:
     """The two pictures side by side, without the distance: that would be telling."""
     return (
         '<div class="question"><p class="said">Is this the same picture?</p><div class="pair big">'
-        f'<div>{picture(pair.left, "left picture: what the network made")}</div>'
-        f'<div>{picture(pair.right, "right picture: the nearest training image")}</div></div></div>'
+        f"<div>{picture(pair.left, 'left picture: what the network made')}</div>"
+        f"<div>{picture(pair.right, 'right picture: the nearest training image')}</div></div></div>"
     )
 
 
@@ -138,20 +140,20 @@ def drawn(folder: Path, at: Stamp, tau: float, mine: Sequence[Vote], tally: Tall
         marks.append(line(axis, points, look, 3))
         marks += [
             f'<circle cx="{axis.at(x):.1f}" cy="{up(y):.1f}" r="7" fill="currentColor">'
-            f"<title>{x:,.0f} images: {y:.0%}</title></circle>"
+            f"<title>{x:,.0f} images: {percent(y)}</title></circle>"
             for x, y in points
         ]
     words = f"outputs that pass as copies at tolerance {tau:.2f}, against training images"
     over_n = frame(axis, "pass as copies", "".join(marks), words)
     told = "; ".join(
-        f"{run.n:,} images{'' if len(modes) == 1 else f' ({run.captions})'}: "
-        f"{at_tolerance(run, tau) or 0:.0%}"
+        f"{run.n:,} image{'' if run.n == 1 else 's'}"
+        f"{'' if len(modes) == 1 else f' ({run.captions})'} {percent(at_tolerance(run, tau))}"
         for run in runs
     )
     return (
         f'<p class="said" role="status">If “the same picture” may be {tau:.2f} apart, '
-        f"these pass: {told}.</p>{over_n}"
-        f"{legend([_mode(mode) for mode in modes]) if len(modes) > 1 else ''}"
+        f"these pass as copies: {told}.</p>{over_n}"
+        f"{legend([CAPTIONS.get(mode, mode) for mode in modes]) if len(modes) > 1 else ''}"
         f"{_over_tolerance(runs, tau, mine, tally)}"
     )
 
@@ -166,19 +168,19 @@ def _over_tolerance(
         line(across, [(row["tau"], row["copied"] or 0.0) for row in run.measures["tolerance"]], k)
         for k, run in enumerate(chosen)
     ]
-    names = [f"n = {run.n}, {_mode(run.captions)}" for run in chosen]
+    names = [f"n = {run.n}, {CAPTIONS.get(run.captions, run.captions)}" for run in chosen]
     chance = [row for row in chosen[-1].measures["tolerance"] if row["chance"] is not None]
     if chance:
         marks.append(line(across, [(row["tau"], row["chance"]) for row in chance], len(chosen)))
         names.append("real pictures the network never saw")
-    marks.append(upright(across, CRITERION, "the criterion, 1/3", row=4))
-    marks.append(upright(across, tau, f"the slider, {tau:.2f}", "#1d1d1f", row=5))
+    marks.append(upright(across, CRITERION, "the criterion, 1/3", "#6e6e73", row=1))
+    marks.append(upright(across, tau, f"the slider, {tau:.2f}", INK, row=2))
     own, others = threshold(mine), tally.threshold()
     if own is not None:
-        marks.append(upright(across, own, f"you, {own:.2f}", COPY, row=6))
+        marks.append(upright(across, own, f"you, {own:.2f}", COPY, row=3))
     if others is not None:
         words = f"the class, {others:.2f} ({len(tally.votes)} votes)"
-        marks.append(upright(across, others, words, ACCENT, row=7))
+        marks.append(upright(across, others, words, ACCENT, row=4))
     svg = frame(across, "pass as copies", "".join(marks), "share that passes against the tolerance")
     return f"{svg}{legend(names)}"
 
@@ -188,7 +190,9 @@ def verdict(mine: Sequence[Vote], tally: Tally) -> str:
     own, others = threshold(mine), tally.threshold()
     left = FEWEST_VOTES - len(mine)
     if own is None:
-        words = f"{left} more to go." if left > 0 else "Say “same” and “different” at least once each."
+        words = (
+            f"{left} more to go." if left > 0 else "Say “same” and “different” at least once each."
+        )
         words = f"You have judged {len(mine)} pairs. {words}"
     else:
         words = (
@@ -198,8 +202,3 @@ def verdict(mine: Sequence[Vote], tally: Tally) -> str:
     if others is not None:
         words += f" The class, in {len(tally.votes)} votes: {others:.2f}."
     return f'<p class="said" role="status">{words}</p>'
-
-
-def _mode(captions: str) -> str:
-    return {"shared": "one caption for all", "own": "own captions"}.get(captions, captions)
-

@@ -60,9 +60,7 @@ def sample(
     while first < len(prompt_of):
         rows = slice(first, first + together)
         try:
-            made = _batch(
-                unet, given, prompt_of[rows], noise_of[rows], seed, config, device, watch
-            )
+            made = _batch(unet, given, prompt_of[rows], noise_of[rows], seed, config, device, watch)
         except (RuntimeError, MemoryError) as failure:
             if not out_of_memory(failure) or together == 1:
                 raise
