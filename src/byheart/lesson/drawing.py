@@ -10,8 +10,8 @@ from byheart.lesson.pictures import safe
 from byheart.show.charts import COPY, FAINT
 from byheart.show.figures import ACCENT, INK
 
-WIDTH, HEIGHT = 720, 360
-LEFT, RIGHT, TOP, BOTTOM = 92, 16, 16, 62
+WIDTH, HEIGHT = 720, 384
+LEFT, RIGHT, TOP, BOTTOM = 88, 16, 40, 62
 COLOURS = (COPY, ACCENT, "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")  # Okabe & Ito
 DASHES = ("", "7 4", "2 4", "9 3 2 3")
 
@@ -109,8 +109,7 @@ def frame(axis: Axis, y_words: str, inside: str, words: str) -> str:
         f'aria-label="{safe(words)}" style="color: {INK}">{"".join(lines)}'
         f'<text x="{middle}" y="{HEIGHT - 8}" text-anchor="middle" class="word">'
         f"{safe(axis.words)}</text>"
-        f'<text transform="translate(18 {HEIGHT / 2 - 10}) rotate(-90)" text-anchor="middle" '
-        f'class="word">{safe(y_words)}</text>{inside}</svg>'
+        f'<text x="12" y="24" class="word">{safe(y_words)}</text>{inside}</svg>'
     )
 
 

@@ -48,5 +48,9 @@
     if (button) play(button.closest(".answers"));
     point(event);
   });
+  // The row of tabs is measured before our style is there: measure it once more.
+  for (const later of [300, 1500]) {
+    setTimeout(() => window.dispatchEvent(new Event("resize")), later);
+  }
   for (const kind of ["pointerover", "focusin"]) document.addEventListener(kind, point);
 })();

@@ -89,7 +89,7 @@ def serve(
             raise ValueError(
                 "byheart lesson needs its extra: type pip install -e '.[lesson]'"
             ) from None
-        from byheart.lesson.page import build, head, text_of, theme
+        from byheart.lesson.page import build, head, theme
         from byheart.lesson.room import Room
         from byheart.lesson.teach import LARGEST_FILE, SETTINGS, Teacher
 
@@ -102,7 +102,7 @@ def serve(
                 prevent_thread_lock=True, show_error=False, footer_links=[], max_threads=THREADS,
                 max_file_size=LARGEST_FILE, state_session_capacity=SESSIONS, ssr_mode=False,
                 pwa=False, mcp_server=False, enable_monitoring=False, theme=theme(),
-                css=text_of("page.css"), head=head(), app_kwargs=_guarded(),
+                head=head(), app_kwargs=_guarded(),
                 auth=_only(password) if password else None,
                 auth_message="Any name, and the password of this lesson.",
             )  # fmt: skip

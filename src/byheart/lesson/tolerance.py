@@ -161,7 +161,7 @@ def drawn(folder: Path, at: Stamp, tau: float, mine: Sequence[Vote], tally: Tall
 def _over_tolerance(
     runs: Sequence[Finished], tau: float, mine: Sequence[Vote], tally: Tally
 ) -> str:
-    across = Axis("tolerance, in distances between unseen neighbours (ρ)", 0, WIDEST, False,
+    across = Axis("how far apart it may be (ρ)", 0, WIDEST, False,
                   (0, 0.5, 1, 1.5, 2))  # fmt: skip
     chosen = [*runs][:5]
     marks = [
