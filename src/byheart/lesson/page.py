@@ -70,5 +70,5 @@ def text_of(name: str) -> str:
 
 def head() -> str:
     """The page's own style and script, which fetch nothing. Gradio would confine a style given
-    as `css` to the inside of its blocks, and on a telephone it is their outside that is too wide."""
+    as `css` to the inside of its blocks; on a telephone it is their outside that is too wide."""
     return f"<style>{text_of('page.css')}</style><script>{text_of('page.js')}</script>"

@@ -85,7 +85,8 @@ def read_picture(file: Path, side: int = SIDE) -> Image.Image:
         ) from (error)
     if pixels > MOST_PIXELS:
         raise ValueError(
-            f"this picture has over {MOST_PIXELS // 10**6} million pixels, which is too many; send another"
+            f"this picture has over {MOST_PIXELS // 10**6} million pixels, which is too many; "
+            "send another"
         )
     try:
         return Image.fromarray(read_square(file, side))
