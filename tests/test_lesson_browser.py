@@ -1,4 +1,4 @@
-"""The lesson's page in a real browser: all five parts, a telephone's width, by keyboard, hostile."""
+"""The lesson in a real browser: five parts, a telephone's width, the keyboard, hostile input."""
 
 from __future__ import annotations
 
