@@ -25,6 +25,7 @@ AXES = {
     "exposures": "looks at each training image",
 }
 CAPTIONS = {"shared": "one caption for all", "own": "own captions"}
+ROW = {"steps": "step", "exposures": "exposures"}  # in a row of trajectory.jsonl
 SHOWN = 8  # outputs of a point
 FILES = ("report.html", "trajectory.jsonl", "config.yaml")
 
@@ -98,7 +99,7 @@ def draw(runs: Sequence[Finished], learning: Sequence[Learning], against: str) -
         else:
             names.append(name)
             for rows in [run.trajectory for run in everyone if run.path.name == name]:
-                marks.append(line(axis, [(row[against], row["copied"]) for row in rows], look))
+                marks.append(line(axis, [(row[ROW[against]], row["copied"]) for row in rows], look))
         for run in mine:
             x = run.n if by_n else _budget(run, against)
             found = run.measures["conditions"]["unseen"]["copied"]
@@ -109,7 +110,7 @@ def draw(runs: Sequence[Finished], learning: Sequence[Learning], against: str) -
         for other in learning:
             if (other.captions if by_n else other.path.name) == name:
                 row = other.trajectory[-1]
-                x = other.n if by_n else row[against]
+                x = other.n if by_n else row[ROW[against]]
                 marks.append(dot(axis, x, row["copied"], look, filled=False))
     doing = "".join(
         f"<p class=faint role=status>Learning now: {run.n} images, step "
@@ -131,7 +132,7 @@ def _places(everyone: Sequence[Finished | Learning], against: str) -> list[float
     """Where there are marks or lines along the axis."""
     if against == "training images":
         return [run.n for run in everyone]
-    rows = [row[against] for run in everyone for row in run.trajectory]
+    rows = [row[ROW[against]] for run in everyone for row in run.trajectory]
     return [*rows, *(_budget(run, against) for run in everyone if isinstance(run, Finished))]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import resources
 
 import gradio as gr
@@ -33,13 +34,23 @@ def build(room: Room) -> gr.Blocks:
         title=f"byheart: {room.folder.name}", analytics_enabled=False, delete_cache=KEEP_FILES
     ) as page:
         gr.HTML(_opening(room), apply_default_css=False, elem_id="opening")
+        tabs, timers = {}, {}
         with gr.Tabs(elem_id="parts"):
             for name, part in PARTS.items():
-                with gr.Tab(name, id=name):
-                    part(room, page)
+                with gr.Tab(name, id=name) as tabs[name]:
+                    if timer := part(room, page):
+                        timers[name] = timer
+        for name, tab in tabs.items():
+            tab.select(_looking_at(name, [*timers]), outputs=[*timers.values()],
+                       show_progress="hidden", api_visibility="private")  # fmt: skip
         gr.HTML(_closing(room), apply_default_css=False, elem_id="closing")
     page.queue(max_size=QUEUE, default_concurrency_limit=WAITING)
     return page
+
+
+def _looking_at(name: str, clocks: list[str]) -> Callable[[], list[object]]:
+    """Only the part that is looked at asks for news: thirty pages would keep a core busy."""
+    return lambda: [gr.Timer(active=clock == name) for clock in clocks]
 
 
 def _opening(room: Room) -> str:

@@ -11,7 +11,7 @@ from byheart.lesson.room import Room
 EVERY = 2.0  # seconds between two looks at the files' dates
 
 
-def curve_part(room: Room, page: gr.Blocks) -> None:
+def curve_part(room: Room, page: gr.Blocks) -> gr.Timer:
     gr.Markdown(
         "## The curve\n"
         "How many of its outputs are copies? It grows by itself while a sweep runs elsewhere."
@@ -19,7 +19,7 @@ def curve_part(room: Room, page: gr.Blocks) -> None:
     axis = gr.Radio([*curve.AXES], value=next(iter(curve.AXES)), label="against", elem_id="axis")
     chart = gr.HTML(elem_id="curve", apply_default_css=False)
     seen = gr.State(())
-    timer = gr.Timer(EVERY)
+    timer = gr.Timer(EVERY, active=False)
 
     def draw(against: str) -> tuple[str, object]:
         at = room.at
@@ -36,3 +36,4 @@ def curve_part(room: Room, page: gr.Blocks) -> None:
           api_visibility="private")  # fmt: skip
     timer.tick(grow, [axis, seen], [chart, seen], show_progress="hidden",
                api_visibility="private")  # fmt: skip
+    return timer

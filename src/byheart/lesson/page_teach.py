@@ -16,7 +16,7 @@ from byheart.lesson.teach import Look
 EVERY = 1.5  # seconds between two looks at the run's files
 
 
-def teach_part(room: Room, page: gr.Blocks) -> None:
+def teach_part(room: Room, page: gr.Blocks) -> gr.Timer:
     teacher = room.teacher
     gr.Markdown(
         "## Teach one picture\n"
@@ -41,7 +41,7 @@ def teach_part(room: Room, page: gr.Blocks) -> None:
         button = gr.Button("Ask", variant="primary", elem_id="taught-ask")
     result = gr.HTML(elem_id="taught-answer", apply_default_css=False)
     seen = gr.State(())
-    timer = gr.Timer(EVERY)
+    timer = gr.Timer(EVERY, active=False)
 
     def begin(path: str | None, request: gr.Request) -> tuple[str, object, str]:
         if not path:
@@ -85,6 +85,7 @@ def teach_part(room: Room, page: gr.Blocks) -> None:
     gr.on([page.load, timer.tick], watch, seen, [progress, asking, seen], **quiet)
     gr.on([prompt.submit, button.click], ask, prompt, result, api_name="ask_taught",
           concurrency_id="model", show_progress="minimal")  # fmt: skip
+    return timer
 
 
 @lru_cache(maxsize=4)  # a class looks at the same one

@@ -126,7 +126,8 @@ class Teacher:
             picture.save(place / "the picture.png")
             run = Run(self.root / "taught" / f"picture-{number}", self.root / ".cache")
             words = [
-                "images=folder", f"images.path='{place}'", "n_images=1", f"root='{self.root}'",
+                "images=folder", f"images.path={_quoted(place)}", "n_images=1",
+                f"root={_quoted(self.root)}",
                 "name=taught", f"run={run.path.name}", f"threads={max(1, cores() - 1)}",
                 *self.settings,
             ]  # fmt: skip
@@ -199,6 +200,11 @@ class Teacher:
                 except subprocess.TimeoutExpired:
                     os.killpg(lesson.process.pid, signal.SIGKILL)
                     lesson.process.wait()
+
+
+def _quoted(path: Path) -> str:
+    """A path as a setting's value, whatever signs are in it."""
+    return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _last_line(file: Path) -> str:
