@@ -208,7 +208,7 @@ def test_a_picture_is_learned_in_a_process_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_training_that_is_stopped_saves_and_frees_the_place(tmp_path: Path) -> None:
-    slow = [*TAUGHT, "threads=1", "budget.steps=4000", "live.every=0.5", "checkpoint.every=0"]
+    slow = [*TAUGHT, "threads=1", "budget.steps=600", "live.every=0.5", "checkpoint.every=0"]
     teacher = Teacher(tmp_path, slow, open_to_all=False)
     lesson = teacher.teach(sent(tmp_path), "a")
     with pytest.raises(ValueError, match="only who sent"):
