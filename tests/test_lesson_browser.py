@@ -79,6 +79,15 @@ def field(tab: Any, name: str) -> Any:
     return tab.locator(f"#{name} input, #{name} textarea").first
 
 
+def sent(tab: Any, stem: str) -> None:
+    """Wait until a chosen file has arrived."""
+    tab.wait_for_function(
+        "stem => [...document.querySelectorAll('#picture .filename')]"
+        ".some(x => x.textContent.includes(stem))",
+        arg=stem,
+    )
+
+
 def test_a_class_goes_through_all_five_parts(tab: Any, tmp_path: Path) -> None:
     # ask
     field(tab, "prompt").fill("a dragon")
@@ -146,7 +155,7 @@ def test_a_class_goes_through_all_five_parts(tab: Any, tmp_path: Path) -> None:
     picture = tmp_path / "picture.png"
     Image.fromarray(np.full((50, 70, 3), 90, np.uint8)).save(picture)
     tab.set_input_files("#picture input[type=file]", picture)
-    tab.wait_for_selector("text=picture.png")
+    sent(tab, "picture")
     tab.click("#teach")
     tab.wait_for_function(
         "document.querySelector('#progress').textContent.includes('is learned')",
@@ -235,7 +244,7 @@ def test_what_is_hostile_gets_a_line_and_the_page_lives_on(tab: Any, tmp_path: P
     huge = huge_png(tmp_path / "huge.png")
     for file, words in ((text, "this is not a picture"), (huge, "over 60 million pixels")):
         tab.set_input_files("#picture input[type=file]", file)
-        tab.wait_for_selector(f"text={file.name}")
+        sent(tab, file.stem)
         tab.click("#teach")
         tab.wait_for_function(f"document.querySelector('#problem').textContent.includes('{words}')")
     open_part(tab, "Ask")
