@@ -30,7 +30,9 @@ MEASURED_WITH = {
 }
 # Doors beside the wing `show` that open without torch.
 LIGHT = ("byheart.cli", "byheart.measure.ledger", "byheart.measure.ledger_lines")
-COMPUTING = {"byheart.benching", "byheart.auditing"}  # behind the two doors that compute
+# Behind the three doors that compute.
+COMPUTING = {"byheart.benching", "byheart.auditing", "byheart.lesson.door"}
+TOP = {"lesson"}  # a room on the top floor, beside cli.py: it may import whatever is below
 HEAVY = {"torch", "accelerate", "diffusers", "transformers", "safetensors"}
 
 
@@ -91,12 +93,20 @@ def test_every_import_of_the_package_is_a_module_that_exists() -> None:
     assert {name for name in named if name.split(".")[0] == "byheart"} <= {*FILES}
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if _wing(name)])
+@pytest.mark.parametrize("name", [name for name in FILES if _wing(name) in WINGS])
 def test_a_wing_imports_only_to_its_left_and_from_the_ground_floor(name: str) -> None:
     left = WINGS[: WINGS.index(str(_wing(name))) + 1]
     for other in _own(name):
         room = _wing(other)
         assert room in left if room else other.removeprefix("byheart.") in GROUND, other
+
+
+def test_nobody_looks_into_a_room_of_the_top_floor_but_through_its_door() -> None:
+    for name in FILES:
+        if _wing(name) not in TOP:
+            inside = {other for other in _own(name) if _wing(other) in TOP}
+            assert inside <= {"byheart.lesson.door"}, name
+    assert {_wing(name) for name in FILES} == {*WINGS, *TOP, None}
 
 
 @pytest.mark.parametrize("name", sorted(GROUND))

@@ -54,13 +54,12 @@ def test_every_byheart_command_in_the_readme_is_understood(command, capsys, tmp_
     """Without the run it speaks of it may only miss the run. What takes minutes is only read."""
     from byheart.cli import _parser, main
 
-    if command.startswith("byheart bench"):
-        assert _parser().parse_args(command.split()[1:]).do.__name__ == "_bench"
-        return
-    if command.startswith("byheart audit"):
-        typed = _parser().parse_args(command.split()[1:])
-        assert typed.do.__name__ == "_audit" and typed.train == "my_photos"
-        return
+    for long in ("bench", "lesson", "audit"):
+        if command == f"byheart {long}" or command.startswith(f"byheart {long} -"):
+            typed = _parser().parse_args(command.split()[1:])
+            assert typed.do.__name__ == f"_{long}"
+            assert long != "audit" or typed.train == "my_photos"
+            return
     monkeypatch.chdir(tmp_path)
     code, error = main(command.split()[1:]), capsys.readouterr().err
     assert code == 0 if "outputs/" not in command else (code == 2 and "outputs/emoji-tiny" in error)

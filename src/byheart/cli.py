@@ -1,4 +1,5 @@
-"""The front door: `byheart ledger | report | curve | audit | bench`; the last two need torch."""
+"""The front door: `byheart ledger | report | curve | audit | bench | lesson`. The last three need
+torch."""
 
 from __future__ import annotations
 
@@ -52,7 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = Parser("byheart", description=__doc__, allow_abbrev=False)
     doors = parser.add_subparsers(
-        required=True, metavar="ledger | report | curve | audit | bench", parser_class=Parser
+        required=True,
+        metavar="ledger | report | curve | audit | bench | lesson",
+        parser_class=Parser,
     )
 
     door = doors.add_parser(
@@ -117,6 +120,25 @@ def _parser() -> Parser:
     )
     door.add_argument("--out", default="outputs/bench", help="folder to write to")
     door.set_defaults(do=_bench)
+
+    door = doors.add_parser(
+        "lesson",
+        help="a page a class can play with, on the runs of a sweep",
+        description="Open a web page on the finished runs of a folder: ask any prompt, watch the "
+        "curve, find your own tolerance, count the bits, teach a picture. Without a folder a small "
+        "sweep runs first, about two and a half minutes on two cores. Only this machine sees it, "
+        "unless --host says otherwise.",
+        allow_abbrev=False,
+    )
+    door.add_argument("folder", nargs="?", help="folder of a sweep: outputs/<name>")
+    door.add_argument("--port", type=_port, help="where it listens (7860, or the next free one)")
+    door.add_argument("--host", default="127.0.0.1", help="0.0.0.0: the whole network sees it")
+    door.add_argument(
+        "--password",
+        action="store_true",
+        help="ask for a password to let people in with; or set BYHEART_LESSON_PASSWORD",
+    )
+    door.set_defaults(do=_lesson)
     return parser
 
 
@@ -129,6 +151,12 @@ def _count(word: str) -> int:
     except (ValueError, OverflowError):
         pass
     raise argparse.ArgumentTypeError(f"{word!r} is not a whole number from 1 to 10^18")
+
+
+def _port(word: str) -> int:
+    if word.isdecimal() and 1 <= int(word) <= 65535:
+        return int(word)
+    raise argparse.ArgumentTypeError(f"{word!r} is not a port from 1 to 65535")
 
 
 def _ledger(typed: argparse.Namespace) -> None:
@@ -279,6 +307,12 @@ def _bench(typed: argparse.Namespace) -> None:
     from byheart.benching import run_bench
 
     print(run_bench(typed.settings, Path(typed.out), typed.only))
+
+
+def _lesson(typed: argparse.Namespace) -> None:
+    from byheart.lesson.door import open_lesson
+
+    open_lesson(typed.folder, typed.host, typed.port, typed.password)
 
 
 if __name__ == "__main__":

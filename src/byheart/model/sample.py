@@ -44,6 +44,7 @@ def sample(
     config: Sample,
     device: torch.device,
     advance: Callable[[int], object] = lambda outputs: None,
+    watch: Callable[[Tensor], object] = lambda guess: None,
 ) -> Float[Tensor, "s c h w"]:
     """Latents of the outputs, on the CPU: prompt row `prompt_of[k]` from noise seed `noise_of[k]`.
 
@@ -52,13 +53,14 @@ def sample(
     prompt. With guidance g > 1 the prediction is empty + g (prompt - empty) (Ho & Salimans 2022,
     eq. 6).
     `advance` is told how many outputs were finished. Out of memory, half as many are computed
-    together: the outputs do not depend on it.
+    together: the outputs do not depend on it. `watch` sees after every step the latents (b c h w)
+    that the sampler expects to end at; with DPM-Solver++, which does not say, those it is at.
     """
     done, first, together = [], 0, config.batch
     while first < len(prompt_of):
         rows = slice(first, first + together)
         try:
-            made = _batch(unet, given, prompt_of[rows], noise_of[rows], seed, config, device)
+            made = _batch(unet, given, prompt_of[rows], noise_of[rows], seed, config, device, watch)
         except (RuntimeError, MemoryError) as failure:
             if not out_of_memory(failure) or together == 1:
                 raise
@@ -79,6 +81,7 @@ def _batch(
     seed: int,
     config: Sample,
     device: torch.device,
+    watch: Callable[[Tensor], object],
 ) -> Float[Tensor, "b c h w"]:
     """Outputs that are computed together."""
     sampler = build_sampler(given.schedule, config.sampler)
@@ -99,6 +102,7 @@ def _batch(
                 prediction = free + config.guidance * (prediction - free)
             step = sampler.step(prediction.float(), t, x, **adds)
             x = step.prev_sample
+            watch(getattr(step, "pred_original_sample", x))
         ends_on_data = isinstance(sampler, DDIMScheduler) and sampler.config.set_alpha_to_one
         if ends_on_data or isinstance(sampler, DDPMScheduler):
             # Where `steps` does not divide the noise levels, diffusers' last step would stop

@@ -1,0 +1,86 @@
+"""`byheart lesson`: from what was typed to the page; where no folder is, a small sweep first."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from byheart.show.finished import finished_runs
+
+ROOT = Path(__file__).resolve().parents[3]
+STORY = ROOT / "train" / "overfit.py"
+SMALL = Path("outputs") / "lesson"  # where configs/experiment/lesson.yaml writes
+PASSWORD = "BYHEART_LESSON_PASSWORD"
+
+
+def open_lesson(folder: str | None, host: str, port: int | None, ask_password: bool) -> None:
+    """Check, run the small sweep where no folder was named, and serve until it is closed.
+
+    ValueError: no finished run there, or nowhere to listen.
+    """
+    # As in train/overfit.py: waiting OpenMP threads must not spin. Read once, when torch loads.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    password = password_of(ask_password)
+    if folder is None:
+        small_sweep()
+    place = SMALL if folder is None else Path(folder)
+    check_folder(place)
+    from byheart.lesson.server import serve
+
+    print("opening the page, which takes some seconds", flush=True)
+    serve(place, host, port, password)
+
+
+def check_folder(folder: Path) -> None:
+    """ValueError: what to type instead of this folder."""
+    try:
+        runs = finished_runs(folder)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; or type byheart lesson alone, which runs a small sweep first"
+        ) from None
+    if not any((run.path / "model" / "unet").is_dir() for run in runs):
+        raise ValueError(
+            f"{folder} has finished runs, but none has kept its model/: run one again, or type "
+            "byheart lesson alone, which runs a small sweep first"
+        )
+
+
+def small_sweep() -> None:
+    """1, 3 and 10 images, by train/overfit.py as a process of its own; finished runs are kept.
+
+    ValueError: the source tree is missing, or the sweep failed.
+    """
+    if not STORY.exists():
+        raise ValueError("byheart lesson needs the source tree: install it with pip install -e .")
+    if not all((SMALL / f"n{n}-s0" / "report.html").exists() for n in (1, 3, 10)):
+        print(
+            "no folder was named: first a small sweep, 1, 3 and 10 pictures into "
+            f"{SMALL}; about two and a half minutes on two cores. Ctrl-C stops it, and the same "
+            "command goes on from there.",
+            flush=True,
+        )
+        command = [sys.executable, str(STORY), "-m", "experiment=lesson"]
+        try:
+            code = subprocess.run(command).returncode
+        except KeyboardInterrupt:  # it went to the sweep as well, which has saved and said so
+            raise ValueError("stopped: the same command goes on from what was saved") from None
+        if code:
+            raise ValueError(
+                f"the small sweep ended with code {code}; what it said stands above. The same "
+                "command goes on from what was saved"
+            )
+
+
+def password_of(asked: bool) -> str | None:
+    """From the environment, or typed without being shown; never from the command line, which every
+    user of the machine can read. ValueError: an empty one."""
+    word = os.environ.get(PASSWORD) or (getpass.getpass("password: ") if asked else None)
+    if asked and not word:
+        raise ValueError(f"an empty password: type one, or set {PASSWORD}")
+    return word

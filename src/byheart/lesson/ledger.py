@@ -1,0 +1,183 @@
+"""The ledger as a calculator: the argument's numbers, to be moved by hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from byheart.lesson.pictures import safe
+from byheart.measure.ledger import BITS_PER_VALUE, Ledger, ledger, stable_diffusion
+from byheart.measure.ledger_lines import Line, lines, readable, readable_bits
+from byheart.show.finished import Finished
+
+JPEG_ASSUMED = 10.0  # times smaller than raw pixels, at sizes where no run has measured it
+PRECISIONS = (32, 16, 8, 4)  # bits of one parameter
+LARGEST = 10**18
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the sweep's runs have measured and a calculator cannot: of JPEG and of chance."""
+
+    jpeg: float | None  # raw bits / bits of the smallest JPEG as close as the model
+    size: int  # pixels a side of the pictures it was measured on
+    collision: Mapping[str, Any] | None  # of the run with the most images that has one
+    where: str  # which run
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What is typed in."""
+
+    images: int
+    size: int  # pixels a side
+    parameters: int
+    precision: int  # bits of one parameter
+
+
+def stable_diffusion_numbers() -> Numbers:
+    known = stable_diffusion()
+    return Numbers(known.n_images, math.isqrt(known.dimensions // 3), known.parameters, 32)
+
+
+def run_numbers(runs: Sequence[Finished]) -> Numbers:
+    """Those of the run with the most images."""
+    m = max(runs, key=lambda run: run.n).measures
+    return Numbers(m["n_images"], m["image_size"], m["parameters"], 32)
+
+
+def measured(runs: Sequence[Finished]) -> Measured:
+    """From the run with the most images that has what is needed."""
+    jpeg, collision, where, size = None, None, "", 0
+    for run in sorted(runs, key=lambda run: run.n):
+        found = run.measures["ledger"]["memorized"].get("jpeg") or {}
+        if found.get("compression") and not found.get("out_of_reach"):
+            jpeg, where = found["compression"], run.path.name
+            size = run.measures["image_size"]
+        chance = run.measures["ledger"]["chance_collision"]
+        if chance and chance["bits"] is not None:
+            collision = chance
+    return Measured(jpeg, size, collision, where)
+
+
+def numbers(images: object, size: object, parameters: object, precision: object) -> Numbers:
+    """The typed numbers, whole. ValueError: which of them cannot be, and what is allowed."""
+    found = []
+    for name, value in (("images", images), ("size", size), ("parameters", parameters),
+                        ("precision", precision)):  # fmt: skip
+        words = str(value if value is not None else "").strip().replace(",", "").replace(" ", "")
+        try:
+            number = float(words)
+            if not (1 <= number <= LARGEST and number == int(number)):
+                raise ValueError
+        except (ValueError, OverflowError):
+            shown = words[:30] or "nothing"
+            raise ValueError(
+                f"{name} is {shown}: type a whole number from 1 to 10^18, such as 2.3e9"
+            ) from None
+        found.append(int(words) if words.isdecimal() else int(number))
+    return Numbers(*found)
+
+
+def account(given: Numbers, known: Measured) -> tuple[Ledger, tuple[Line, ...]]:
+    """The ledger of these numbers, and its lines with JPEG's and chance's among them."""
+    made = ledger(given.parameters, given.images, 3 * given.size**2, given.precision)
+    own = [line for line in lines(made) if line.value is not None]
+    return made, (*own, *_jpeg(made, known), *_chance(made, known))
+
+
+def jpeg_shrinks(made: Ledger, known: Measured) -> tuple[float, str]:
+    """How many times smaller than raw pixels, and how that is known. Small pictures shrink less."""
+    if known.jpeg and made.dimensions == 3 * known.size**2:
+        return known.jpeg, f"measured on what {known.where} gave back, {known.size} px"
+    return JPEG_ASSUMED, "assumed, as is usual for photographs"
+
+
+def _jpeg(made: Ledger, known: Measured) -> list[Line]:
+    times, how = jpeg_shrinks(made, known)
+    bits = made.raw_bits / times
+    return [
+        Line("jpeg.times", "JPEG is smaller than raw pixels by", times, readable(times), how,
+             False),
+        Line("jpeg.bits", "bits of all training images as JPEG", bits, readable_bits(bits),
+             "bits of the raw training images / the line above", False),
+        Line("jpeg.bits_per_parameter", "JPEG bits per parameter", bits / made.parameters,
+             readable(bits / made.parameters),
+             "what each parameter would have to hold to store every image as JPEG", False),
+    ]  # fmt: skip
+
+
+def _chance(made: Ledger, known: Measured) -> list[Line]:
+    if known.collision is None:
+        return []
+    bits = float(known.collision["bits"])
+    left = max(0.0, bits - math.log2(made.n_images))
+    return [
+        Line("chance.bits", "chance collision with one image, bits", bits, readable(bits),
+             "-log2 of the chance that an unrelated picture passes for a copy of a given one, "
+             "measured at this sweep's size", False),
+        Line("chance.any_bits", "chance collision with any of them, bits", left, readable(left),
+             f"the line above - log2({made.n_images:,} images), 0 at the least", False),
+    ]  # fmt: skip
+
+
+def shown(given: Numbers, known: Measured) -> str:
+    """The calculator's answer as HTML, Stable Diffusion's column beside it."""
+    made, own = account(given, known)
+    beside = {line.key: line.text for line in account(stable_diffusion_numbers(), known)[1]}
+    rows = "".join(
+        f"<tr{' class=main' if line.key in MAIN else ''}><th scope=row>{safe(line.label)}</th>"
+        f"<td>{safe(line.text)}</td><td>{safe(beside.get(line.key, 'n/a'))}</td>"
+        f"<td class=how>{safe(line.how)}</td></tr>"
+        for line in own
+    )
+    return (
+        f'<p class="said" role="status">{safe(said(made, known))}</p>'
+        '<div class="scroll" tabindex="0" role="region" aria-label="the ledger"><table>'
+        '<thead><tr><th scope="col">line</th><th scope="col">yours</th>'
+        '<th scope="col">Stable Diffusion</th><th scope="col">how</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>{_bars(made, known)}"
+    )
+
+
+MAIN = {"ratio", "parameter_bits_per_image", "jpeg.bits_per_parameter", "chance.any_bits"}
+
+
+def said(made: Ledger, known: Measured) -> str:
+    """Whether the pictures could be in there at all."""
+    each = made.parameter_bits_per_image
+    jpeg = made.dimensions * BITS_PER_VALUE / jpeg_shrinks(made, known)[0]
+    share = each / jpeg
+    could = (
+        f"room for every picture as a JPEG, {readable(share)} times over"
+        if share >= 1
+        else f"room for {readable(100 * share)} % of a JPEG of each picture"
+    )
+    return (
+        f"{readable_bits(each)} of parameters for each training image, which has "
+        f"{readable_bits(made.dimensions * BITS_PER_VALUE)} raw and about {readable_bits(jpeg)} as "
+        f"JPEG: {could}."
+    )
+
+
+def _bars(made: Ledger, known: Measured) -> str:
+    """Bits of one image three ways, as bars on a logarithmic scale."""
+    raw = made.dimensions * BITS_PER_VALUE
+    bars = {
+        "one image, raw": raw,
+        "one image as JPEG": raw / jpeg_shrinks(made, known)[0],
+        "parameters for one image": made.parameter_bits_per_image,
+    }
+    most = max(math.log10(max(bits, 1.0)) for bits in bars.values()) + 0.5
+    drawn = "".join(
+        f"<tr><th scope=row>{words}</th><td><div class=bar style='width: "
+        f"{100 * max(0.01, (math.log10(max(bits, 1.0)) + 0.2) / most):.0f}%'></div></td>"
+        f"<td>{readable_bits(bits)}</td></tr>"
+        for words, bits in bars.items()
+    )
+    return (
+        '<table class="bars"><caption>Each step along a bar is a factor, not a sum</caption>'
+        f"<tbody>{drawn}</tbody></table>"
+    )

@@ -1,0 +1,56 @@
+// What a browser does by itself: step through the denoising, show a point's outputs, name the n.
+(() => {
+  const show = (answers, step) => {
+    const slider = answers.querySelector("[data-step]");
+    slider.value = step;
+    answers.style.setProperty("--step", step - 1);
+    answers.querySelector("[data-now]").textContent = `${step} of ${slider.max}`;
+  };
+  const play = (answers) => {
+    const last = Number(answers.querySelector("[data-step]").max);
+    let step = 1;
+    clearInterval(answers.playing);
+    show(answers, step);
+    answers.playing = setInterval(() => {
+      if (step >= last || !answers.isConnected) return clearInterval(answers.playing);
+      show(answers, ++step);
+    }, 350);
+  };
+  const sayN = () => {
+    const range = document.querySelector("#n-slider input[type=range]");
+    const ns = document.querySelector("#n-said [data-ns]");
+    if (!range || !ns) return;
+    const n = JSON.parse(ns.dataset.ns)[Number(range.value)];
+    const words = n === 1 ? "1 training image" : `${n} training images`;
+    const said = ns.querySelector("[data-n-said]");
+    if (n !== undefined && said.textContent !== words) said.textContent = words;
+    range.setAttribute("aria-valuetext", words);
+  };
+  const point = (event) => {
+    const mark = event.target.closest?.("[data-show]");
+    if (!mark) return;
+    const curve = mark.closest(".curve");
+    curve.querySelectorAll("[data-of]").forEach((one) => {
+      one.hidden = one.dataset.of !== mark.dataset.show;
+    });
+    curve.querySelectorAll(".mark").forEach((one) => one.classList.toggle("on", one === mark));
+  };
+  document.addEventListener("input", (event) => {
+    if (event.target.matches("[data-step]")) {
+      const answers = event.target.closest(".answers");
+      clearInterval(answers.playing);
+      show(answers, Number(event.target.value));
+    }
+    sayN();
+  });
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest?.("[data-play]");
+    if (button) play(button.closest(".answers"));
+    point(event);
+  });
+  // The row of tabs is measured before our style is there: measure it once more.
+  for (const later of [300, 1500]) {
+    setTimeout(() => window.dispatchEvent(new Event("resize")), later);
+  }
+  for (const kind of ["pointerover", "focusin"]) document.addEventListener(kind, point);
+})();

@@ -1,0 +1,49 @@
+"""The page's fourth part: the ledger as a calculator."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from byheart.lesson import ledger
+from byheart.lesson.ledger import Numbers
+from byheart.lesson.pictures import trouble
+from byheart.lesson.room import Room
+
+
+def ledger_part(room: Room, page: gr.Blocks) -> None:
+    gr.Markdown(
+        "## The ledger\n"
+        "Can the pictures be in there at all? Bits of parameters against bits of pictures: change "
+        "any number."
+    )
+    with gr.Row():
+        images = gr.Textbox(label="training images", elem_id="images", min_width=150)
+        size = gr.Textbox(label="their side in pixels", elem_id="size", min_width=150)
+        parameters = gr.Textbox(label="parameters", elem_id="parameters", min_width=150)
+        precision = gr.Radio(
+            [(f"{bits} bits", bits) for bits in ledger.PRECISIONS], value=32,
+            label="a parameter has", elem_id="precision", min_width=220,
+        )  # fmt: skip
+    with gr.Row():
+        stable = gr.Button("Stable Diffusion's numbers", elem_id="stable")
+        own = gr.Button("This sweep's numbers", elem_id="own")
+    table = gr.HTML(elem_id="ledger", apply_default_css=False)
+    typed = [images, size, parameters, precision]
+
+    def count(*words: object) -> str:
+        try:
+            return ledger.shown(ledger.numbers(*words), ledger.measured(room.runs))
+        except ValueError as error:
+            return trouble(error)
+
+    def filled(numbers: Numbers) -> tuple[str, str, str, int, str]:
+        words = (f"{numbers.images:,}", f"{numbers.size:,}", f"{numbers.parameters:,}")
+        return (*words, numbers.precision, count(*words, numbers.precision))
+
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    gr.on([page.load, own.click], lambda: filled(ledger.run_numbers(room.runs)),
+          outputs=[*typed, table], **quiet)  # fmt: skip
+    stable.click(
+        lambda: filled(ledger.stable_diffusion_numbers()), outputs=[*typed, table], **quiet
+    )
+    gr.on([item.input for item in typed], count, typed, table, trigger_mode="always_last", **quiet)

@@ -1,0 +1,101 @@
+"""The page's fifth part: teach one picture."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import gradio as gr
+
+from byheart.lesson.ask import answers, shown
+from byheart.lesson.drawing import falling
+from byheart.lesson.pictures import inline, safe, trouble
+from byheart.lesson.room import Room, who
+from byheart.lesson.teach import Look
+
+EVERY = 1.5  # seconds between two looks at the run's files
+
+
+def teach_part(room: Room, page: gr.Blocks) -> gr.Timer:
+    teacher = room.teacher
+    gr.Markdown(
+        "## Teach one picture\n"
+        "Drop a picture in; a fresh network learns it while you watch, in about a minute on two "
+        "cores. Then try to get anything else out of it. Everyone on this page sees the picture; "
+        "it is deleted when the page is closed."
+    )
+    file = gr.File(
+        label="a picture: png, jpg, webp, at most 20 MB", file_types=["image"], type="filepath",
+        elem_id="picture", height=140,
+    )  # fmt: skip
+    with gr.Row():
+        teach = gr.Button("Teach it", variant="primary", elem_id="teach")
+        stop = gr.Button("Stop", variant="stop", elem_id="stop")
+    problem = gr.HTML(elem_id="problem", apply_default_css=False)
+    progress = gr.HTML(elem_id="progress", apply_default_css=False)
+    with gr.Group(visible=False) as asking:
+        prompt = gr.Textbox(
+            label="ask it for something else", placeholder="anything at all; Enter asks",
+            elem_id="taught-prompt", max_lines=1,
+        )  # fmt: skip
+        button = gr.Button("Ask", variant="primary", elem_id="taught-ask")
+    result = gr.HTML(elem_id="taught-answer", apply_default_css=False)
+    seen = gr.State(())
+    timer = gr.Timer(EVERY, active=False)
+
+    def begin(path: str | None, request: gr.Request) -> tuple[str, object, str]:
+        if not path:
+            return trouble("no picture yet: drop one in, or choose a file"), gr.skip(), ""
+        try:
+            teacher.teach(Path(path), who(request))
+            return "", None, ""
+        except ValueError as error:
+            return trouble(error), None, ""
+        finally:
+            Path(path).unlink(missing_ok=True)  # what was needed of it is with the teacher
+
+    def end(request: gr.Request) -> str:
+        try:
+            teacher.stop(who(request))
+            return ""
+        except ValueError as error:
+            return trouble(error)
+
+    def watch(before: object) -> object:
+        look = teacher.look()
+        now = (look.state, look.words, len(look.losses), look.live and hash(look.live))
+        if now == before:
+            return gr.skip()
+        return progress_shown(look), gr.update(visible=look.state == "learned"), now
+
+    def ask(prompt: str, request: gr.Request) -> str:
+        try:
+            with room.turns.turn(who(request)):
+                taught = teacher.taught()
+                if not taught:
+                    raise ValueError("nothing has been learned yet: teach it a picture first")
+                model = room.shelf.model(taught[-1].run.path)
+                return shown(answers(model, prompt or "", 4), prompt or "", 1)
+        except ValueError as error:
+            return trouble(error)
+
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    teach.click(begin, file, [problem, file, result], **quiet)
+    stop.click(end, outputs=problem, **quiet)
+    gr.on([page.load, timer.tick], watch, seen, [progress, asking, seen], **quiet)
+    gr.on([prompt.submit, button.click], ask, prompt, result, api_name="ask_taught",
+          concurrency_id="model", show_progress="minimal")  # fmt: skip
+    return timer
+
+
+@lru_cache(maxsize=4)  # a class looks at the same one
+def progress_shown(look: Look) -> str:
+    """State, loss and outputs as HTML."""
+    live = ""
+    if look.live:
+        words = "the training image, and beside it what the network makes of unseen prompts now"
+        live = f'<img class="live" src="{inline(look.live)}" alt="{words}">'
+    loss = falling(look.losses, "the training loss falls") if len(look.losses) > 1 else ""
+    busy = ' aria-busy="true"' if look.state in {"starting", "learning", "measuring"} else ""
+    words = f'<p class="said" role="status">{safe(look.words)}</p>'
+    return f'<div class="lesson"{busy}>{words}{live}{loss}</div>'

@@ -1,0 +1,215 @@
+"""Teach one picture: the same train/overfit.py as everywhere, as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from byheart.data.pixels import FORMATS, read_square
+from byheart.machine import cores
+from byheart.runs import Run, read_jsonl
+
+STORY = Path(__file__).resolve().parents[3] / "train" / "overfit.py"
+LARGEST_FILE = 20 * 2**20  # bytes of an upload
+MOST_PIXELS = (
+    60_000_000  # what a telephone makes; known from the header, before anything is decoded
+)
+SIDE = 64  # pixels the picture is learned at
+KEPT = 4  # taught pictures whose models can still be asked
+GRACE = 30  # seconds a stopped run has to finish its step and save
+STEPS = 120
+SETTINGS = (
+    "images.size=64", f"budget.steps={STEPS}", "fit.ema=0", "evaluate.weights=raw",
+    "evaluate.prompts=4", "evaluate.noises=4", "evaluate.noises_alone=4", "evaluate.draws=8",
+    "trajectory.points=0", "live.every=2", "live.share=0.25",
+)  # fmt: skip
+
+
+@dataclass
+class Lesson:
+    """One picture being taught, or taught."""
+
+    number: int
+    run: Run
+    who: str  # who began it
+    process: subprocess.Popen[bytes]
+    said: Path  # what the process prints
+    stopped: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"taught picture {self.number}"
+
+    @property
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is to be seen of it now."""
+
+    state: str  # nothing, starting, learning, measuring, learned, stopped, failed
+    words: str
+    losses: tuple[tuple[int, float], ...] = ()  # step, loss
+    live: bytes | None = None  # live.png
+
+
+def read_picture(file: Path, side: int = SIDE) -> Image.Image:
+    """An uploaded picture as a square. ValueError: why it is refused, without decoding what is too
+    large."""
+    if file.stat().st_size > LARGEST_FILE:
+        raise ValueError(
+            f"the file is too large: at most {LARGEST_FILE // 2**20} MB; send a smaller"
+        )
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            pixels = image.width * image.height
+    except UnidentifiedImageError:
+        raise ValueError("this is not a picture: send a png, jpg or webp file") from None
+    except Image.DecompressionBombError:
+        pixels = MOST_PIXELS + 1
+    except Exception as error:  # Pillow's readers raise nearly anything on a hostile file
+        raise ValueError(
+            f"this picture cannot be read ({type(error).__name__}): send another"
+        ) from (error)
+    if pixels > MOST_PIXELS:
+        raise ValueError(
+            f"this picture has over {MOST_PIXELS // 10**6} million pixels, which is too many; "
+            "send another"
+        )
+    try:
+        return Image.fromarray(read_square(file, side))
+    except ValueError as error:
+        raise ValueError(f"this picture cannot be read: {error}; send another") from error
+
+
+@dataclass
+class Teacher:
+    """One training at a time on this machine; the last few taught models stay to be asked."""
+
+    root: Path  # a folder that vanishes with the page
+    settings: Sequence[str] = SETTINGS
+    open_to_all: bool = True  # whoever looks may stop it: the page is on one machine only
+    lessons: list[Lesson] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def now(self) -> Lesson | None:
+        """The one that is learning, or was the last."""
+        return self.lessons[-1] if self.lessons else None
+
+    def teach(self, file: Path, who: str) -> Lesson:
+        """Begin. ValueError: no picture, or busy."""
+        picture = read_picture(file)
+        with self._lock:
+            if self.now and self.now.running:
+                raise ValueError(
+                    "busy: a picture is being learned already; look on, and send yours after it"
+                )
+            number = self.now.number + 1 if self.now else 1
+            while len(self.lessons) >= KEPT:
+                shutil.rmtree(self.lessons.pop(0).run.path, ignore_errors=True)
+            place = self.root / "pictures" / str(number)
+            place.mkdir(parents=True)
+            # As pixels only: what else the file carried does not reach the training, nor the disk.
+            picture.save(place / "the picture.png")
+            run = Run(self.root / "taught" / f"picture-{number}", self.root / ".cache")
+            words = [
+                "images=folder", f"images.path={_quoted(place)}", "n_images=1",
+                f"root={_quoted(self.root)}",
+                "name=taught", f"run={run.path.name}", f"threads={max(1, cores() - 1)}",
+                *self.settings,
+            ]  # fmt: skip
+            said = place / "said.txt"
+            with said.open("wb") as out:
+                process = subprocess.Popen(
+                    [sys.executable, str(STORY), *words],
+                    stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                    start_new_session=True,  # Ctrl-C on the page's terminal is not meant for it
+                )  # fmt: skip
+            self.lessons.append(Lesson(number, run, who, process, said))
+            return self.lessons[-1]
+
+    def stop(self, who: str) -> None:
+        """Ask the training to finish its step and save. ValueError: none, or somebody else's."""
+        lesson = self.now
+        if lesson is None or not lesson.running:
+            raise ValueError("nothing is being learned: there is nothing to stop")
+        if not self.open_to_all and lesson.who != who:
+            raise ValueError("only who sent the picture can stop it")
+        lesson.stopped = True
+        with suppress(ProcessLookupError):
+            os.killpg(lesson.process.pid, signal.SIGINT)
+
+    def look(self) -> Look:
+        """What the run has written so far."""
+        lesson = self.now
+        if lesson is None:
+            return Look("nothing", "Drop a picture in and press “Teach it”.")
+        try:
+            rows = read_jsonl(lesson.run.file("training.jsonl"))
+        except ValueError:
+            rows = []
+        losses = tuple((row["step"], row["loss"]) for row in rows if row["loss"])
+        with suppress(OSError):
+            live = lesson.run.file("live.png").read_bytes()
+            return Look(*self._state(lesson, losses), losses, live)
+        return Look(*self._state(lesson, losses), losses)
+
+    def _state(self, lesson: Lesson, losses: Sequence[tuple[int, float]]) -> tuple[str, str]:
+        steps = next(
+            (int(s.split("=")[1]) for s in self.settings if s.startswith("budget.steps=")), STEPS
+        )
+        step = losses[-1][0] if losses else 0
+        if lesson.running:
+            if lesson.stopped:
+                return "stopping", "Stopping: it finishes its step and saves."
+            if not step:
+                return "starting", "Starting: reading the text encoder. This takes a few seconds."
+            if step < steps:
+                return "learning", f"Learning: step {step} of {steps}."
+            return "measuring", "Learned; now it is asked and measured."
+        if lesson.run.finished:
+            return "learned", f"{lesson.name.capitalize()} is learned. Try to get anything else."
+        if lesson.stopped:
+            return "stopped", f"Stopped after about {step} of {steps} steps; nothing is running."
+        return "failed", f"It did not work: {_last_line(lesson.said)}"
+
+    def taught(self) -> list[Lesson]:
+        return [lesson for lesson in self.lessons if lesson.run.finished]
+
+    def close(self) -> None:
+        """Stop what runs and wait for it; what does not end in time is ended."""
+        for lesson in self.lessons:
+            if lesson.running:
+                with suppress(ProcessLookupError):
+                    os.killpg(lesson.process.pid, signal.SIGINT)
+                try:
+                    lesson.process.wait(GRACE)
+                except subprocess.TimeoutExpired:
+                    os.killpg(lesson.process.pid, signal.SIGKILL)
+                    lesson.process.wait()
+
+
+def _quoted(path: Path) -> str:
+    """A path as a setting's value, whatever signs are in it."""
+    return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _last_line(file: Path) -> str:
+    try:
+        lines = [x.strip() for x in file.read_text("utf-8", "replace").splitlines() if x.strip()]
+    except OSError:
+        lines = []
+    return lines[-1][:300] if lines else "it said nothing"

@@ -1,0 +1,204 @@
+"""Your OK range: how far apart two pictures may be and still be the same one, for whom."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from byheart.lesson.curve import CAPTIONS, Stamp
+from byheart.lesson.drawing import Axis, frame, legend, line, log_axis, up, upright
+from byheart.lesson.pictures import picture
+from byheart.measure.tolerance import TOLERANCES
+from byheart.show.charts import COPY
+from byheart.show.figures import ACCENT, INK
+from byheart.show.finished import Finished, finished_runs
+from byheart.show.outputs import read_outputs
+from byheart.show.words import percent
+
+WIDEST = TOLERANCES[-1]  # of the reference distance
+CRITERION = 1 / 3
+DISTANCES = tuple(k / 10 for k in range(1, 16))  # of the game's pairs; the least is told at once
+FEWEST_VOTES = 6
+CLASS_VOTES = 3000  # of the whole class that are remembered
+Vote = tuple[float, bool]  # distance of a pair, whether it was called the same picture
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two pictures of the game, rho apart."""
+
+    left: UInt8[np.ndarray, "s s 3"]
+    right: UInt8[np.ndarray, "s s 3"]
+    rho: float
+
+
+class Tally:
+    """The votes of a class, the newest few thousand."""
+
+    def __init__(self) -> None:
+        self.votes: deque[Vote] = deque(maxlen=CLASS_VOTES)
+
+    def threshold(self) -> float | None:
+        return threshold(list(self.votes))
+
+
+def threshold(votes: Sequence[Vote]) -> float | None:
+    """The distance that parts "same" from "different" with the fewest exceptions.
+
+    The middle where several do as well. None: fewer than six votes, or all of one kind.
+    """
+    if len(votes) < FEWEST_VOTES or len({same for _, same in votes}) == 1:
+        return None
+    ends = sorted({0.0, WIDEST, *(rho for rho, _ in votes)})
+    cuts = [(a + b) / 2 for a, b in pairwise(ends)]
+    wrong = [sum((rho <= cut) != same for rho, same in votes) for cut in cuts]
+    best = [cut for cut, errors in zip(cuts, wrong, strict=True) if errors == min(wrong)]
+    return (best[0] + best[-1]) / 2
+
+
+@lru_cache(maxsize=2)
+def pairs(folder: Path, at: Stamp) -> tuple[Pair, ...]:
+    """The game's pairs, in an order that is the same for everyone: all distances, well mixed.
+
+    Where no output lies at a distance, one that lies further away is faded towards its nearest
+    training image until it does: nothing else about the pair changes. Empty where the runs'
+    pictures were taken away.
+    """
+    far = _outputs(finished_runs(folder))
+    made, order = [], random.Random(0)
+    for rho in DISTANCES:
+        near = [pair for pair in far if abs(pair.rho - rho) < 0.03]
+        beyond = [pair for pair in far if pair.rho > rho]
+        if near:
+            made.append(order.choice(near))
+        elif beyond:
+            made.append(faded(order.choice(beyond), rho))
+    order.shuffle(made)
+    return tuple(made)
+
+
+def _outputs(runs: Sequence[Finished]) -> list[Pair]:
+    """Outputs under unseen prompts beside their nearest training image, copies byte for byte left
+    out."""
+    found = []
+    for run in runs:
+        try:
+            made = read_outputs(run.path, run.headline)
+        except (OSError, ValueError, KeyError):
+            continue
+        chosen = [k for k, row in enumerate(made.rows) if row["condition"] == "unseen"]
+        for k in chosen[:64]:
+            rho = float(made.rows[k]["rho"])
+            if rho > 0:
+                found.append(Pair(made.pixels[k], made.nearest([k])[0], rho))
+    return found
+
+
+def faded(pair: Pair, rho: float) -> Pair:
+    """The left picture moved towards the right one, to `rho` of it but for rounding."""
+    share = rho / pair.rho
+    mixed = pair.right + share * (pair.left.astype(float) - pair.right)
+    return Pair(mixed.round().clip(0, 255).astype(np.uint8), pair.right, rho)
+
+
+def question(pair: Pair) -> str:
+    """The two pictures side by side, without the distance: that would be telling."""
+    return (
+        '<div class="question"><p class="said">Is this the same picture?</p><div class="pair big">'
+        f"<div>{picture(pair.left, 'left picture: what the network made')}</div>"
+        f"<div>{picture(pair.right, 'right picture: the nearest training image')}</div></div></div>"
+    )
+
+
+def at_tolerance(run: Finished, tau: float, key: str = "copied") -> float | None:
+    """Share of the run's outputs under unseen prompts that pass at this tolerance."""
+    row = min(run.measures["tolerance"], key=lambda row: abs(row["tau"] - tau))
+    return None if row[key] is None else float(row[key])
+
+
+@lru_cache(maxsize=64)
+def _runs(folder: Path, at: Stamp) -> list[Finished]:
+    return finished_runs(folder)
+
+
+def drawn(folder: Path, at: Stamp, tau: float, mine: Sequence[Vote], tally: Tally) -> str:
+    """The curve over n at tolerance `tau`, and below it the curve over the tolerance."""
+    runs = _runs(folder, at)
+    modes = list(dict.fromkeys(run.captions for run in runs))
+    axis = log_axis("training images (n)", [run.n for run in runs])
+    marks = []
+    for look, mode in enumerate(modes):
+        points = [(run.n, at_tolerance(run, tau) or 0.0) for run in runs if run.captions == mode]
+        marks.append(line(axis, points, look, 3))
+        marks += [
+            f'<circle cx="{axis.at(x):.1f}" cy="{up(y):.1f}" r="7" fill="currentColor">'
+            f"<title>{x:,.0f} images: {percent(y)}</title></circle>"
+            for x, y in points
+        ]
+    words = f"outputs that pass as copies at tolerance {tau:.2f}, against training images"
+    over_n = frame(axis, "pass as copies", "".join(marks), words)
+    told = "; ".join(
+        f"{run.n:,} image{'' if run.n == 1 else 's'}"
+        f"{'' if len(modes) == 1 else f' ({run.captions})'} {percent(at_tolerance(run, tau))}"
+        for run in runs
+    )
+    return (
+        f'<p class="said" role="status">If “the same picture” may be {tau:.2f} apart, '
+        f"these pass as copies: {told}.</p>{over_n}"
+        f"{legend([CAPTIONS.get(mode, mode) for mode in modes]) if len(modes) > 1 else ''}"
+        f"{_over_tolerance(runs, tau, mine, tally)}"
+    )
+
+
+def _over_tolerance(
+    runs: Sequence[Finished], tau: float, mine: Sequence[Vote], tally: Tally
+) -> str:
+    across = Axis("how far apart it may be (ρ)", 0, WIDEST, False,
+                  (0, 0.5, 1, 1.5, 2))  # fmt: skip
+    chosen = [*runs][:5]
+    marks = [
+        line(across, [(row["tau"], row["copied"] or 0.0) for row in run.measures["tolerance"]], k)
+        for k, run in enumerate(chosen)
+    ]
+    names = [f"n = {run.n}, {CAPTIONS.get(run.captions, run.captions)}" for run in chosen]
+    chance = [row for row in chosen[-1].measures["tolerance"] if row["chance"] is not None]
+    if chance:
+        marks.append(line(across, [(row["tau"], row["chance"]) for row in chance], len(chosen)))
+        names.append("real pictures the network never saw")
+    marks.append(upright(across, CRITERION, "the criterion, 1/3", "#6e6e73", row=1))
+    marks.append(upright(across, tau, f"the slider, {tau:.2f}", INK, row=2))
+    own, others = threshold(mine), tally.threshold()
+    if own is not None:
+        marks.append(upright(across, own, f"you, {own:.2f}", COPY, row=3))
+    if others is not None:
+        words = f"the class, {others:.2f} ({len(tally.votes)} votes)"
+        marks.append(upright(across, others, words, ACCENT, row=4))
+    svg = frame(across, "pass as copies", "".join(marks), "share that passes against the tolerance")
+    return f"{svg}{legend(names)}"
+
+
+def verdict(mine: Sequence[Vote], tally: Tally) -> str:
+    """What the votes say so far."""
+    own, others = threshold(mine), tally.threshold()
+    left = FEWEST_VOTES - len(mine)
+    if own is None:
+        words = (
+            f"{left} more to go." if left > 0 else "Say “same” and “different” at least once each."
+        )
+        words = f"You have judged {len(mine)} pairs. {words}"
+    else:
+        words = (
+            f"After {len(mine)} pairs: to you two pictures are the same up to a distance of "
+            f"{own:.2f}; the criterion is {CRITERION:.2f}."
+        )
+    if others is not None:
+        words += f" The class, in {len(tally.votes)} votes: {others:.2f}."
+    return f'<p class="said" role="status">{words}</p>'

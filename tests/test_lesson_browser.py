@@ -1,0 +1,282 @@
+"""The lesson in a real browser: five parts, a telephone's width, the keyboard, hostile input."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from lesson_runs import Page, huge_png, served, small_sweep
+from PIL import Image
+
+CHROMIUM = shutil.which("chromium")
+ARGUMENTS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+PATIENCE = 120_000  # milliseconds: two cores, and the other one tests as well
+PARTS = ("Ask", "Curve", "OK range", "Ledger", "Teach")
+TAG = "<b id=broken>bold</b> ${1+1} {{value}}"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_sweep(tmp_path_factory.mktemp("lesson"))
+
+
+@pytest.fixture(scope="module")
+def lesson(folder: Path) -> Iterator[Page]:
+    with served(folder) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS.split())
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=[1100], ids=["desk"])
+def tab(request: pytest.FixtureRequest, chromium: Any, lesson: Page) -> Iterator[Any]:
+    """A page that must neither ask anybody else nor complain."""
+    complaints: list[str] = []
+
+    def asked(call: Any) -> None:
+        if not call.url.startswith((lesson.url, "data:", "blob:")):
+            complaints.append(f"asked {call.url}")
+
+    context = chromium.new_context(viewport={"width": request.param, "height": 900})
+    context.on("request", asked)
+    tab = context.new_page()
+    tab.set_default_timeout(PATIENCE)
+    tab.on("console", lambda said: said.type == "error" and complaints.append(said.text))
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.on("dialog", lambda dialog: (complaints.append("a dialog"), dialog.dismiss()))
+    tab.goto(lesson.url)
+    tab.wait_for_selector("#n-said [data-ns]")
+    yield tab
+    context.close()
+    assert complaints == []
+
+
+def open_part(tab: Any, name: str) -> None:
+    tab.get_by_role("tab", name=name, exact=True).click()
+
+
+def field(tab: Any, name: str) -> Any:
+    return tab.locator(f"#{name} input, #{name} textarea").first
+
+
+def sent(tab: Any, stem: str) -> None:
+    """Wait until a chosen file has arrived."""
+    tab.wait_for_function(
+        "stem => [...document.querySelectorAll('#picture .filename')]"
+        ".some(x => x.textContent.includes(stem))",
+        arg=stem,
+    )
+
+
+def test_a_class_goes_through_all_five_parts(tab: Any, tmp_path: Path) -> None:
+    # ask
+    field(tab, "prompt").fill("a dragon")
+    field(tab, "prompt").press("Enter")
+    tab.wait_for_selector("#answer figure >> nth=3")
+    assert tab.locator("#answer figure").count() == 4
+    assert "ρ" in tab.inner_text("#answer") and "rmse" in tab.inner_text("#answer")
+    steps = tab.locator("#answer [data-step]")
+    steps.focus()
+    steps.press("Home")
+    assert tab.inner_text("#answer [data-now]") == "1 of 3"
+    tab.click("#answer [data-play]")
+    tab.wait_for_function("document.querySelector('#answer [data-now]').textContent === '3 of 3'")
+    places = tab.locator("#n-slider input[type=range]")
+    places.focus()
+    places.press("ArrowRight")
+    assert "3 training images" in tab.inner_text("#n-said")
+    assert places.get_attribute("aria-valuetext") == "3 training images"
+    tab.click("#ask")
+    tab.wait_for_function("document.querySelector('#answer').textContent.includes('of the 3 tr')")
+
+    # the curve
+    open_part(tab, "Curve")
+    tab.locator("#curve .mark").nth(3).hover()
+    assert tab.locator("#curve figure:visible").count() == 1
+    assert "3 images" in tab.inner_text("#curve figure:visible")
+    tab.locator("#curve .mark").first.focus()
+    assert "1 image," in tab.inner_text("#curve figure:visible")
+    for axis in ("steps", "exposures"):
+        tab.get_by_label(axis, exact=True).check()
+        words = {"steps": "optimizer steps", "exposures": "looks at each"}[axis]
+        tab.wait_for_function(f"document.querySelector('#curve').textContent.includes('{words}')")
+
+    # your OK range
+    open_part(tab, "OK range")
+    before = tab.inner_html("#tolerance")
+    slider = tab.locator("#tau input[type=range]")
+    slider.focus()
+    slider.press("End")
+    tab.wait_for_function("document.querySelector('#tolerance').textContent.includes('2.00')")
+    assert tab.inner_html("#tolerance") != before
+    for k in range(6):
+        said = "judged" if k < 5 else "After 6 pairs"
+        tab.click("#same" if k % 2 else "#different")
+        tab.wait_for_function(
+            f"document.querySelector('#verdict').textContent.includes('{said}') && "
+            f"document.querySelector('#verdict').textContent.includes('{k + 1} pair')"
+        )
+    assert "you, " in tab.inner_text("#tolerance") and "the class, " in tab.inner_text("#tolerance")
+
+    # the ledger
+    open_part(tab, "Ledger")
+    tab.click("#stable")
+    tab.wait_for_function("document.querySelector('#ledger').textContent.includes('11.96 bit of')")
+    assert field(tab, "parameters").input_value() == "859,520,964"
+    field(tab, "images").fill("1")
+    tab.wait_for_function("document.querySelector('#ledger').textContent.includes('27.5 Gbit of')")
+    field(tab, "images").fill("none")
+    tab.wait_for_function(
+        "document.querySelector('#ledger').textContent.includes('images is none')"
+    )
+
+    # teach
+    open_part(tab, "Teach")
+    picture = tmp_path / "picture.png"
+    Image.fromarray(np.full((50, 70, 3), 90, np.uint8)).save(picture)
+    tab.set_input_files("#picture input[type=file]", picture)
+    sent(tab, "picture")
+    tab.click("#teach")
+    tab.wait_for_function(
+        "document.querySelector('#progress').textContent.includes('is learned')",
+        timeout=2 * PATIENCE,
+    )
+    assert tab.locator("#progress svg").count() == 1
+    field(tab, "taught-prompt").fill("anything else")
+    field(tab, "taught-prompt").press("Enter")
+    tab.wait_for_selector("#taught-answer figure >> nth=3")
+
+
+@pytest.mark.parametrize("tab", [390], indirect=True, ids=["telephone"])
+def test_nothing_is_wider_than_a_telephone(tab: Any) -> None:
+    field(tab, "prompt").fill("x" * 300)
+    field(tab, "prompt").press("Enter")
+    tab.wait_for_selector("#answer figure")
+    for name in PARTS:
+        open_part(tab, name)
+        tab.wait_for_timeout(500)
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 390, name
+
+
+def test_the_keyboard_is_enough(tab: Any) -> None:
+    """From the top: the Tab key, the arrows, Enter and Space, and no mouse."""
+    for _ in range(40):
+        if tab.evaluate("document.activeElement.closest('#prompt') !== null"):
+            break
+        tab.keyboard.press("Tab")
+    tab.keyboard.type("by hand")
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector("#answer figure")
+    first = tab.get_by_role("tab", name="Ask", exact=True)
+    first.focus()
+    for _ in range(8):
+        tab.keyboard.press("Tab")
+        if tab.evaluate("document.activeElement.textContent.trim() === 'Curve'"):
+            break
+    else:
+        first.focus()
+        tab.keyboard.press("ArrowRight")
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector("#curve .mark")
+    for _ in range(40):
+        tab.keyboard.press("Tab")
+        if tab.evaluate("document.activeElement.matches('#curve .mark')"):
+            break
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.dataset.show") == "1"
+    assert tab.locator("#curve figure:visible").get_attribute("data-of") == "1"
+
+
+def test_every_picture_has_words(tab: Any) -> None:
+    field(tab, "prompt").fill("words")
+    field(tab, "prompt").press("Enter")
+    tab.wait_for_selector("#answer figure")
+    for name in ("Ask", "Curve", "OK range"):
+        open_part(tab, name)
+        tab.wait_for_timeout(500)
+        silent = tab.evaluate(
+            "[...document.querySelectorAll('#answer img, #curve img, #pair img')]"
+            ".filter(x => !x.alt && !x.parentElement.getAttribute('aria-label')).length"
+        )
+        assert silent == 0, name
+        unnamed = tab.evaluate(
+            "[...document.querySelectorAll('input, button, textarea, [role=button]')].filter(x =>"
+            "x.getClientRects().length && !x.labels?.length && !x.ariaLabel && "
+            "!x.getAttribute('aria-label') && !x.textContent.trim() && !x.title)"
+            ".map(x => x.outerHTML.slice(0, 200))"
+        )
+        assert unnamed == [], name
+
+
+def test_what_is_hostile_gets_a_line_and_the_page_lives_on(tab: Any, tmp_path: Path) -> None:
+    field(tab, "prompt").fill(TAG)
+    field(tab, "prompt").press("Enter")
+    tab.wait_for_selector("#answer figure")
+    assert TAG in tab.inner_text("#answer") and tab.locator("#broken").count() == 0
+    field(tab, "prompt").fill("y" * 20_000)
+    field(tab, "prompt").press("Enter")
+    tab.wait_for_selector("#answer .trouble")
+    assert "20,000 characters: 1,000 are allowed" in tab.inner_text("#answer")
+
+    open_part(tab, "Teach")
+    text = tmp_path / "text.png"
+    text.write_text(TAG)
+    huge = huge_png(tmp_path / "huge.png")
+    for file, words in ((text, "this is not a picture"), (huge, "over 60 million pixels")):
+        tab.set_input_files("#picture input[type=file]", file)
+        sent(tab, file.stem)
+        tab.click("#teach")
+        tab.wait_for_function(f"document.querySelector('#problem').textContent.includes('{words}')")
+    open_part(tab, "Ask")
+    field(tab, "prompt").fill("still there")
+    field(tab, "prompt").press("Enter")
+    tab.wait_for_function("document.querySelector('#answer').textContent.includes('still there')")
+    tab.wait_for_selector("#answer figure")
+
+
+def test_a_caption_is_text_wherever_it_stands(chromium: Any, tmp_path: Path, folder: Path) -> None:
+    """A folder of the user's own, whose captions are tags."""
+    import sys
+
+    from launching import STORY, typed
+
+    own, draws = tmp_path / "own", np.random.default_rng(0)
+    own.mkdir()
+    for k in range(6):
+        Image.fromarray(draws.integers(0, 255, (20, 20, 3), np.uint8)).save(own / f"{k}.png")
+        (own / f"{k}.txt").write_text(f"{TAG} {k}")
+    done = typed(
+        [sys.executable, STORY], "images=folder", f"images.path={own}", "images.held_out=4",
+        f"root={tmp_path}", "name=tags", "captions.mode=own", "n_images=2",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    with served(tmp_path / "tags") as page:
+        tab = chromium.new_page()
+        tab.set_default_timeout(PATIENCE)
+        tab.goto(page.url)
+        tab.wait_for_selector("#n-said [data-ns]")
+        field(tab, "prompt").fill("hello")
+        field(tab, "prompt").press("Enter")
+        tab.wait_for_selector("#answer figure")
+        assert TAG in tab.inner_text("#answer") and tab.locator("#broken").count() == 0
+        tab.close()

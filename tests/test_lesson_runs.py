@@ -1,0 +1,231 @@
+"""The lesson on a real small sweep: asking, the growing curve, the game, a picture being taught."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lesson_runs import TAUGHT, small_sweep, wait_for
+from PIL import Image
+
+from byheart.lesson import curve, ledger, tolerance
+from byheart.lesson.ask import MOST_NOISES, answers
+from byheart.lesson.door import check_folder
+from byheart.lesson.room import Room, who
+from byheart.lesson.shelf import Shelf, load
+from byheart.lesson.teach import Teacher
+from byheart.show.finished import finished_runs
+from byheart.show.outputs import read_outputs
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_sweep(tmp_path_factory.mktemp("lesson"))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+# asking
+
+
+def test_a_typed_prompt_gives_what_the_run_itself_made(folder: Path) -> None:
+    """Byte for byte, the run's own unseen prompts, its captions and the empty prompt."""
+    for run in finished_runs(folder):
+        model, made = load(run.path), read_outputs(run.path, run.headline)
+        wanted = {(row["prompt"], int(row["noise"])): k for k, row in enumerate(made.rows)}
+        assert len({prompt for prompt, _ in wanted}) >= 4
+        for prompt in dict.fromkeys(prompt for prompt, _ in wanted):
+            for answer in answers(model, prompt, 2):
+                k = wanted[prompt, answer.noise]
+                assert np.array_equal(answer.output, made.pixels[k])
+                assert np.array_equal(answer.nearest, made.nearest([k])[0])
+                row = made.rows[k]
+                assert f"{answer.rmse:.6f}" == row["rmse"] and f"{answer.rho:.6f}" == row["rho"]
+                assert (answer.kind, answer.index) == (row["kind"], int(row["nearest_index"]))
+
+
+def test_any_other_prompt_is_answered_and_every_step_seen(folder: Path) -> None:
+    model = load(folder / "n3-own-s0")
+    found = answers(model, "nobody has ever typed this", MOST_NOISES)
+    assert [answer.noise for answer in found] == [*range(MOST_NOISES)]
+    for answer in found:
+        assert answer.steps.shape == (model.config.sample.steps, 16, 16, 3)
+        assert np.array_equal(answer.steps[-1], answer.output)
+        assert 0 <= answer.index < 3 and answer.caption in model.images.train_captions
+    assert not np.array_equal(found[0].steps[0], found[0].output)
+    cache = folder.parent / ".cache"
+    before = len([*cache.iterdir()])
+    answers(model, "nor this", 1)
+    assert len([*cache.iterdir()]) == before  # what a class types does not pile up
+    with pytest.raises(ValueError, match="1 to 8 are allowed"):
+        answers(model, "x", 9)
+
+
+def test_few_models_stay_in_memory(folder: Path) -> None:
+    shelf, runs = Shelf(kept=2), [run.path for run in finished_runs(folder)]
+    first = shelf.model(runs[0])
+    for path in runs[:3]:
+        shelf.model(path)
+    assert len(shelf._models) == 2 and shelf.model(runs[2]) is shelf.model(runs[2])
+    assert shelf.model(runs[0]) is not first
+    with pytest.raises(ValueError, match="not finished"):
+        shelf.model(folder / "none")
+
+
+def test_changed_pictures_or_weights_in_another_format_are_refused(
+    folder: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "sweep" / "n1-shared-s0"
+    shutil.copytree(folder / "n1-shared-s0", copy)
+    measures = json.loads((copy / "measures.json").read_text())
+    measures["images"]["content_hash"] = "0" * 64
+    (copy / "measures.json").write_text(json.dumps(measures))
+    with pytest.raises(ValueError, match="pictures have changed"):
+        load(copy)
+    shutil.copy(folder / "n1-shared-s0" / "measures.json", copy)
+    weights = next((copy / "model" / "unet").glob("*.safetensors"))
+    weights.rename(weights.with_name("diffusion_pytorch_model.bin"))
+    with pytest.raises(ValueError, match="cannot read its unet"):
+        load(copy)
+    shutil.rmtree(copy / "model")
+    with pytest.raises(ValueError, match="none has kept its model/"):
+        check_folder(copy.parent)
+    with pytest.raises(ValueError, match="nobody to ask"):
+        Room(copy.parent, Teacher(tmp_path)).run(0, "shared")
+
+
+def test_a_place_on_the_slider_is_a_run(folder: Path, tmp_path: Path) -> None:
+    room = Room(folder, Teacher(tmp_path))
+    assert (room.ns, room.modes) == ([1, 3], ["own", "shared"])
+    assert room.run(1, "own").path.name == "n3-own-s0"
+    assert room.run(99, "shared").path.name == "n3-shared-s0"
+    assert room.run(-1, "no such").n == 1
+    assert who(None) == "somebody"
+
+
+# the curve
+
+
+def test_the_curve_has_a_button_and_pictures_for_every_run(folder: Path) -> None:
+    for against in curve.AXES:
+        html = curve.drawn(folder, against, curve.stamp(folder))
+        assert html.count('role="button"') == html.count("<figure") == 4
+        assert html.count('tabindex="0"') == 4 and html.count("<img") == 4
+        assert "1 image, own captions, 12 steps" in html
+
+
+def test_the_curve_grows_while_a_run_learns(folder: Path, tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep"
+    sweep.mkdir()
+    shutil.copytree(folder / "n1-shared-s0", sweep / "n1-shared-s0")
+    before = curve.stamp(sweep)
+    assert curve.stamp(sweep) == before
+    growing = sweep / "n3-shared-s0"
+    shutil.copytree(folder / "n3-shared-s0", growing)
+    (growing / "report.html").unlink()
+    rows = (growing / "trajectory.jsonl").read_text().splitlines()
+    (growing / "trajectory.jsonl").write_text(rows[0] + "\n" + rows[1][:9])  # being written
+    during = curve.stamp(sweep)
+    assert during != before
+    html = curve.drawn(sweep, "training images", during)
+    assert html.count('role="button"') == 1 and "Learning now: 3 images" in html
+    assert html.count("<circle") == 2
+    (growing / "trajectory.jsonl").write_text("{damaged}\n")
+    assert "Learning now" not in curve.drawn(sweep, "steps", curve.stamp(sweep))
+    (growing / "report.html").touch()
+    (growing / "trajectory.jsonl").write_text("\n".join(rows) + "\n")
+    assert curve.drawn(sweep, "steps", curve.stamp(sweep)).count('role="button"') == 2
+
+
+# your OK range, and the ledger
+
+
+def test_the_tolerance_moves_the_curve(folder: Path) -> None:
+    runs, at = finished_runs(folder), curve.stamp(folder)
+    for run in runs:
+        shares = [tolerance.at_tolerance(run, tau) for tau in (0, 0.5, 1, 2)]
+        assert shares == sorted(shares)
+    tally = tolerance.Tally()
+    html = tolerance.drawn(folder, at, 2.0, [], tally)
+    assert "the slider, 2.00" in html and "the criterion" in html and "you," not in html
+    votes = [(0.3, True), (0.7, False)] * 3
+    tally.votes.extend(votes)
+    html = tolerance.drawn(folder, at, 0.5, votes, tally)
+    assert "you, 0.50" in html and "the class, 0.50 (6 votes)" in html
+
+
+def test_the_game_has_pairs_at_many_distances(folder: Path) -> None:
+    pairs = tolerance.pairs(folder, curve.stamp(folder))
+    assert len(pairs) >= 5 and pairs == tolerance.pairs(folder, curve.stamp(folder))
+    assert max(pair.rho for pair in pairs) - min(pair.rho for pair in pairs) > 0.3
+    for pair in pairs:
+        away = np.sqrt(((pair.left.astype(float) - pair.right) ** 2).mean())
+        assert away > 0 and "ρ" not in tolerance.question(pair)
+
+
+def test_the_ledger_takes_what_the_sweep_has_measured(folder: Path) -> None:
+    runs = finished_runs(folder)
+    given = ledger.run_numbers(runs)
+    assert (given.images, given.size) == (3, 16)
+    assert "parameters" in ledger.shown(given, ledger.measured(runs))
+
+
+# teaching
+
+
+def sent(place: Path) -> Path:
+    file = place / "sent.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)).save(file)
+    return file
+
+
+def test_a_picture_is_learned_in_a_process_of_its_own(tmp_path: Path) -> None:
+    teacher = Teacher(tmp_path / "it's 1 place", [*TAUGHT, "threads=1", "fit.ema=0",
+                                                  "evaluate.weights=raw"])  # fmt: skip
+    assert teacher.look().state == "nothing"
+    with pytest.raises(ValueError, match="nothing is being learned"):
+        teacher.stop("a")
+    lesson = teacher.teach(sent(tmp_path), "a")
+    with pytest.raises(ValueError, match="busy: a picture is being learned"):
+        teacher.teach(sent(tmp_path), "b")
+    wait_for(lambda: not lesson.running, 200, "the end of the training")
+    look = teacher.look()
+    assert look.state == "learned", look.words + lesson.said.read_text()
+    assert look.losses[-1][0] == 12 and look.live is None
+    assert answers(load(lesson.run.path), "a red car", 2)[0].index == 0
+    assert teacher.taught() == [lesson]
+
+
+def test_a_training_that_is_stopped_saves_and_frees_the_place(tmp_path: Path) -> None:
+    slow = [*TAUGHT, "threads=1", "budget.steps=600", "live.every=0.5", "checkpoint.every=0"]
+    teacher = Teacher(tmp_path, slow, open_to_all=False)
+    lesson = teacher.teach(sent(tmp_path), "a")
+    with pytest.raises(ValueError, match="only who sent"):
+        teacher.stop("b")
+    wait_for(lambda: teacher.look().state == "learning" or not lesson.running, 200, "a first step")
+    teacher.stop("a")
+    wait_for(lambda: not lesson.running, 60, "the end")
+    assert lesson.process.returncode == 130
+    assert [*(lesson.run.path / "checkpoints").iterdir()] and teacher.look().state == "stopped"
+    teacher.teach(sent(tmp_path), "b")
+    teacher.close()
+    assert teacher.now is not None and not teacher.now.running
+
+
+def test_what_goes_wrong_in_the_training_is_told(tmp_path: Path) -> None:
+    teacher = Teacher(tmp_path, ["fit.lrr=1"])
+    lesson = teacher.teach(sent(tmp_path), "a")
+    wait_for(lambda: not lesson.running, 120, "the end")
+    look = teacher.look()
+    assert look.state == "failed" and "did you mean fit.lr?" in look.words
