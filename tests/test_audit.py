@@ -22,7 +22,7 @@ from pictures_for_audit import (
 from PIL import Image
 
 import byheart
-from byheart.auditing import Audit
+from byheart.auditing.audit import Audit
 from byheart.cli import main
 
 TRAINED = 11  # of the 18 photographs; the others are held out

@@ -114,6 +114,6 @@ def test_ctrl_c_is_one_line(
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("byheart.auditing.audit", stop)
+    monkeypatch.setattr("byheart.auditing.audit.audit", stop)
     assert main(["audit", "--train", "made", "--outputs", "held"]) == 130
     assert capsys.readouterr().err == "byheart: stopped: the same command goes on from there\n"

@@ -14,8 +14,8 @@ from pictures_for_audit import photographs, save_all
 from PIL import Image
 
 import byheart
-from byheart.asking import Plan, fingerprint, paint_all, planned, read_prompts
-from byheart.auditing import Audit
+from byheart.auditing.asking import Plan, fingerprint, paint_all, planned, read_prompts
+from byheart.auditing.audit import Audit
 from byheart.data.album import open_album
 from byheart.model.painting import Asking, Made, clean
 from byheart.model.stranger import Stranger, open_pipeline

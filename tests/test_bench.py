@@ -12,14 +12,15 @@ from composing import composed
 from launching import SMALL
 from torch.utils.flop_counter import FlopCounterMode
 
-from byheart import bench as module
-from byheart import benching, memorizing, stopwatch
-from byheart.baseline import DECAY, ExampleTrainer
-from byheart.bench import Bench, breakdown, prepare, sampling, training
-from byheart.benching import PARTS, run_bench, table
-from byheart.memorizing import memorize, tried
+from byheart.auditing.timing import audit_seconds
+from byheart.benching import door, memorizing, stopwatch
+from byheart.benching import speed as module
+from byheart.benching.baseline import DECAY, ExampleTrainer
+from byheart.benching.door import PARTS, run_bench, table
+from byheart.benching.memorizing import memorize, tried
+from byheart.benching.speed import Bench, breakdown, prepare, sampling, training
+from byheart.benching.stopwatch import in_turn, matmul_peak, ratio
 from byheart.model.fit import fit, start
-from byheart.stopwatch import in_turn, matmul_peak, ratio
 
 CPU = torch.device("cpu")
 
@@ -158,7 +159,7 @@ def test_the_file_and_the_table_hold_the_same_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Everything but the thousand pictures, at the size of a test."""
-    monkeypatch.setattr(benching, "measuring", lambda *_: {"total": 51.0, "ledger": 34.0})
+    monkeypatch.setattr(door, "measuring", lambda *_: {"total": 51.0, "ledger": 34.0})
     monkeypatch.setattr(memorizing, "tried", lambda *_: (True, 0.01))
     monkeypatch.setattr(module, "matmul_peak", lambda *_: 5e10)
     words = [*SMALL, f"root={tmp_path}", "text=minilm", "text.tokens=6", "sample.batch=4"]
@@ -178,3 +179,8 @@ def test_settings_that_cannot_be_are_refused(tmp_path: Path, word: str) -> None:
     with pytest.raises(ValueError, match=word.split("=")[0].replace(".", r"\.")):
         run_bench([word], tmp_path / "bench", PARTS[:5])
     assert not (tmp_path / "bench").exists()
+
+
+def test_an_audit_of_made_up_pictures_finds_the_copies_that_were_put_in() -> None:
+    found = audit_seconds(outputs=20, images=30, side=32, size=16)
+    assert found["found"] == 1 and found["seconds"] > 0

@@ -115,8 +115,9 @@ def _parser() -> Parser:
         nargs="+",
         default=["training", "breakdown", "sampling", "measuring", "memorize"],
         metavar="PART",
-        help="training | breakdown | sampling | measuring | memorize | baseline, the recipe of the "
-        "widely used trainers; all but the last where nothing is typed",
+        help="training | breakdown | sampling | measuring | memorize | audit, of thousands of pictures "
+        "| baseline, the recipe of the widely used trainers; all but the last two where nothing is "
+        "typed",
     )
     door.add_argument("--out", default="outputs/bench", help="folder to write to")
     door.set_defaults(do=_bench)
@@ -287,13 +288,13 @@ def _curve(typed: argparse.Namespace) -> None:
 
 def _audit_door(doors: Any) -> None:
     # Its flags stand with what they do; parsing them needs no torch.
-    from byheart.audit_door import add_door
+    from byheart.auditing.door import add_door
 
     add_door(doors, _audit)
 
 
 def _audit(typed: argparse.Namespace) -> int:
-    from byheart.audit_door import run_audit
+    from byheart.auditing.door import run_audit
 
     try:
         return ABOVE if run_audit(typed) else 0
@@ -304,7 +305,7 @@ def _audit(typed: argparse.Namespace) -> int:
 
 def _bench(typed: argparse.Namespace) -> None:
     # torch, unlike every other door's needs
-    from byheart.benching import run_bench
+    from byheart.benching.door import run_bench
 
     print(run_bench(typed.settings, Path(typed.out), typed.only))
 

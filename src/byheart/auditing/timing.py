@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from byheart.auditing import audit
+from byheart.auditing.audit import audit
 
 COPIED = 10  # every tenth output is a training picture
 GRAIN = 8  # pixels a side of the noise that a picture is enlarged from

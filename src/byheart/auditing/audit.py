@@ -17,10 +17,19 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from byheart.asking import Plan, fingerprint, paint_all, planned, read_prompts, without_prompts
-from byheart.auditing_folder import Typed, claimed, same_folders
-from byheart.auditing_reference import really_unseen, reference_of
-from byheart.case import Case, Model
+from byheart.auditing.asking import (
+    Plan,
+    fingerprint,
+    paint_all,
+    planned,
+    read_prompts,
+    without_prompts,
+)
+from byheart.auditing.case import Case, Model
+from byheart.auditing.folder import Typed, claimed, same_folders
+from byheart.auditing.reference import really_unseen, reference_of
+from byheart.auditing.tables import AUDIT_COLUMNS, OUTPUT_COLUMNS, audit_rows, output_rows, table
+from byheart.auditing.tally import measures_of
 from byheart.data.album import Album, open_album
 from byheart.data.questions import Question
 from byheart.measure.altered import SEARCHES
@@ -28,8 +37,6 @@ from byheart.measure.judging import altered_copies, calibrate, judge_all
 from byheart.model.painting import Asking, Painter
 from byheart.runs import write_json, write_text
 from byheart.show.audit_page import Pair, write_audit_page
-from byheart.tables import AUDIT_COLUMNS, OUTPUT_COLUMNS, audit_rows, output_rows, table
-from byheart.tally import measures_of
 
 SIZES = (16, 256)  # pixels a side that pictures may be compared at
 

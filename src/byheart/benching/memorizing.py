@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from byheart.baseline import ExampleTrainer
-from byheart.bench import NOISES, Bench
+from byheart.benching.baseline import ExampleTrainer
+from byheart.benching.speed import NOISES, Bench
+from byheart.benching.stopwatch import synchronize
 from byheart.data.prompts import unseen_prompts
 from byheart.measure.copying import judge
 from byheart.model.fit import start
 from byheart.model.sample import sample
-from byheart.stopwatch import synchronize
 
 CLOSE = 0.02  # largest RMSE in [0, 1] that "memorized" allows
 LOOK_EVERY = 5  # steps between two tries, whose time does not count

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from byheart.case import Case, altered_words, copies_of, detector_rows
+from byheart.auditing.case import Case, altered_words, copies_of, detector_rows
 from byheart.measure.distance import psnr, rmse_matrix
 from byheart.measure.kinds import KINDS
 from byheart.measure.summary import finite

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from byheart.case import ASKED, Case, altered_words, copies_of, detector_rows
+from byheart.auditing.case import ASKED, Case, altered_words, copies_of, detector_rows
 from byheart.data.images import ImageSet, content_hash
 from byheart.data.questions import CONDITIONS
 from byheart.measure.collision import chance_collision

@@ -76,7 +76,7 @@ def run_audit(typed: argparse.Namespace) -> bool:
     # transformers warns of image processors that nobody here asks for.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    from byheart.auditing import audit
+    from byheart.auditing.audit import audit
     from byheart.show.audit_words import fail_line, heading, verdict
 
     if typed.allow_pickle:

@@ -14,19 +14,20 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from byheart import runs
-from byheart.bench import breakdown, measuring, prepare, sampling, training
+from byheart.auditing.timing import audit_seconds
+from byheart.benching.memorizing import CLOSE, PATIENCE, baseline, memorize
+from byheart.benching.speed import breakdown, measuring, prepare, sampling, training
 from byheart.checks import read
 from byheart.command import check
 from byheart.config import Config, declare
 from byheart.machine import accelerator_for, environment, peak_memory_bytes
-from byheart.memorizing import CLOSE, PATIENCE, baseline, memorize
 from byheart.model.unet import parameters
 from byheart.outcome import one_line
 from byheart.ranks import check_launch
 
-PARTS = ("training", "breakdown", "sampling", "measuring", "memorize", "baseline")
+PARTS = ("training", "breakdown", "sampling", "measuring", "memorize", "audit", "baseline")
 Say = Callable[[str], None]
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 
 
 def run_bench(words: Sequence[str], folder: Path, asked: Sequence[str]) -> str:
@@ -68,6 +69,7 @@ def bench(
         ("sampling", partial(sampling, here)),
         ("measuring", partial(measuring, here, cache)),
         ("memorize", partial(memorize, here)),
+        ("audit", audit_seconds),
     ):
         if name in asked:
             say(f"measuring: {name}")
@@ -132,6 +134,9 @@ def table(found: dict[str, Any]) -> str:
             ("one image: all copied", _after(memorize["copied_seconds"], memorize)),
             ("one image: RMSE <= 0.02", _after(memorize["seconds"], memorize)),
         ]
+    if audited := found.get("audit"):
+        words = f"{audited['outputs']:,} outputs against {audited['images']:,} images"
+        lines += [("audit", f"{audited['seconds']:.0f} s for {words} of {audited['side']} px")]
     for name, other in found.get("baseline", {}).items():
         end = f"RMSE {other['rmse']:.3f} after {other['seconds']:.0f} s ({PATIENCE} times ours)"
         copied = "all copied" if other["copied"] else "not copied"

@@ -19,6 +19,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from byheart.benching.stopwatch import in_turn, matmul_peak, ratio
 from byheart.config import Config
 from byheart.data.codec import Codec, load_codec
 from byheart.data.images import ImageSet, load_images
@@ -38,7 +39,6 @@ from byheart.model.objective import build_schedule, loss
 from byheart.model.sample import Conditions, sample
 from byheart.model.unet import build_unet
 from byheart.runs import Run
-from byheart.stopwatch import in_turn, matmul_peak, ratio
 
 ROUNDS = 7
 EVALUATIONS = (4, 8, 16, 32)  # of the network for one output
