@@ -115,9 +115,9 @@ def _parser() -> Parser:
         nargs="+",
         default=["training", "breakdown", "sampling", "measuring", "memorize"],
         metavar="PART",
-        help="training | breakdown | sampling | measuring | memorize | audit, of thousands of pictures "
-        "| baseline, the recipe of the widely used trainers; all but the last two where nothing is "
-        "typed",
+        help="training | breakdown | sampling | measuring | memorize | audit, of thousands of "
+        "pictures | baseline, the recipe of the widely used trainers; all but the last two where "
+        "nothing is typed",
     )
     door.add_argument("--out", default="outputs/bench", help="folder to write to")
     door.set_defaults(do=_bench)
