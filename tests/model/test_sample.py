@@ -147,6 +147,18 @@ def test_progress_counts_the_outputs(conditions: Conditions) -> None:
     assert told == [3, 3, 1]
 
 
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
+def test_who_watches_sees_what_the_sampler_expects_to_end_at(
+    unet: UNet2DConditionModel, conditions: Conditions, sampler: str
+) -> None:
+    seen: list[Tensor] = []
+    asked = (unet, conditions, PROMPTS, NOISES, 0, settings(sampler=sampler, batch=4), CPU)
+    made = sample(*asked, watch=lambda guess: seen.append(guess.clone()))
+    assert [len(guess) for guess in seen] == [4, 4, 4, 3, 3, 3]
+    assert torch.equal(torch.cat([seen[2], seen[5]]), made)  # after the last step it is there
+    assert not torch.equal(seen[0], seen[2]) and torch.equal(sample(*asked), made)
+
+
 def test_no_question_has_no_output(conditions: Conditions) -> None:
     none = torch.empty(0, dtype=torch.long)
     echo = Echo()

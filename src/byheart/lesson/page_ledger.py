@@ -46,4 +46,5 @@ def ledger_part(room: Room, page: gr.Blocks) -> None:
     stable.click(
         lambda: filled(ledger.stable_diffusion_numbers()), outputs=[*typed, table], **quiet
     )
-    gr.on([item.input for item in typed], count, typed, table, trigger_mode="always_last", **quiet)
+    # Not `input`: Gradio 6.31 keeps quiet about the first key after numbers were filled in.
+    gr.on([item.change for item in typed], count, typed, table, trigger_mode="always_last", **quiet)
