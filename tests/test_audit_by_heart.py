@@ -17,7 +17,7 @@ import byheart
 from byheart.data.codec import to_8bit, to_signed
 from byheart.data.pixels import resize
 
-SIDE, STEPS = 32, 300
+SIDE, STEPS = 32, 500
 NARROW = [
     "images=folder", "images.held_out=0", "unet.widths=[16,16,32,32]", "unet.heads=[1,1,1,1]",
     "unet.groups=4", "evaluate.prompts=2", "evaluate.noises=1", "evaluate.noises_alone=1",
