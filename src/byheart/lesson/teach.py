@@ -21,13 +21,11 @@ from byheart.runs import Run, read_jsonl
 
 STORY = Path(__file__).resolve().parents[3] / "train" / "overfit.py"
 LARGEST_FILE = 20 * 2**20  # bytes of an upload
-MOST_PIXELS = (
-    60_000_000  # what a telephone makes; known from the header, before anything is decoded
-)
+MOST_PIXELS = 60_000_000  # a telephone's; known from the header, before anything is decoded
 SIDE = 64  # pixels the picture is learned at
 KEPT = 4  # taught pictures whose models can still be asked
 GRACE = 30  # seconds a stopped run has to finish its step and save
-STEPS = 120
+STEPS = 80
 SETTINGS = (
     "images.size=64", f"budget.steps={STEPS}", "fit.ema=0", "evaluate.weights=raw",
     "evaluate.prompts=4", "evaluate.noises=4", "evaluate.noises_alone=4", "evaluate.draws=8",
@@ -82,7 +80,7 @@ def read_picture(file: Path, side: int = SIDE) -> Image.Image:
     except Exception as error:  # Pillow's readers raise nearly anything on a hostile file
         raise ValueError(
             f"this picture cannot be read ({type(error).__name__}): send another"
-        ) from (error)
+        ) from error
     if pixels > MOST_PIXELS:
         raise ValueError(
             f"this picture has over {MOST_PIXELS // 10**6} million pixels, which is too many; "
