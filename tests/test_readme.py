@@ -52,12 +52,15 @@ def test_every_run_in_the_readme_is_a_valid_configuration(command, monkeypatch):
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("byheart ")])
 def test_every_byheart_command_in_the_readme_is_understood(command, capsys, tmp_path, monkeypatch):
     """Without the run it speaks of it may only miss the run. What takes minutes is only read."""
+    from byheart.benching.door import PARTS
     from byheart.cli import _parser, main
 
     for long in ("bench", "lesson", "audit"):
-        if command == f"byheart {long}" or command.startswith(f"byheart {long} -"):
+        alone = command == f"byheart {long}" or command.startswith(f"byheart {long} -")
+        if alone or command.startswith("byheart bench unet="):
             typed = _parser().parse_args(command.split()[1:])
             assert typed.do.__name__ == f"_{long}"
+            assert long != "bench" or {*typed.only} <= {*PARTS}
             assert long != "audit" or typed.train == "my_photos"
             return
     monkeypatch.chdir(tmp_path)
