@@ -69,7 +69,7 @@ def test_the_values_are_those_of_the_files() -> None:
     assert (config.name, config.run) == ("emoji-tiny", "n1-s0")
     assert config.captions.shared == "an image" and config.captions.dropout == 0.1
     assert config.unet.widths == [64, 96, 128, 128] and config.fit.betas == [0.7, 0.8]
-    assert (config.fit.batch, config.fit.decay, config.budget.steps) == (8, 0.4, 120)
+    assert (config.fit.batch, config.fit.decay, config.budget.steps) == (8, 0.4, 80)
     assert config.evaluate.draws == 32 and config.evaluate.sscd is None
     assert config.budget.exposures is None and config.images.path is None
 
@@ -244,6 +244,9 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("fit.accumulate", 7, "fit.batch="),
     ("fit.prediction", "noise", "auto | sample | v_prediction | epsilon"),
     ("fit.prediction", "epsilon", "type schedule=sd"),
+    ("fit.optimizer", "sgd", "muon | adamw"),
+    ("fit.momentum", -0.1, "0 to 1"),
+    ("fit.momentum", 1.1, "0 to 1"),
     ("fit.lr", 0.0, "above 0"),
     ("fit.lr", -0.1, "above 0"),
     ("fit.lr", math.nan, "above 0"),
