@@ -152,7 +152,6 @@ CASES: dict[str, tuple[Callable[[Path], list[str]], list[str]]] = {
     "neither a folder nor a hub id": (
         words("codec=sd_vae", "codec.path=a/b/c"), ["a/b/c", "owner/name"],
     ),
-    "a precision this device lacks": (words("fit.precision=bf16"), ["fit.precision=auto"]),
     "a batch that parts do not divide": (words("fit.accumulate=3"), ["fit.batch=4"]),
     "SSCD's weights elsewhere": (words("evaluate.sscd=/nowhere.safetensors"), ["/nowhere"]),
     "an encoder too wide": (
