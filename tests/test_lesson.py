@@ -318,7 +318,7 @@ def test_the_sweep_is_not_run_again_where_it_is_finished(
     with pytest.raises(ValueError, match="ended with code 3"):
         door.small_sweep()
     assert typed[0][1:] == [str(door.STORY), "-m", "experiment=lesson"]
-    assert "four minutes" in capsys.readouterr().out
+    assert "three minutes" in capsys.readouterr().out
     for n in (1, 3, 10):
         (tmp_path / door.SMALL / f"n{n}-s0").mkdir(parents=True)
         (tmp_path / door.SMALL / f"n{n}-s0" / "report.html").touch()

@@ -127,7 +127,7 @@ def _parser() -> Parser:
         help="a page a class can play with, on the runs of a sweep",
         description="Open a web page on the finished runs of a folder: ask any prompt, watch the "
         "curve, find your own tolerance, count the bits, teach a picture. Without a folder a small "
-        "sweep runs first, about four minutes on two cores. Only this machine sees it, "
+        "sweep runs first, about three minutes on two cores. Only this machine sees it, "
         "unless --host says otherwise.",
         allow_abbrev=False,
     )

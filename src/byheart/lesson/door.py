@@ -61,7 +61,7 @@ def small_sweep() -> None:
     if not all((SMALL / f"n{n}-s0" / "report.html").exists() for n in (1, 3, 10)):
         print(
             "no folder was named: first a small sweep, 1, 3 and 10 pictures into "
-            f"{SMALL}; about four minutes on two cores. Ctrl-C stops it, and the same "
+            f"{SMALL}; about three minutes on two cores. Ctrl-C stops it, and the same "
             "command goes on from there.",
             flush=True,
         )
