@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
-from jaxtyping import UInt8
+import torch
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from byheart.data.album import Album
@@ -27,6 +28,12 @@ class Model:
     parameters: int
     differences: list[float | None]  # one for each output
     one_step: dict[int, Tensor]  # of each output its one-step picture (3, s, s), where there is one
+
+
+@dataclass(frozen=True)
+class OneSteps:
+    of_output: dict[int, float]  # of each one-step picture the distance to its closest image
+    of_image: Float[Tensor, " n"]  # of each training image that to its closest one-step picture
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,17 @@ class Case:
     def unseen(self) -> Images:
         return self.reference.images
 
+    @cached_property
+    def one_steps(self) -> OneSteps:
+        """Distances of the one-step pictures, each compared with all training images once."""
+        smallest = torch.full((len(self.train),), torch.inf, dtype=torch.float64)
+        of_output = {}
+        for k, one in self.model.one_step.items() if self.model else ():
+            distances = rmse_matrix(one[None], self.train.pixels)[0]
+            of_output[k] = float(distances.min())
+            smallest = torch.minimum(smallest, distances)
+        return OneSteps(of_output, smallest)
+
 
 def altered_words(case: Case, k: int) -> str:
     """What output k is besides a plain copy; '' where nothing was found."""
@@ -64,21 +82,18 @@ def altered_words(case: Case, k: int) -> str:
     return "mirrored" if kind == "whole" else f"mirrored, {ALTERED[kind]}"
 
 
-def copies_of(case: Case, k: int) -> Iterable[int]:
-    """The training image that output k is a copy of, if it is one."""
-    if bool(case.judged.findings.copied[k]):
-        return [int(case.judged.findings.nearest[k])]
-    return [int(case.altered.nearest[k])] if case.altered.kind[k] else []
+def copies_of(case: Case) -> list[int]:
+    """Of each output that is a copy, plain or altered, the training image it is one of."""
+    findings, altered = case.judged.findings, case.altered
+    nearest = findings.nearest.where(findings.copied, altered.nearest)
+    return nearest[case.either].tolist()
 
 
 def detector_rows(case: Case) -> list[dict[str, float | None]]:
     """Of each output what the two detectors say; None where one is not defined."""
     model = case.model
-    if model is None:
-        return [{"noise_difference": None, "one_step_rmse": None} for _ in case.asked]
-    steps = {k: float(rmse_matrix(one[None], case.train.pixels).min())
-             for k, one in model.one_step.items()}  # fmt: skip
+    differences = model.differences if model else [None] * len(case.asked)
     return [
-        {"noise_difference": one, "one_step_rmse": steps.get(k)}
-        for k, one in enumerate(model.differences)
+        {"noise_difference": one, "one_step_rmse": case.one_steps.of_output.get(k)}
+        for k, one in enumerate(differences)
     ]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from byheart.auditing.case import Case, altered_words, copies_of, detector_rows
-from byheart.measure.distance import psnr, rmse_matrix
+from byheart.measure.distance import psnr
 from byheart.measure.kinds import KINDS
 from byheart.measure.summary import finite
 
@@ -98,15 +98,12 @@ def output_rows(case: Case) -> list[dict[str, Any]]:
 def audit_rows(case: Case) -> list[dict[str, Any]]:
     """audit.csv: a row for each training image, the most exposed first."""
     n, judged, altered = len(case.train), case.judged, case.altered
-    copies = Counter(row for k in range(len(case.asked)) for row in copies_of(case, k))
+    copies = Counter(copies_of(case))
     sizes = Counter(case.train.group)
     best: dict[int, int] = {}  # of each training image the output that is its best altered copy
     for k in sorted(range(len(case.asked)), key=lambda k: float(altered.rho[k])):
         if altered.kind[k]:
             best.setdefault(int(altered.nearest[k]), k)
-    steps = torch.full((n,), torch.inf, dtype=torch.float64)
-    for one in case.model.one_step.values() if case.model else ():
-        steps = torch.minimum(steps, rmse_matrix(one[None], case.train.pixels)[0])
     detectors = detector_rows(case)
     plain = judged.rmse / case.reference.distance
     exposed = torch.tensor(
@@ -140,7 +137,7 @@ def audit_rows(case: Case) -> list[dict[str, Any]]:
             "box": "" if other is None else _box(altered.box[other]),
             "altered_box": "" if other is None else _box(altered.its_box[other]),
             "noise_difference": _digits(detectors[k]["noise_difference"]),
-            "one_step_rmse": _digits(finite(steps[t])),
+            "one_step_rmse": _digits(finite(case.one_steps.of_image[t])),
         })  # fmt: skip
     return rows
 

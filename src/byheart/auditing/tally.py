@@ -125,7 +125,7 @@ def _all(case: Case, by_chance: Rate) -> dict[str, Any]:
         "either": rate_json(wilson(int(case.either.sum()), count)),
         "exact": rate_json(wilson(int(case.judged.findings.exact.sum()), count)),
         "rest": {kind: int((rest == place).sum()) for place, kind in enumerate(KINDS) if place},
-        "images": len({int(row) for k in range(count) for row in copies_of(case, k)}),
+        "images": len({*copies_of(case)}),
     }
 
 
@@ -196,10 +196,9 @@ def _ledger(case: Case) -> dict[str, Any]:
     n = len(case.train)
     draws = torch.Generator().manual_seed(case.seed)
     collision = chance_collision(case.unseen, case.reference.distance, n, draws)
-    back = {row for k in range(len(case.asked)) for row in copies_of(case, k)}
     return ledger(
         max(1, case.model.parameters), n, case.train.pixels[0].numel(),
-        given_back=len(back), chance_collision=asdict(collision),
+        given_back=len({*copies_of(case)}), chance_collision=asdict(collision),
     ).to_json()  # fmt: skip
 
 

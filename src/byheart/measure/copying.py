@@ -49,18 +49,23 @@ def judge(
     Without held-out images d_H is infinite: nothing unseen is closer.
     """
     to_train = nearest(outputs, train)
-    held_out_rmse = torch.full_like(to_train.rmse, torch.inf)
+    return verdicts(outputs, to_train.index, to_train.rmse, held_out, reference)
+
+
+def verdicts(
+    outputs: UInt8[Tensor, "s c h w"],
+    index: Int[Tensor, " s"],
+    rmse: Float[Tensor, " s"],
+    held_out: UInt8[Tensor, "m c h w"],
+    reference: float,
+) -> Verdicts:
+    """`judge` where the closest training image and the distance to it are known already."""
+    held_out_rmse = torch.full_like(rmse, torch.inf)
     if len(held_out):
         held_out_rmse = nearest(outputs, held_out).rmse
-    rho = to_train.rmse / reference
-    return Verdicts(
-        nearest=to_train.index,
-        rmse=to_train.rmse,
-        held_out_rmse=held_out_rmse,
-        rho=rho,
-        exact=to_train.rmse == 0,
-        copied=(rho <= TOLERANCE) & (to_train.rmse < held_out_rmse),
-    )
+    rho = rmse / reference
+    copied = (rho <= TOLERANCE) & (rmse < held_out_rmse)
+    return Verdicts(index, rmse, held_out_rmse, rho, rmse == 0, copied)
 
 
 def unseen_pictures(

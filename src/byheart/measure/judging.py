@@ -12,8 +12,8 @@ from torch import Tensor
 
 from byheart.measure.altered import SEARCHES, Found, Search, at_once, search
 from byheart.measure.blend import mixture
-from byheart.measure.copying import TOLERANCE, Verdicts, reference_distance
-from byheart.measure.distance import inner_products, nearest, nearest_other, norms, root
+from byheart.measure.copying import TOLERANCE, reference_distance, verdicts
+from byheart.measure.distance import inner_products, nearest_other, norms, root
 from byheart.measure.effect import spread
 from byheart.measure.interval import Rate, wilson
 from byheart.measure.kinds import Findings, told_apart
@@ -113,8 +113,9 @@ def judge_all(
         nearer = values < closest
         closest = torch.where(nearer, values, closest)
         where = torch.where(nearer, rows + first, where)
-        verdicts = _verdicts(part, order[:, 0], squared, reference)
-        found.append(told_apart(part, verdicts, _mixed(part, train, order), reference))
+        rmse = root(squared.gather(1, order[:, :1])[:, 0], part)
+        judged = verdicts(part, order[:, 0], rmse, reference.images, reference.distance)
+        found.append(told_apart(part, judged, _mixed(part, train, order), reference))
         advance(len(part))
     return Judged(joined(found), where, root(closest, train))
 
@@ -125,18 +126,6 @@ def _mixed(part: Images, train: Images, order: Int[Tensor, "p k"]) -> Float[Tens
         return mixture(part, train).rmse
     each = [mixture(one[None], train[k]).rmse for one, k in zip(part, order, strict=True)]
     return torch.cat(each)
-
-
-def _verdicts(
-    part: Images, index: Int[Tensor, " p"], squared: Float[Tensor, "p n"], reference: Reference
-) -> Verdicts:
-    """`judge` from distances that are known already."""
-    rmse = root(squared.gather(1, index[:, None])[:, 0], part)
-    held_out = torch.full_like(rmse, torch.inf)
-    if len(reference.images):
-        held_out = nearest(part, reference.images).rmse
-    rho = rmse / reference.distance
-    return Verdicts(index, rmse, held_out, rho, rmse == 0, (rho <= TOLERANCE) & (rmse < held_out))
 
 
 def calibrate(
