@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache as once
 from importlib import resources
 from pathlib import Path
@@ -92,14 +92,7 @@ def _minilm(config: Text) -> Encoder:
 
     def encode(texts: list[str]) -> Float[Tensor, "p l 384"]:
         rows = []
-        for start in range(0, len(texts), ENCODE_BATCH):
-            tokens = tokenizer(
-                texts[start : start + ENCODE_BATCH],
-                padding="max_length",
-                truncation=True,
-                max_length=config.tokens,
-                return_tensors="pt",
-            )
+        for tokens in _tokenized(texts, tokenizer, config.tokens):
             with torch.inference_mode():
                 hidden = model(**tokens).last_hidden_state
             hidden = hidden * (LENGTH / hidden.norm(dim=-1, keepdim=True))
@@ -116,19 +109,24 @@ def _clip(config: Text) -> Encoder:
 
     def encode(texts: list[str]) -> Float[Tensor, "p l d"]:
         rows = []
-        for start in range(0, len(texts), ENCODE_BATCH):
-            tokens = tokenizer(
-                texts[start : start + ENCODE_BATCH],
-                padding="max_length",
-                truncation=True,
-                max_length=min(config.tokens, tokenizer.model_max_length),
-                return_tensors="pt",
-            )
+        for tokens in _tokenized(texts, tokenizer, min(config.tokens, tokenizer.model_max_length)):
             with torch.inference_mode():
                 rows.append(model(tokens["input_ids"]).last_hidden_state)
         return torch.cat(rows)
 
     return encode
+
+
+def _tokenized(texts: list[str], tokenizer: Any, length: int) -> Iterator[Any]:
+    """ENCODE_BATCH texts at a time, each cut off or padded to `length` tokens."""
+    for start in range(0, len(texts), ENCODE_BATCH):
+        yield tokenizer(
+            texts[start : start + ENCODE_BATCH],
+            padding="max_length",
+            truncation=True,
+            max_length=length,
+            return_tensors="pt",
+        )
 
 
 def clip_parts(path: str) -> tuple[Any, Any]:

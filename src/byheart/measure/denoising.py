@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from byheart.model.oracle import signal_and_noise
+from byheart.model.oracle import image_of, signal_and_noise
 from byheart.model.seeds import Stream, generator
 
 LEVELS = 8
@@ -106,6 +106,7 @@ def _error(
     """Mean over the draws and the numbers of a latent of (x_0 - prediction)²."""
     if len(images) == 0:
         return None
+    alpha, sigma = (float(one) for one in signal_and_noise(schedule, t, 1))
     total = 0.0
     for rows in torch.arange(len(noise)).split(batch):
         x0 = images[(rows * len(images) // len(noise)).to(images.device)].to(device)
@@ -114,29 +115,11 @@ def _error(
             noisy = schedule.add_noise(x0, noise[rows].to(x0), steps)
             words = prompt.to(device).expand(len(rows), *prompt.shape)
             answer = denoiser(noisy, steps, words, return_dict=False)[0]
-        said = _image(schedule, t, noisy.cpu().double(), answer.cpu().double())
+        kind = schedule.config.prediction_type
+        said = image_of(noisy.cpu().double(), answer.cpu().double(), alpha, sigma, kind)
         if said is None:
             return None
         # Row by row, so that the sum does not depend on the batch.
         for error in (said - x0.cpu().double()).square().flatten(1).mean(dim=1).tolist():
             total += error
     return total / len(noise)
-
-
-def _image(
-    schedule: Any, t: int, noisy: Float[Tensor, "r c h w"], said: Float[Tensor, "r c h w"]
-) -> Float[Tensor, "r c h w"] | None:
-    """x_0 from what the network says. None where it cannot follow: the noise of pure noise.
-
-    v = alpha eps - sigma x_0 (Salimans & Ho 2022, appendix D), so x_0 = alpha x_t - sigma v.
-    """
-    one_alpha, one_sigma = signal_and_noise(schedule, t, 1)
-    alpha, sigma = float(one_alpha), float(one_sigma)
-    kind = schedule.config.prediction_type
-    if kind == "sample":
-        return said
-    if kind == "v_prediction":
-        return alpha * noisy - sigma * said
-    if kind != "epsilon":
-        raise ValueError(f"prediction_type={kind}: type sample, v_prediction or epsilon")
-    return None if alpha == 0 else (noisy - sigma * said) / alpha

@@ -28,14 +28,12 @@ def matrices_and_rest(network: torch.nn.Module) -> tuple[list[Parameter], list[P
     The first and the last convolution are among the others: they look at latents one channel at a
     time.
     """
-    named = dict(network.named_parameters())
-    is_matrix = {
-        n: w.ndim > 1 and not n.startswith(("conv_in.", "conv_out.")) for n, w in named.items()
-    }
-    return (
-        [weight for name, weight in named.items() if is_matrix[name]],
-        [weight for name, weight in named.items() if not is_matrix[name]],
-    )
+    matrices: list[Parameter] = []
+    rest: list[Parameter] = []
+    for name, weight in network.named_parameters():
+        is_matrix = weight.ndim > 1 and not name.startswith(("conv_in.", "conv_out."))
+        (matrices if is_matrix else rest).append(weight)
+    return matrices, rest
 
 
 def orthogonalised(matrices: list[Tensor]) -> list[Tensor]:

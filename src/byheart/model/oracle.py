@@ -131,6 +131,28 @@ class Oracle:
         return (same | ~same.any(dim=1, keepdim=True))[which]
 
 
+def image_of(
+    x: Float[Tensor, "b c h w"],
+    said: Float[Tensor, "b c h w"],
+    alpha: float,
+    sigma: float,
+    kind: str,
+) -> Float[Tensor, "b c h w"] | None:
+    """x_0 from what a network says of x = alpha x_0 + sigma eps. None where it cannot follow: the
+    noise of pure noise.
+
+    v = alpha eps - sigma x_0 (Salimans & Ho 2022, appendix D), so x_0 = alpha x - sigma v.
+    ValueError: another kind of prediction.
+    """
+    if kind == "sample":
+        return said
+    if kind == "v_prediction":
+        return alpha * x - sigma * said
+    if kind != "epsilon":
+        raise ValueError(f"prediction_type={kind}: type sample, v_prediction or epsilon")
+    return None if alpha == 0 else (x - sigma * said) / alpha
+
+
 def signal_and_noise(
     schedule: Any, t: Tensor | int, rows: int
 ) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:

@@ -9,6 +9,9 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from byheart.model.oracle import image_of
+from byheart.model.unet import PREDICTIONS
+
 
 @dataclass(frozen=True)
 class Made:
@@ -55,14 +58,11 @@ class Asking:
 def clean(
     x: Float[Tensor, "b c h w"], said: Float[Tensor, "b c h w"], alpha: float, kind: str
 ) -> Float[Tensor, "b c h w"] | None:
-    """x_0 from a prediction at the noise level with alpha_bar = `alpha`, by Salimans & Ho 2022,
-    appendix D. None: the noise alone says nothing of the picture (epsilon at alpha = 0)."""
-    a, b = alpha**0.5, (1 - alpha) ** 0.5
-    if kind == "sample":
-        return said
-    if kind == "v_prediction":
-        return a * x - b * said
-    return (x - b * said) / a if kind == "epsilon" and a > 0 else None
+    """x_0 from a prediction at the noise level with alpha_bar = `alpha`. None: it says nothing of
+    the picture (epsilon at alpha = 0), or is of a kind that nobody here knows."""
+    if kind not in PREDICTIONS:
+        return None
+    return image_of(x, said, alpha**0.5, (1 - alpha) ** 0.5, kind)
 
 
 def picture(image: Tensor) -> Image.Image:

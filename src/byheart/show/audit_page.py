@@ -5,13 +5,11 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from PIL import Image, ImageDraw
 
@@ -19,7 +17,7 @@ from byheart.runs import write_text
 from byheart.show.audit_words import ASKED, KINDS_SAID, heading, spoken, verdict
 from byheart.show.charts import tolerance_svg
 from byheart.show.figures import enlarged, png_bytes
-from byheart.show.words import number, percent
+from byheart.show.templates import template
 
 CARDS = 48  # groups of training pictures shown, the most exposed first
 GROUPS, LOST = 20, 100  # groups and unreadable files listed
@@ -43,13 +41,10 @@ def write_audit_page(
 ) -> Path:
     """Write audit.html. rows: of audit.csv; pair: the pixels of a training picture and an output,
     by their names."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters |= {"percent": percent, "number": number}
-    template = resources.files("byheart.show").joinpath("audit.html").read_text(encoding="utf-8")
     groups = _groups(rows)
     lost = [f"{where.replace('_', '-')}: {words}" for where, files in measures["unreadable"].items()
             for words in files]  # fmt: skip
-    page = environment.from_string(template).render(
+    page = template("audit.html").render(
         m=measures,
         heading=heading(measures),
         sentences=verdict(measures),

@@ -5,12 +5,10 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from byheart.measure.ledger import from_json, stable_diffusion
@@ -19,7 +17,8 @@ from byheart.runs import Run, beside, read_jsonl, write_text
 from byheart.show.charts import denoising_svg, loss_svg, tolerance_svg
 from byheart.show.figures import enlarged, png_bytes, save_pixels, sheet
 from byheart.show.outputs import Outputs, read_outputs
-from byheart.show.words import CONDITIONS, number, percent, sentences
+from byheart.show.templates import template
+from byheart.show.words import CONDITIONS, sentences
 
 
 def write_pictures(
@@ -58,10 +57,7 @@ def write_report(run: Run) -> Path:
     machine = json.loads(run.file("environment.json").read_text(encoding="utf-8"))
     training = read_jsonl(run.file("training.jsonl"))
     made = read_outputs(run.path, measures["weights"]["headline"])
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters |= {"percent": percent, "number": number}
-    template = resources.files("byheart.show").joinpath("page.html").read_text(encoding="utf-8")
-    page = environment.from_string(template).render(
+    page = template("page.html").render(
         m=measures,
         machine=machine,
         names=CONDITIONS,

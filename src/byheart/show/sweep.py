@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from byheart.runs import beside, write_text
@@ -21,8 +19,9 @@ from byheart.show.groups import MODES, groups
 from byheart.show.halves import columns, pairs_of
 from byheart.show.plots import drawn
 from byheart.show.sweep_words import sentences
+from byheart.show.templates import template
 from byheart.show.wall import wall, without_pixels
-from byheart.show.words import CONDITIONS, percent
+from byheart.show.words import CONDITIONS
 
 TITLES = {
     "curve": "The curve",
@@ -103,10 +102,7 @@ def _page(
     picture: bytes | None,
     attributions: list[str],
 ) -> str:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters["percent"] = percent
-    template = resources.files("byheart.show").joinpath("sweep.html").read_text(encoding="utf-8")
-    return environment.from_string(template).render(
+    return template("sweep.html").render(
         name=name,
         runs=len(runs),
         lines=lines,
