@@ -72,8 +72,10 @@ def killed_often(folder: Path, whole: tuple[dict[str, Any], float], kills: int, 
     while done < kills:
         root = folder / f"root{finished}"
         moment = draws.uniform(0, 1.1 * seconds)
-        # Every third waits for a save, which takes but a moment.
-        if kill_once(root, moment, saving if done % 3 == 0 else lambda _: False):
+        # Every third waits for a save, which takes but a moment, however long until then.
+        at_a_save = done % 3 == 0
+        until = saving if at_a_save else lambda _: False
+        if kill_once(root, 600 if at_a_save else moment, until):
             done += 1
             in_a_save += saving(root)
         else:
