@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from diffusers import DDIMScheduler, UNet2DConditionModel
-from diffusers.training_utils import EMAModel
 from jaxtyping import Float
 from torch import Tensor
 
 from byheart.config import Config, Fit, total_steps
 from byheart.machine import check_room, forget_cached
+from byheart.model.average import Average
 from byheart.model.batch import Batch, draw
 from byheart.model.conditioning import Conditioning
 from byheart.model.guard import LeftOut, clip, guarded_step, none_left_out
@@ -30,7 +30,7 @@ class State:
     """All that training changes, and all that a checkpoint holds."""
 
     unet: UNet2DConditionModel
-    ema: EMAModel | None
+    ema: Average | None
     optimizer: torch.optim.Optimizer
     step: int = 0  # optimizer steps done
     left_out: LeftOut = field(default_factory=none_left_out)  # of them
@@ -80,7 +80,7 @@ def start(unet: UNet2DConditionModel, config: Config) -> State:
         # The horizon is a share of the run: a fixed 0.9999 would still hold the untrained
         # network at the end of a short one.
         decay = math.exp(-1 / max(1.0, fit.ema * steps))
-        ema = EMAModel(unet.parameters(), decay=decay, foreach=True)
+        ema = Average(unet.parameters(), decay=decay)
     device = next(unet.parameters()).device
     return State(unet, ema, optimizer, left_out=none_left_out(device))
 
