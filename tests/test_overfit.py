@@ -121,7 +121,7 @@ def test_another_setting_in_the_same_folder_is_refused_by_name(finished):
     refused = launch("fit.lr=0.001", root=finished.parent.parent)
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1
-    assert "fit.lr is 0.004 there, 0.001 here" in refused.stderr
+    assert "fit.lr is 0.006 there, 0.001 here" in refused.stderr
     assert digest(finished) == before
 
 

@@ -61,13 +61,13 @@ def test_a_fresh_folder_and_the_same_settings_are_welcome(tmp_path: Path) -> Non
     before = run.file("config.yaml").read_bytes()
     open_(run, config)
     assert run.file("config.yaml").read_bytes() == before
-    assert "lr: 0.004" in before.decode()
+    assert "lr: 0.006" in before.decode()
 
 
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"fit__lr": 0.5}, "fit.lr is 0.004 there, 0.5 here"),
+        ({"fit__lr": 0.5}, "fit.lr is 0.006 there, 0.5 here"),
         ({"images__seed": 7}, "images.seed is 1079 there, 7 here"),
         ({"captions__mode": "own"}, "captions.mode is 'shared' there, 'own' here"),
         ({"unet__widths": [96] * 4}, "unet.widths is [64, 96, 128, 128] there, [96, 96, 96, 96]"),
