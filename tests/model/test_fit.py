@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
+from diffusers.training_utils import EMAModel
 
 from byheart.config import Config, Fit
 from byheart.model import checkpoint
+from byheart.model.average import Average
 from byheart.model.fit import State, fit, learning_rate, parts_of, start
 
 Compose = Callable[..., Config]
@@ -219,6 +221,22 @@ def test_the_average_is_the_recursion_written_by_hand(narrow: Compose, training:
     shadow = state.ema.shadow_params[names.index("conv_out.bias")]
     assert torch.allclose(shadow, by_hand, atol=1e-7)
     assert not torch.allclose(shadow, state.unet.conv_out.bias, atol=1e-5)
+
+
+def test_the_average_is_diffusers_own() -> None:
+    draws = torch.Generator().manual_seed(0)
+    weights = [torch.nn.Parameter(torch.randn(shape, generator=draws)) for shape in (3, (2, 5))]
+    ours, theirs = Average(weights, decay=0.6), EMAModel(weights, decay=0.6)
+    for _ in range(20):  # the warmup is over after the 12th
+        with torch.no_grad():
+            for weight in weights:
+                weight.copy_(torch.randn(weight.shape, generator=draws))
+        ours.step(weights)
+        theirs.step(weights)
+        pairs = zip(ours.shadow_params, theirs.shadow_params, strict=True)
+        assert all(torch.allclose(a, b, atol=1e-6) for a, b in pairs)
+    assert ours.cur_decay_value == theirs.cur_decay_value == 0.6
+    assert ours.optimization_step == theirs.optimization_step
 
 
 def test_the_average_is_borrowed_and_the_last_weights_come_back_exactly(
