@@ -184,3 +184,9 @@ def test_settings_that_cannot_be_are_refused(tmp_path: Path, word: str) -> None:
 def test_an_audit_of_made_up_pictures_finds_the_copies_that_were_put_in() -> None:
     found = audit_seconds(outputs=20, images=30, side=32, size=16)
     assert found["found"] == 1 and found["seconds"] > 0
+
+
+def test_a_slow_round_does_not_count_and_rounds_of_another_kind_count_by_their_share() -> None:
+    assert ratio([2, 2, 90, 2], [1, 1, 1, 1]) == 2
+    assert ratio([2, 2, 2, 90, 2, 2, 4, 4], [1] * 8, unlike=2) == 2.5
+    assert ratio([3, 3], [1, 1], unlike=2) == 3

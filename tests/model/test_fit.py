@@ -213,8 +213,9 @@ def test_the_average_is_the_recursion_written_by_hand(narrow: Compose, training:
     state = run.begin()
     by_hand = state.unet.conv_out.bias.detach().clone()
     decay = math.exp(-1)  # 0.1 of 7 steps is less than one
-    for number, _ in enumerate(run.steps(state)):
-        kept = min(decay, (1 + number) / (10 + number)) if number else 0.0
+    late = 1  # of 7 steps the last 6 horizons, which are a step each
+    for number, _ in enumerate(run.steps(state), -late):
+        kept = min(decay, (1 + number) / (10 + number)) if number > 0 else 0.0
         by_hand = kept * by_hand + (1 - kept) * state.unet.conv_out.bias.detach()
     names = [name for name, _ in state.unet.named_parameters()]
     assert state.ema is not None
@@ -226,17 +227,21 @@ def test_the_average_is_the_recursion_written_by_hand(narrow: Compose, training:
 def test_the_average_is_diffusers_own() -> None:
     draws = torch.Generator().manual_seed(0)
     weights = [torch.nn.Parameter(torch.randn(shape, generator=draws)) for shape in (3, (2, 5))]
-    ours, theirs = Average(weights, decay=0.6), EMAModel(weights, decay=0.6)
-    for _ in range(20):  # the warmup is over after the 12th
+    ours = Average(weights, horizon=2, steps=17)
+    theirs = EMAModel(weights, decay=math.exp(-1 / 2), update_after_step=5)
+    for step in range(17):
         with torch.no_grad():
             for weight in weights:
                 weight.copy_(torch.randn(weight.shape, generator=draws))
         ours.step(weights)
         theirs.step(weights)
-        pairs = zip(ours.shadow_params, theirs.shadow_params, strict=True)
-        assert all(torch.allclose(a, b, atol=1e-6) for a, b in pairs)
-    assert ours.cur_decay_value == theirs.cur_decay_value == 0.6
-    assert ours.optimization_step == theirs.optimization_step
+        assert ours.optimization_step == theirs.optimization_step
+        assert ours.begun == (step >= 5)
+        if ours.begun:
+            pairs = zip(ours.shadow_params, theirs.shadow_params, strict=True)
+            assert all(torch.allclose(a, b, atol=1e-6) for a, b in pairs)
+    # What is left of the weights before it began, had it not begun so late.
+    assert theirs.decay**12 < 0.003
 
 
 def test_the_average_is_borrowed_and_the_last_weights_come_back_exactly(

@@ -40,7 +40,7 @@ from byheart.model.sample import Conditions, sample
 from byheart.model.unet import build_unet
 from byheart.runs import Run
 
-ROUNDS = 7
+WARMUP, ROUNDS = 2, 7
 EVALUATIONS = (4, 8, 16, 32)  # of the network for one output
 NOISY = 0.05  # standard deviation of the noise on the copies that the measure is timed with
 PROMPTS, NOISES = 16, 2  # unseen prompts and noises that memorizing is tried with
@@ -97,29 +97,28 @@ def prepare(config: Config, accelerator: Accelerator, cache: Path) -> Bench:
 def training(here: Bench) -> dict[str, Any]:
     """Our loop against the bare step: the same network, batch and optimizer, nothing around.
 
-    Both work on one network in turn, since a large one has no room beside another. The peak is this
+    Both work on one network in turn, since a large one has no room beside another. Our loop goes
+    through a whole, short run, for what is done in a share of the steps only. The peak is this
     machine's best matrix product, in the precision of the training.
     """
-    config = replace(
-        here.config,
-        budget=replace(here.config.budget, steps=10**9, exposures=None),
-        # At the rates of so long a warmup the branches that begin at zero would stay so near to it
-        # that gradients are denormal numbers, which a CPU takes many times as long for.
-        fit=replace(here.config.fit, warmup=0.0, decay=0.0),
-    )
+    steps = WARMUP + ROUNDS * 4
+    config = replace(here.config, budget=replace(here.config.budget, steps=steps, exposures=None))
     state = start(here.unet(), config)
     loop = here.loop(state, config)
     gradient, step = _bare(here, state)
     with FlopCounterMode(display=False) as counter:
         gradient()
-    seconds = in_turn({"fit": lambda: next(loop), "bare": step}, ROUNDS * 3, here.device)
+    works = {"fit": lambda: next(loop), "bare": step}
+    rounds = ROUNDS * 4
+    seconds = in_turn(works, rounds, here.device, WARMUP)
+    averaged = 0 if state.ema is None else min(rounds, steps - state.ema.update_after_step)
     typical, batch, flops = median(seconds["fit"]), config.fit.batch, counter.get_total_flops()
     bf16 = here.accelerator.mixed_precision == "bf16"
     peak = matmul_peak(here.device, torch.bfloat16 if bf16 else torch.float32)
     return {
         "seconds_per_step": typical,
         "bare_seconds_per_step": median(seconds["bare"]),
-        "overhead": ratio(seconds["fit"], seconds["bare"]) - 1,
+        "overhead": ratio(seconds["fit"], seconds["bare"], averaged) - 1,
         "images_per_second": batch / typical,
         "precision": "bf16" if bf16 else "fp32",
         "flops_per_step": flops,  # of the network's two passes; the optimizer's are not counted
@@ -159,7 +158,8 @@ def _batch(here: Bench) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def breakdown(here: Bench) -> dict[str, float]:
-    """Seconds of the parts of a step, each after the ones it needs."""
+    """Seconds of the parts of a step, each after the ones it needs. The average is taken in a run's
+    last steps only."""
     config, unet = here.config, here.unet().train()
     state = start(unet, config)
     weights = list(unet.parameters())
@@ -179,6 +179,7 @@ def breakdown(here: Bench) -> dict[str, float]:
         "forget": lambda: state.optimizer.zero_grad(set_to_none=True),
     }
     if state.ema is not None:
+        state.ema.optimization_step = state.ema.update_after_step
         works["average"] = lambda: state.ema and state.ema.step(weights)
     return {name: median(times) for name, times in in_turn(works, ROUNDS, here.device).items()}
 

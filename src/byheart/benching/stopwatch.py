@@ -30,9 +30,15 @@ def in_turn(
     return seconds
 
 
-def ratio(one: list[float], other: list[float]) -> float:
-    """Median over the rounds of one / other."""
-    return median(a / b for a, b in zip(one, other, strict=True))
+def ratio(one: list[float], other: list[float], unlike: int = 0) -> float:
+    """Median over the rounds of one / other.
+
+    unlike: so many of the last rounds are of another kind; both kinds count by their share.
+    """
+    quotients = [a / b for a, b in zip(one, other, strict=True)]
+    first = len(quotients) - unlike
+    kinds = [kind for kind in (quotients[:first], quotients[first:]) if kind]
+    return sum(len(kind) * median(kind) for kind in kinds) / len(quotients)
 
 
 def synchronize(device: torch.device) -> None:

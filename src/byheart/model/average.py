@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import torch
 from diffusers.training_utils import EMAModel
 from torch.nn import Parameter
 
+REACH = 6  # horizons before the end of a run at which its average begins; e^-6 is a quarter percent
+
 
 class Average(EMAModel):
-    """diffusers' exponential moving average, in one pass over the weights and without a copy of
-    them: a fifth of the time. All weights are taken to be learned."""
+    """diffusers' exponential moving average in one pass over the weights, without a copy of them.
+
+    It reaches back `horizon` steps, and begins when what came before would hardly count any more;
+    until then nothing is spent on it, and `shadow_params` are the weights it was made with.
+    """
+
+    def __init__(self, weights: Iterable[Parameter], horizon: float, steps: int) -> None:
+        late = max(0, math.floor(steps - REACH * horizon))
+        super().__init__(weights, decay=math.exp(-1 / max(1.0, horizon)), update_after_step=late)
+
+    @property
+    def begun(self) -> bool:
+        return self.optimization_step > self.update_after_step
 
     @torch.no_grad()
     def step(self, parameters: Iterable[Parameter]) -> None:
         self.optimization_step += 1
-        self.cur_decay_value = self.get_decay(self.optimization_step)
-        torch._foreach_lerp_(self.shadow_params, list(parameters), 1 - self.cur_decay_value)
+        if self.begun:
+            decay = self.get_decay(self.optimization_step)
+            torch._foreach_lerp_(self.shadow_params, list(parameters), 1 - decay)

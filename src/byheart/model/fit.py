@@ -37,19 +37,20 @@ class State:
 
     @contextmanager
     def using(self, kind: str) -> Iterator[UNet2DConditionModel]:
-        """The UNet in eval mode with the last weights (`raw`) or their average (`ema`)."""
+        """The UNet in eval mode with the last weights (`raw`) or their average (`ema`), which are
+        the same until the average has begun."""
         weights = list(self.unet.parameters())
         self.unet.eval()
-        if kind == "ema":
-            assert self.ema is not None
-            self.ema.store(weights)
-            self.ema.copy_to(weights)
+        assert kind == "raw" or self.ema is not None
+        average = self.ema if kind == "ema" and self.ema and self.ema.begun else None
+        if average is not None:
+            average.store(weights)
+            average.copy_to(weights)
         try:
             yield self.unet
         finally:
-            if kind == "ema":
-                assert self.ema is not None
-                self.ema.restore(weights)
+            if average is not None:
+                average.restore(weights)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -79,8 +80,7 @@ def start(unet: UNet2DConditionModel, config: Config) -> State:
     if fit.ema > 0:
         # The horizon is a share of the run: a fixed 0.9999 would still hold the untrained
         # network at the end of a short one.
-        decay = math.exp(-1 / max(1.0, fit.ema * steps))
-        ema = Average(unet.parameters(), decay=decay)
+        ema = Average(unet.parameters(), fit.ema * steps, steps)
     device = next(unet.parameters()).device
     return State(unet, ema, optimizer, left_out=none_left_out(device))
 
