@@ -20,8 +20,9 @@ class Average(EMAModel):
     """
 
     def __init__(self, weights: Iterable[Parameter], horizon: float, steps: int) -> None:
+        horizon = max(1.0, horizon)
         late = max(0, math.floor(steps - REACH * horizon))
-        super().__init__(weights, decay=math.exp(-1 / max(1.0, horizon)), update_after_step=late)
+        super().__init__(weights, decay=math.exp(-1 / horizon), update_after_step=late)
 
     @property
     def begun(self) -> bool:
