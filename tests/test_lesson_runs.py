@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +23,7 @@ from byheart.lesson.door import check_folder
 from byheart.lesson.room import Room, who
 from byheart.lesson.shelf import Shelf, load
 from byheart.lesson.teach import Teacher
+from byheart.owner import OWNER
 from byheart.show.finished import finished_runs
 from byheart.show.outputs import read_outputs
 
@@ -99,8 +104,10 @@ def test_changed_pictures_or_weights_in_another_format_are_refused(
     with pytest.raises(ValueError, match="cannot read its unet"):
         load(copy)
     shutil.rmtree(copy / "model")
-    with pytest.raises(ValueError, match="none has kept its model/"):
+    with pytest.raises(ValueError, match="none has kept its model/: type byheart lesson alone"):
         check_folder(copy.parent)
+    with pytest.raises(ValueError, match="none has kept its model/: remove it"):
+        check_folder(copy.parent, "remove it")
     with pytest.raises(ValueError, match="nobody to ask"):
         Room(copy.parent, Teacher(tmp_path)).run(0, "shared")
 
@@ -111,6 +118,9 @@ def test_a_place_on_the_slider_is_a_run(folder: Path, tmp_path: Path) -> None:
     assert room.run(1, "own").path.name == "n3-own-s0"
     assert room.run(99, "shared").path.name == "n3-shared-s0"
     assert room.run(-1, "no such").n == 1
+    assert room.run(0, "own", (3,)).n == 3  # what was shown counts, not what is there by now
+    with pytest.raises(ValueError, match="the model of 2 images was taken away"):
+        room.run(0, "own", (2,))
     assert who(None) == "somebody"
 
 
@@ -136,11 +146,19 @@ def test_the_curve_grows_while_a_run_learns(folder: Path, tmp_path: Path) -> Non
     (growing / "report.html").unlink()
     rows = (growing / "trajectory.jsonl").read_text().splitlines()
     (growing / "trajectory.jsonl").write_text(rows[0] + "\n" + rows[1][:9])  # being written
+    quiet = curve.stamp(sweep)
+    assert quiet != before
+    assert "Not finished: 3 images" in curve.drawn(sweep, "training images", quiet)
+    busy = {"pid": os.getpid(), "host": socket.gethostname(), "since": "now"}
+    (growing / OWNER).write_text(json.dumps(busy))
     during = curve.stamp(sweep)
-    assert during != before
+    assert during != quiet
     html = curve.drawn(sweep, "training images", during)
     assert html.count('role="button"') == 1 and "Learning now: 3 images" in html
     assert html.count("<circle") == 2
+    with subprocess.Popen(["true"]) as gone:  # its owner died without a word
+        (growing / OWNER).write_text(json.dumps({**busy, "pid": gone.pid}))
+    assert "Not finished: 3" in curve.drawn(sweep, "steps", curve.stamp(sweep))
     (growing / "trajectory.jsonl").write_text("{damaged}\n")
     assert "Learning now" not in curve.drawn(sweep, "steps", curve.stamp(sweep))
     (growing / "report.html").touch()
@@ -198,7 +216,7 @@ def test_a_picture_is_learned_in_a_process_of_its_own(tmp_path: Path) -> None:
         teacher.stop("a")
     lesson = teacher.teach(sent(tmp_path), "a")
     with pytest.raises(ValueError, match="busy: a picture is being learned"):
-        teacher.teach(sent(tmp_path), "b")
+        teacher.teach(tmp_path / "not even read", "b")
     wait_for(lambda: not lesson.running, 200, "the end of the training")
     look = teacher.look()
     assert look.state == "learned", look.words + lesson.said.read_text()
@@ -214,13 +232,19 @@ def test_a_training_that_is_stopped_saves_and_frees_the_place(tmp_path: Path) ->
     with pytest.raises(ValueError, match="only who sent"):
         teacher.stop("b")
     wait_for(lambda: teacher.look().state == "learning" or not lesson.running, 200, "a first step")
-    teacher.stop("a")
+    teacher.stop("b", here=True)
+    time.sleep(1.2)  # from now on a second signal would end it before it has saved
+    if lesson.running:
+        with pytest.raises(ValueError, match="it is stopping already"):
+            teacher.stop("a")
     wait_for(lambda: not lesson.running, 60, "the end")
     assert lesson.process.returncode == 130
     assert [*(lesson.run.path / "checkpoints").iterdir()] and teacher.look().state == "stopped"
     teacher.teach(sent(tmp_path), "b")
     teacher.close()
     assert teacher.now is not None and not teacher.now.running
+    with pytest.raises(ValueError, match="is being closed"):
+        teacher.teach(sent(tmp_path), "c")
 
 
 def test_what_goes_wrong_in_the_training_is_told(tmp_path: Path) -> None:

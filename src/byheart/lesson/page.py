@@ -38,7 +38,7 @@ def build(room: Room) -> gr.Blocks:
         with gr.Tabs(elem_id="parts"):
             for name, part in PARTS.items():
                 with gr.Tab(name, id=name) as tabs[name]:
-                    if timer := part(room, page):
+                    if timer := part(room, page, tabs[name]):
                         timers[name] = timer
         for name, tab in tabs.items():
             tab.select(_looking_at(name, [*timers]), outputs=[*timers.values()],
