@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +18,8 @@ OUTWARD = ("/file=http:", "/file=https:", "/file/http:", "/file/https:", "/proxy
 FETCHERS = ("async_ssrf_protected_get", "async_ssrf_protected_download", "unsafe_download")
 WRITING = ("/upload", "/process_recording")  # whose requests become files
 LARGEST_REQUEST = LARGEST_FILE + 64 * 1024  # one file, and the form around it
-MOST_KEPT = 500 * 10**6  # bytes of all uploads; what is older than a quarter of an hour goes
+MOST_KEPT = 500 * 10**6  # bytes of all uploads
+OLDEST = 900  # seconds an upload is kept
 
 
 class Guard:
@@ -50,17 +52,22 @@ class Guard:
         unknown = b"transfer-encoding" in headers or (writing and not length)
         if unknown or int(length or 0) > LARGEST_REQUEST:
             return 413, b"too large"
-        if writing and _size(self.uploads) > MOST_KEPT:
+        if writing and _kept(self.uploads) > MOST_KEPT:
             return 507, b"too many files are kept already: try again in a quarter of an hour"
         return None
 
 
-def _size(folder: Path) -> int:
-    """Bytes of all files below a folder."""
+def _kept(folder: Path) -> int:
+    """Bytes of all files below a folder. Old ones are removed: Gradio forgets those that broke off
+    on the way."""
     total = 0
-    for file in folder.rglob("*"):
+    for file in (path for path in folder.rglob("*") if path.is_file()):
         with suppress(OSError):  # it was there a moment ago
-            total += file.stat().st_size
+            seen = file.stat()
+            if time.time() - seen.st_mtime > OLDEST:
+                file.unlink()
+            else:
+                total += seen.st_size
     return total
 
 

@@ -184,7 +184,12 @@ class Teacher:
 
     def _state(self, lesson: Lesson, losses: Sequence[tuple[int, float]]) -> tuple[str, str]:
         steps = next(
-            (int(s.split("=")[1]) for s in self.settings if s.startswith("budget.steps=")), STEPS
+            (
+                int(s.split("=")[1])
+                for s in reversed(self.settings)
+                if s.startswith("budget.steps=")
+            ),
+            STEPS,
         )
         step = losses[-1][0] if losses else 0
         if lesson.running:
