@@ -20,8 +20,8 @@ from launching import ROOT, SMALL, STORY, typed
 TAUGHT = [word for word in SMALL if not word.startswith("images=")]
 SERVE = (
     "import json, sys; from pathlib import Path; from byheart.lesson.server import serve;"
-    "folder, port, settings = sys.argv[1:];"
-    "serve(Path(folder), port=int(port), settings=json.loads(settings))"
+    "folder, host, port, password, settings = sys.argv[1:];"
+    "serve(Path(folder), host, int(port), password or None, settings=json.loads(settings))"
 )
 
 
@@ -48,17 +48,20 @@ def free_port() -> int:
 
 
 @contextmanager
-def served(folder: Path, settings: Sequence[str] = TAUGHT) -> Iterator[Page]:
+def served(
+    folder: Path, settings: Sequence[str] = TAUGHT, host: str = "127.0.0.1", password: str = ""
+) -> Iterator[Page]:
     """The page over a sweep, in a process of its own that is asked to close in the end."""
     import json
 
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-c", SERVE, str(folder), str(port), json.dumps([*settings])],
+        [sys.executable, "-c", SERVE, str(folder), host, str(port), password,
+         json.dumps([*settings])],
         cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-    page = Page(f"http://127.0.0.1:{port}", process)
+    page = Page(f"http://{f'[{host}]' if ':' in host else host}:{port}", process)
     try:
         wait_for(lambda: answers(page) or process.poll() is not None, 180, "the page")
         assert process.poll() is None, process.stdout and process.stdout.read()[-3000:]

@@ -67,8 +67,9 @@ def test_a_prompt_is_one_line_of_bounded_length() -> None:
         ({"exact": True, "index": 0}, "This is training image 1 of 1, byte for byte."),
         ({}, "A copy of training image 3 of 10."),
         ({"kind": "blend"}, "No copy of one picture, but a mixture of up to three"),
-        ({"kind": "novel"}, "Nothing in the training set is this close."),
-        ({"kind": "broken"}, "Nothing in the training set is this close."),
+        ({"kind": "novel", "rho": 0.9}, "Nothing in the training set is this close."),
+        ({"kind": "novel", "rho": 0.2}, "Close to training image 3 of 10, but a picture it never"),
+        ({"kind": "broken", "rho": 0.9}, "Nothing in the training set is this close."),
     ],
 )
 def test_every_output_gets_a_plain_sentence(changed: dict[str, Any], words: str) -> None:
@@ -76,7 +77,7 @@ def test_every_output_gets_a_plain_sentence(changed: dict[str, Any], words: str)
 
 
 def test_all_outputs_in_one_line() -> None:
-    copy, other = answer(), answer(kind="novel")
+    copy, other = answer(), answer(kind="novel", rho=0.9)
     assert ask.summary([copy], 1) == "The output is a copy of the one training image."
     assert ask.summary([copy, copy], 3) == (
         "Every one of 2 outputs is a copy of one of the 3 training images."
@@ -151,6 +152,10 @@ def test_the_threshold_parts_same_from_different_with_the_fewest_exceptions() ->
     votes = [(0.1, True), (0.2, True), (0.4, True), (0.6, False), (0.8, False), (1.2, False)]
     assert tolerance.threshold(votes) == pytest.approx(0.5)
     assert tolerance.threshold([*votes, (1.0, True)]) == pytest.approx(0.5)
+    # The fewest exceptions below 0.2 and above 0.8, two more between.
+    valley = [(0.2, False), (0.2, False), (0.8, True), (0.8, True), (0.1, True), (0.9, False)]
+    cut = tolerance.threshold(valley)
+    assert cut is not None and sum((rho <= cut) != same for rho, same in valley) == 2
     assert tolerance.threshold(votes[:5]) is None  # too few
     assert tolerance.threshold([(0.1, True)] * 9) is None  # all of one kind
 
@@ -312,9 +317,10 @@ def test_the_sweep_is_not_run_again_where_it_is_finished(
     typed: list[list[str]] = []
 
     class Done:
-        returncode = 3
+        def wait(self) -> int:
+            return 3
 
-    monkeypatch.setattr(door.subprocess, "run", lambda command: typed.append(command) or Done())
+    monkeypatch.setattr(door.subprocess, "Popen", lambda command: typed.append(command) or Done())
     with pytest.raises(ValueError, match="ended with code 3"):
         door.small_sweep()
     assert typed[0][1:] == [str(door.STORY), "-m", "experiment=lesson"]
@@ -333,7 +339,7 @@ def test_files_go_with_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not place.exists()
 
 
-def test_the_server_fetches_nothing_for_strangers() -> None:
+def test_no_address_leads_out_of_this_machine(tmp_path: Path) -> None:
     async def inner(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200})
 
@@ -343,7 +349,7 @@ def test_the_server_fetches_nothing_for_strangers() -> None:
         async def send(message: dict[str, Any]) -> None:
             sent.append(message)
 
-        asyncio.run(Guard(inner)({"type": "http", "path": path}, None, send))
+        asyncio.run(Guard(inner, tmp_path)({"type": "http", "path": path}, None, send))
         return int(sent[0]["status"])
 
     assert status("/gradio_api/file=/tmp/x.png") == status("/") == 200

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from lesson_runs import Page, huge_png, served, small_sweep
+from lesson_runs import TAUGHT, Page, huge_png, served, small_sweep
 from PIL import Image
 
 CHROMIUM = shutil.which("chromium")
@@ -102,6 +103,7 @@ def test_a_class_goes_through_all_five_parts(tab: Any, tmp_path: Path) -> None:
     tab.click("#answer [data-play]")
     tab.wait_for_function("document.querySelector('#answer [data-now]').textContent === '3 of 3'")
     places = tab.locator("#n-slider input[type=range]")
+    assert places.get_attribute("aria-valuetext") == "1 training image"
     places.focus()
     places.press("ArrowRight")
     assert "3 training images" in tab.inner_text("#n-said")
@@ -279,4 +281,59 @@ def test_a_caption_is_text_wherever_it_stands(chromium: Any, tmp_path: Path, fol
         field(tab, "prompt").press("Enter")
         tab.wait_for_selector("#answer figure")
         assert TAG in tab.inner_text("#answer") and tab.locator("#broken").count() == 0
+        tab.close()
+
+
+def test_only_the_password_lets_in(chromium: Any, folder: Path) -> None:
+    """Over IPv6 too, where this machine has it."""
+    with served(folder, host="::1" if has_ipv6() else "127.0.0.1", password="öpen sesame") as page:
+        tab = chromium.new_page()
+        tab.set_default_timeout(PATIENCE)
+        tab.goto(page.url)
+        word = tab.locator("input[type=password]")
+        word.wait_for()
+        assert tab.locator("#prompt").count() == 0
+        for typed in ("open sesame", "öpen sesame"):
+            tab.locator("input:not([type=password])").first.fill("anybody")
+            word.fill(typed)
+            tab.get_by_role("button", name="Login").click()
+            if typed == "open sesame":
+                tab.get_by_text("Incorrect").first.wait_for()
+                assert tab.locator("#prompt").count() == 0
+        tab.wait_for_selector("#n-said [data-ns]")
+        field(tab, "prompt").fill("inside")
+        field(tab, "prompt").press("Enter")
+        tab.wait_for_selector("#answer figure")
+        tab.close()
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as tried:
+            tried.bind(("::1", 0))
+        return True
+    except OSError:
+        return False
+
+
+def test_stop_ends_what_is_being_learned(chromium: Any, tmp_path: Path, folder: Path) -> None:
+    picture = tmp_path / "picture.png"
+    Image.fromarray(np.full((50, 70, 3), 90, np.uint8)).save(picture)
+    with served(folder, [*TAUGHT, "budget.steps=100000", "threads=1"]) as page:
+        tab = chromium.new_page()
+        tab.set_default_timeout(PATIENCE)
+        tab.goto(page.url)
+        tab.wait_for_selector("#n-said [data-ns]")
+        open_part(tab, "Teach")
+        tab.set_input_files("#picture input[type=file]", picture)
+        sent(tab, "picture")
+        tab.click("#teach")
+        says = "words => document.querySelector('#progress').textContent.includes(words)"
+        tab.wait_for_function(says, arg="Learning: step", timeout=2 * PATIENCE)
+        tab.click("#stop")
+        tab.wait_for_function(says, arg="Stopped after about", timeout=2 * PATIENCE)
+        tab.click("#stop")
+        tab.wait_for_function(
+            "document.querySelector('#problem').textContent.includes('nothing to stop')"
+        )
         tab.close()

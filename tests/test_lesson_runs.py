@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Iterator
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +25,8 @@ from byheart.lesson.door import check_folder
 from byheart.lesson.room import Room, who
 from byheart.lesson.shelf import Shelf, load
 from byheart.lesson.teach import Teacher
+from byheart.lesson.turns import AT_ONCE
+from byheart.owner import OWNER
 from byheart.show.finished import finished_runs
 from byheart.show.outputs import read_outputs
 
@@ -99,8 +107,10 @@ def test_changed_pictures_or_weights_in_another_format_are_refused(
     with pytest.raises(ValueError, match="cannot read its unet"):
         load(copy)
     shutil.rmtree(copy / "model")
-    with pytest.raises(ValueError, match="none has kept its model/"):
+    with pytest.raises(ValueError, match="none has kept its model/: type byheart lesson alone"):
         check_folder(copy.parent)
+    with pytest.raises(ValueError, match="none has kept its model/: remove it"):
+        check_folder(copy.parent, "remove it")
     with pytest.raises(ValueError, match="nobody to ask"):
         Room(copy.parent, Teacher(tmp_path)).run(0, "shared")
 
@@ -111,7 +121,89 @@ def test_a_place_on_the_slider_is_a_run(folder: Path, tmp_path: Path) -> None:
     assert room.run(1, "own").path.name == "n3-own-s0"
     assert room.run(99, "shared").path.name == "n3-shared-s0"
     assert room.run(-1, "no such").n == 1
+    assert room.run(0, "own", (3,)).n == 3  # what was shown counts, not what is there by now
+    with pytest.raises(ValueError, match="the model of 2 images was taken away"):
+        room.run(0, "own", (2,))
     assert who(None) == "somebody"
+
+
+def heard(page: Any, elem_id: str, event: str) -> Callable[..., Any]:
+    """What the page does on an event of one of its parts."""
+    return next(
+        fn.fn
+        for fn in page.fns.values()
+        for block, name in fn.targets
+        if name == event and page.blocks[block].elem_id == elem_id
+    )
+
+
+def named(page: Any, name: str) -> Callable[..., Any]:
+    return next(fn.fn for fn in page.fns.values() if getattr(fn.fn, "__name__", "") == name)
+
+
+@pytest.fixture
+def growing(folder: Path, tmp_path: Path) -> Path:
+    """A sweep whose runs with one image are still to come."""
+    pytest.importorskip("gradio")
+    sweep = tmp_path / "growing"
+    for mode in ("own", "shared"):
+        shutil.copytree(folder / f"n3-{mode}-s0", sweep / f"n3-{mode}-s0")
+    return sweep
+
+
+def test_a_run_that_finishes_moves_no_place(folder: Path, growing: Path, tmp_path: Path) -> None:
+    from byheart.lesson.page import build
+
+    room = Room(growing, Teacher(tmp_path))
+    page = build(room)
+    places = page.config["components"]
+    assert (
+        next(c for c in places if c["props"].get("elem_id") == "n-slider")["props"]["maximum"] > 9
+    )
+    there, ask = named(page, "there"), heard(page, "ask", "click")
+    _, words, _, shown = there(0, "shared", ())
+    assert shown == (3,) and "3 training images" in words
+    shutil.copytree(folder / "n1-shared-s0", growing / "n1-shared-s0")
+    assert "of the 3 training images" in ask("x", 0, "shared", 1, shown, None)
+    by_place = next(fn.fn for fn in page.fns.values() if fn.api_name == "ask")
+    assert "of the one training image" in by_place("x", 0, "shared", 1, None)
+    slider, words, captions, now = there(0, "shared", shown)
+    assert now == (1, 3) and slider["value"] == 1 and "<b data-n-said>3 training" in words
+    assert captions["value"] == "shared"
+    limits = {fn.concurrency_limit for fn in page.fns.values() if fn.concurrency_id == "model"}
+    assert limits == {AT_ONCE}
+
+
+def test_a_vote_is_about_the_pair_that_was_shown(
+    folder: Path, growing: Path, tmp_path: Path
+) -> None:
+    from byheart.lesson.page import build
+
+    room = Room(growing, Teacher(tmp_path))
+    page = build(room)
+    begin, same = heard(page, "again", "click"), heard(page, "same", "click")
+    *_, votes, place, rho = begin(0.5)
+    before = tolerance.pairs(growing, room.finished_at)
+    assert before[place].rho == rho and votes == []
+    with (growing / "n3-own-s0" / "trajectory.jsonl").open("a") as rows:
+        rows.write("\n")  # a run that is learning does this all the time
+    assert tolerance.pairs(growing, room.finished_at) is before
+    shutil.copytree(folder / "n1-shared-s0", growing / "n1-shared-s0")
+    *_, votes, place, _ = same(0.5, votes, place, rho)
+    assert votes == [(rho, True)] == [*room.tally.votes]
+
+
+def test_damaged_runs_are_told_of(growing: Path, tmp_path: Path) -> None:
+    from byheart.lesson.page import build
+
+    page = build(Room(growing, Teacher(tmp_path)))
+    for run in growing.iterdir():
+        (run / "measures.json").write_text("{")
+        (run / "report.html").write_text("changed")
+    told = [named(page, "there")(0, "own", (3,))[1]]
+    told += [heard(page, "again", "click")(0.5)[1], heard(page, "own", "click")()[-1]]
+    for html in told:
+        assert "trouble" in html and "cannot be drawn" in html
 
 
 # the curve
@@ -136,11 +228,19 @@ def test_the_curve_grows_while_a_run_learns(folder: Path, tmp_path: Path) -> Non
     (growing / "report.html").unlink()
     rows = (growing / "trajectory.jsonl").read_text().splitlines()
     (growing / "trajectory.jsonl").write_text(rows[0] + "\n" + rows[1][:9])  # being written
+    quiet = curve.stamp(sweep)
+    assert quiet != before
+    assert "Not finished: 3 images" in curve.drawn(sweep, "training images", quiet)
+    busy = {"pid": os.getpid(), "host": socket.gethostname(), "since": "now"}
+    (growing / OWNER).write_text(json.dumps(busy))
     during = curve.stamp(sweep)
-    assert during != before
+    assert during != quiet
     html = curve.drawn(sweep, "training images", during)
     assert html.count('role="button"') == 1 and "Learning now: 3 images" in html
     assert html.count("<circle") == 2
+    with subprocess.Popen(["true"]) as gone:  # its owner died without a word
+        (growing / OWNER).write_text(json.dumps({**busy, "pid": gone.pid}))
+    assert "Not finished: 3" in curve.drawn(sweep, "steps", curve.stamp(sweep))
     (growing / "trajectory.jsonl").write_text("{damaged}\n")
     assert "Learning now" not in curve.drawn(sweep, "steps", curve.stamp(sweep))
     (growing / "report.html").touch()
@@ -174,11 +274,52 @@ def test_the_game_has_pairs_at_many_distances(folder: Path) -> None:
         assert away > 0 and "ρ" not in tolerance.question(pair)
 
 
+def test_there_is_a_game_where_all_outputs_are_copies(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tolerance, "_outputs", lambda runs: [])
+    pairs = tolerance.pairs.__wrapped__(folder, ())
+    assert len(pairs) >= 5
+    run = finished_runs(folder)[0]
+    apart = run.measures["reference"]["distance"]
+    widest = max(pairs, key=lambda pair: pair.rho)
+    rmse = np.sqrt((((widest.left.astype(float) - widest.right) / 255) ** 2).mean())
+    assert widest.rho == pytest.approx(rmse / apart, abs=0.02)
+    assert "the network made" not in tolerance.question(widest)
+
+
+def test_few_lines_are_drawn_from_few_to_many_images(folder: Path) -> None:
+    run = finished_runs(folder)[0]
+
+    def sweep(*modes: str) -> list[Any]:
+        return [
+            replace(run, measures={**run.measures, "n_images": n, "captions_mode": mode})
+            for n in (1, 3, 10, 30, 100, 300, 1000)
+            for mode in modes
+        ]
+
+    def drawn(*modes: str) -> list[tuple[int, str]]:
+        return [(one.n, one.captions) for one in tolerance.spread(sweep(*modes))]
+
+    assert [n for n, _ in drawn("own")] == [1, 3, 10, 100, 300, 1000]
+    assert drawn("own", "shared") == [
+        (n, mode) for n in (1, 30, 1000) for mode in ("own", "shared")
+    ]
+    four = drawn("none", "own", "random", "shared")
+    assert len(four) == 6 and {1, 1000} == {n for n, _ in four}
+    assert tolerance.spread([run]) == [run]
+    words = tolerance._over_tolerance(sweep("own"), 0.3, [], tolerance.Tally())
+    assert "6 of the 7 runs are drawn." in words
+
+
 def test_the_ledger_takes_what_the_sweep_has_measured(folder: Path) -> None:
     runs = finished_runs(folder)
     given = ledger.run_numbers(runs)
     assert (given.images, given.size) == (3, 16)
-    assert "parameters" in ledger.shown(given, ledger.measured(runs))
+    known = ledger.measured(runs)
+    assert "parameters" in ledger.shown(given, known)
+    if known.collision is not None:
+        assert "(pictures of 16 px)" in ledger.shown(ledger.stable_diffusion_numbers(), known)
 
 
 # teaching
@@ -198,7 +339,7 @@ def test_a_picture_is_learned_in_a_process_of_its_own(tmp_path: Path) -> None:
         teacher.stop("a")
     lesson = teacher.teach(sent(tmp_path), "a")
     with pytest.raises(ValueError, match="busy: a picture is being learned"):
-        teacher.teach(sent(tmp_path), "b")
+        teacher.teach(tmp_path / "not even read", "b")
     wait_for(lambda: not lesson.running, 200, "the end of the training")
     look = teacher.look()
     assert look.state == "learned", look.words + lesson.said.read_text()
@@ -214,13 +355,19 @@ def test_a_training_that_is_stopped_saves_and_frees_the_place(tmp_path: Path) ->
     with pytest.raises(ValueError, match="only who sent"):
         teacher.stop("b")
     wait_for(lambda: teacher.look().state == "learning" or not lesson.running, 200, "a first step")
-    teacher.stop("a")
+    teacher.stop("b", here=True)
+    time.sleep(1.2)  # from now on a second signal would end it before it has saved
+    if lesson.running:
+        with pytest.raises(ValueError, match="it is stopping already"):
+            teacher.stop("a")
     wait_for(lambda: not lesson.running, 60, "the end")
     assert lesson.process.returncode == 130
     assert [*(lesson.run.path / "checkpoints").iterdir()] and teacher.look().state == "stopped"
     teacher.teach(sent(tmp_path), "b")
     teacher.close()
     assert teacher.now is not None and not teacher.now.running
+    with pytest.raises(ValueError, match="is being closed"):
+        teacher.teach(sent(tmp_path), "c")
 
 
 def test_what_goes_wrong_in_the_training_is_told(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
@@ -123,6 +124,23 @@ def owner(run: Run) -> str | None:
         return f"process {found['pid']} on {found['host']} since {found['since']}"
     except (OSError, ValueError, LookupError, TypeError):
         return None
+
+
+def at_work(folder: Path) -> bool:
+    """Whether a process of this machine is busy with the run in a folder, as far as is known.
+
+    The lock is not tried: who wants it at that moment would be refused.
+    """
+    try:
+        found = json.loads((folder / OWNER).read_text(encoding="utf-8"))
+        if found["host"] != socket.gethostname():
+            return False
+        os.kill(int(found["pid"]), 0)
+    except PermissionError:  # it lives, and is somebody else's
+        return True
+    except (OSError, ValueError, LookupError, TypeError, OverflowError):
+        return False
+    return True
 
 
 def _now() -> str:

@@ -86,6 +86,8 @@ def sentence(answer: Answer, n: int) -> str:
         return f"A copy of {which}."
     if answer.kind == "blend":
         return "No copy of one picture, but a mixture of up to three training images."
+    if answer.rho <= TOLERANCE:  # `judge` asks for more: no unseen picture may be as close
+        return f"Close to {which}, but a picture it never saw is as close: no copy."
     nothing = "Nothing in the training set is this close."
     if answer.kind == "broken":
         return f"{nothing} It does not look like a picture of this kind either."

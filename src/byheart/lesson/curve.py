@@ -1,4 +1,4 @@
-"""The curve, live: one point for each finished run, one for each that is learning now."""
+"""The curve, live: one point for each finished run, an empty one for each that is not."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from yaml import YAMLError, safe_load
 
 from byheart.lesson.drawing import dot, frame, legend, line, log_axis, whisker
 from byheart.lesson.pictures import picture, safe
+from byheart.owner import OWNER, at_work
 from byheart.runs import flatten, read_jsonl
 from byheart.show.figures import ACCENT
 from byheart.show.finished import Finished, finished_runs
@@ -40,12 +41,23 @@ class Learning:
     n: int
     captions: str
     trajectory: list[dict[str, float]]
+    at_work: bool  # whether a process is still busy with it
 
 
 def stamp(folder: Path) -> Stamp:
     """What changes when there is something new to draw: times and sizes of the runs' files."""
+    busy = [(str(file), 0, int(at_work(file.parent))) for file in sorted(folder.glob(f"*/{OWNER}"))]
+    return (*_dates(folder, FILES), *busy)
+
+
+def reported(folder: Path) -> Stamp:
+    """Of the finished runs alone: what a run that is learning does not change."""
+    return _dates(folder, ("report.html",))
+
+
+def _dates(folder: Path, names: Sequence[str]) -> Stamp:
     found = []
-    for name in FILES:
+    for name in names:
         for path in sorted(folder.glob(f"*/{name}")):
             try:
                 seen = path.stat()
@@ -66,7 +78,8 @@ def learning_runs(folder: Path) -> list[Learning]:
             config, rows = flatten(safe_load(words)), read_jsonl(file)
             if rows:
                 mode = str(config["captions.mode"])
-                found.append(Learning(file.parent, int(config["n_images"]), mode, rows))
+                n, busy = int(config["n_images"]), at_work(file.parent)
+                found.append(Learning(file.parent, n, mode, rows, busy))
         except (OSError, ValueError, KeyError, AttributeError, YAMLError):
             continue
     return found
@@ -113,7 +126,8 @@ def draw(runs: Sequence[Finished], learning: Sequence[Learning], against: str) -
                 x = other.n if by_n else row[ROW[against]]
                 marks.append(dot(axis, x, row["copied"], look, filled=False))
     doing = "".join(
-        f"<p class=faint role=status>Learning now: {run.n} images, step "
+        f"<p class=faint role=status>{'Learning now' if run.at_work else 'Not finished'}: "
+        f"{run.n} image{'' if run.n == 1 else 's'}, step "
         f"{run.trajectory[-1]['step']:.0f}, {percent(run.trajectory[-1]['copied'])} of the outputs "
         "looked at are copies (the empty mark).</p>"
         for run in learning
@@ -167,7 +181,7 @@ def _outputs(run: Finished, words: str, number: int) -> str:
             _sheet(run.path, run.headline, made_at), f"outputs above their nearest images: {words}"
         )
     except (OSError, ValueError, KeyError):
-        sheet = "<p class=faint>Its pictures were taken away.</p>"
+        sheet = f"<p class=faint>Its pictures cannot be shown: {PIXELS} is missing or damaged.</p>"
     hidden = "" if number == 0 else " hidden"
     return (
         f'<figure data-of="{number}"{hidden}><figcaption>{safe(words)}</figcaption>{sheet}</figure>'

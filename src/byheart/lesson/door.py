@@ -26,29 +26,32 @@ def open_lesson(folder: str | None, host: str, port: int | None, ask_password: b
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     password = password_of(ask_password)
+    from byheart.lesson.server import check_gradio, free_port, serve
+
+    place = SMALL if folder is None else Path(folder)
+    if folder is not None:
+        check_folder(place)
+    # Before three minutes of work: whether the page can be opened at all.
+    check_gradio()
+    free_port(host, port)
     if folder is None:
         small_sweep()
-    place = SMALL if folder is None else Path(folder)
-    check_folder(place)
-    from byheart.lesson.server import serve
+        check_folder(place, f"remove {SMALL} and type byheart lesson again")
 
     print("opening the page, which takes some seconds", flush=True)
     serve(place, host, port, password)
 
 
-def check_folder(folder: Path) -> None:
-    """ValueError: what to type instead of this folder."""
+def check_folder(
+    folder: Path, instead: str = "type byheart lesson alone, which runs a small sweep first"
+) -> None:
+    """ValueError: what to do instead of showing this folder."""
     try:
         runs = finished_runs(folder)
     except ValueError as error:
-        raise ValueError(
-            f"{error}; or type byheart lesson alone, which runs a small sweep first"
-        ) from None
+        raise ValueError(f"{error}; or {instead}") from None
     if not any((run.path / "model" / "unet").is_dir() for run in runs):
-        raise ValueError(
-            f"{folder} has finished runs, but none has kept its model/: run one again, or type "
-            "byheart lesson alone, which runs a small sweep first"
-        )
+        raise ValueError(f"{folder} has finished runs, but none has kept its model/: {instead}")
 
 
 def small_sweep() -> None:
@@ -66,15 +69,25 @@ def small_sweep() -> None:
             flush=True,
         )
         command = [sys.executable, str(STORY), "-m", "experiment=lesson"]
-        try:
-            code = subprocess.run(command).returncode
-        except KeyboardInterrupt:  # it went to the sweep as well, which has saved and said so
-            raise ValueError("stopped: the same command goes on from what was saved") from None
+        code, stopped = _waited(subprocess.Popen(command))
+        if stopped:
+            raise ValueError("stopped: the same command goes on from what was saved")
         if code:
             raise ValueError(
                 f"the small sweep ended with code {code}; what it said stands above. The same "
                 "command goes on from what was saved"
             )
+
+
+def _waited(sweep: subprocess.Popen[bytes]) -> tuple[int, bool]:
+    """Its code, and whether Ctrl-C was pressed: that goes to the sweep as well, which saves before
+    it ends, or ends at once where it is pressed again."""
+    stopped = False
+    while True:
+        try:
+            return sweep.wait(), stopped
+        except KeyboardInterrupt:
+            stopped = True
 
 
 def password_of(asked: bool) -> str | None:

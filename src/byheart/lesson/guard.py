@@ -1,26 +1,84 @@
-"""What no page of ours asks for is not answered."""
+"""What no page of ours asks for is not answered, and nothing is fetched for strangers."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
 from urllib.parse import unquote
+
+from byheart.lesson.teach import LARGEST_FILE
 
 App = Callable[..., Awaitable[None]]
 # Gradio's own ways to have the server fetch an address for a visitor: a proxy for strangers.
 OUTWARD = ("/file=http:", "/file=https:", "/file/http:", "/file/https:", "/proxy=")
+# What it calls where an address stands instead of a file, in gradio.processing_utils.
+FETCHERS = ("async_ssrf_protected_get", "async_ssrf_protected_download", "unsafe_download")
+WRITING = ("/upload", "/process_recording")  # whose requests become files
+LARGEST_REQUEST = LARGEST_FILE + 64 * 1024  # one file, and the form around it
+MOST_KEPT = 500 * 10**6  # bytes of all uploads
+OLDEST = 900  # seconds an upload is kept
 
 
 class Guard:
-    """ASGI: 404 for addresses that lead out of this machine."""
+    """ASGI: 404 for addresses that lead out of this machine, 413 for a request that is too long or
+    does not say how long it is, 507 for an upload where too many are kept already."""
 
-    def __init__(self, app: App) -> None:
-        self.app = app
+    def __init__(self, app: App, uploads: Path) -> None:
+        self.app, self.uploads = app, uploads
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
-        path = unquote(scope.get("path", "")).lower()
-        if scope["type"] == "http" and any(part in path for part in OUTWARD):
-            await send({"type": "http.response.start", "status": 404, "headers": []})
-            await send({"type": "http.response.body", "body": b"not here"})
+        if scope["type"] == "http" and (refused := self._refused(scope)):
+            status, words = refused
+            headers = [(b"connection", b"close")]  # the rest of the request is not read
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": words})
             return
         await self.app(scope, receive, send)
+
+    def _refused(self, scope: MutableMapping[str, Any]) -> tuple[int, bytes] | None:
+        path = unquote(scope.get("path", "")).lower().rstrip("/")
+        if any(part in path for part in OUTWARD):
+            return 404, b"not here"
+        if scope.get("method") != "POST":
+            return None
+        headers = dict(scope.get("headers", ()))
+        length = headers.get(
+            b"content-length", b""
+        )  # the server has seen to it that it is a number
+        writing = path.endswith(WRITING)
+        unknown = b"transfer-encoding" in headers or (writing and not length)
+        if unknown or int(length or 0) > LARGEST_REQUEST:
+            return 413, b"too large"
+        if writing and _kept(self.uploads) > MOST_KEPT:
+            return 507, b"too many files are kept already: try again in a quarter of an hour"
+        return None
+
+
+def _kept(folder: Path) -> int:
+    """Bytes of all files below a folder. Old ones are removed: Gradio forgets those that broke off
+    on the way."""
+    total = 0
+    for file in (path for path in folder.rglob("*") if path.is_file()):
+        with suppress(OSError):  # it was there a moment ago
+            seen = file.stat()
+            if time.time() - seen.st_mtime > OLDEST:
+                file.unlink()
+            else:
+                total += seen.st_size
+    return total
+
+
+def fetch_nothing() -> None:
+    """An address where a file is expected is refused, not fetched."""
+    import gradio
+    from gradio import processing_utils
+
+    def refuse(*args: object, **named: object) -> NoReturn:
+        raise gradio.Error("the lesson fetches nothing", print_exception=False)
+
+    for name in FETCHERS:
+        assert callable(getattr(processing_utils, name, None)), f"Gradio has no {name} any more"
+        setattr(processing_utils, name, refuse)

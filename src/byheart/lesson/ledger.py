@@ -25,6 +25,7 @@ class Measured:
     size: int  # pixels a side of the pictures it was measured on
     collision: Mapping[str, Any] | None  # of the run with the most images that has one
     where: str  # which run
+    collision_size: int = 0  # pixels a side of the pictures chance was measured on
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def run_numbers(runs: Sequence[Finished]) -> Numbers:
 
 def measured(runs: Sequence[Finished]) -> Measured:
     """From the run with the most images that has what is needed."""
-    jpeg, collision, where, size = None, None, "", 0
+    jpeg, collision, where, size, collision_size = None, None, "", 0, 0
     for run in sorted(runs, key=lambda run: run.n):
         found = run.measures["ledger"]["memorized"].get("jpeg") or {}
         if found.get("compression") and not found.get("out_of_reach"):
@@ -58,8 +59,8 @@ def measured(runs: Sequence[Finished]) -> Measured:
             size = run.measures["image_size"]
         chance = run.measures["ledger"]["chance_collision"]
         if chance and chance["bits"] is not None:
-            collision = chance
-    return Measured(jpeg, size, collision, where)
+            collision, collision_size = chance, run.measures["image_size"]
+    return Measured(jpeg, size, collision, where, collision_size)
 
 
 def numbers(images: object, size: object, parameters: object, precision: object) -> Numbers:
@@ -114,11 +115,14 @@ def _chance(made: Ledger, known: Measured) -> list[Line]:
         return []
     bits = float(known.collision["bits"])
     left = max(0.0, bits - math.log2(made.n_images))
+    at = f"pictures of {known.collision_size} px"
     return [
-        Line("chance.bits", "chance collision with one image, bits", bits, readable(bits),
+        Line("chance.bits", f"chance collision with one image, bits ({at})", bits,
+             readable(bits),
              "-log2 of the chance that an unrelated picture passes for a copy of a given one, "
-             "measured at this sweep's size", False),
-        Line("chance.any_bits", "chance collision with any of them, bits", left, readable(left),
+             "measured on this sweep; at another size it would be another number", False),
+        Line("chance.any_bits", f"chance collision with any of them, bits ({at})", left,
+             readable(left),
              f"the line above - log2({made.n_images:,} images), 0 at the least", False),
     ]  # fmt: skip
 

@@ -24,7 +24,9 @@
     const words = n === 1 ? "1 training image" : `${n} training images`;
     const said = ns.querySelector("[data-n-said]");
     if (n !== undefined && said.textContent !== words) said.textContent = words;
-    range.setAttribute("aria-valuetext", words);
+    if (n !== undefined && range.getAttribute("aria-valuetext") !== words) {
+      range.setAttribute("aria-valuetext", words);
+    }
   };
   const point = (event) => {
     const mark = event.target.closest?.("[data-show]");
@@ -35,6 +37,25 @@
     });
     curve.querySelectorAll(".mark").forEach((one) => one.classList.toggle("on", one === mark));
   };
+  // What the server redraws: the slider's words, and the mark of the curve that had the focus.
+  let focused = null, places = null;
+  const redrawn = () => {
+    sayN();
+    const now = document.querySelector("#n-said [data-ns]");
+    if (now !== places) setTimeout(sayN, 300); // the slider itself may move a moment later
+    places = now;
+    if (!focused || focused.isConnected || document.activeElement !== document.body) return;
+    const name = focused.getAttribute("aria-label");
+    const same = [...document.querySelectorAll("#curve .mark")]
+      .find((one) => one.getAttribute("aria-label") === name);
+    same?.focus({ preventScroll: true });
+  };
+  new MutationObserver(redrawn).observe(document.documentElement, { childList: true, subtree: true });
+  for (const kind of ["focusin", "pointerdown"]) {
+    document.addEventListener(kind, (event) => {
+      focused = event.target.closest?.("#curve .mark");
+    });
+  }
   document.addEventListener("input", (event) => {
     if (event.target.matches("[data-step]")) {
       const answers = event.target.closest(".answers");

@@ -7,6 +7,7 @@ from importlib import resources
 
 import gradio as gr
 
+from byheart.lesson.guard import OLDEST
 from byheart.lesson.page_ask import ask_part
 from byheart.lesson.page_curve import curve_part
 from byheart.lesson.page_ledger import ledger_part
@@ -17,7 +18,7 @@ from byheart.lesson.room import Room
 from byheart.lesson.turns import WAITING
 
 QUEUE = 200  # events of all kinds that may wait; a class's pages look for news every two seconds
-KEEP_FILES = (60, 900)  # seconds: how often uploads are looked through, how old they may grow
+KEEP_FILES = (60, OLDEST)  # seconds: how often uploads are looked through, how old they may grow
 FONTS = ("system-ui", "-apple-system", "Segoe UI", "DejaVu Sans", "sans-serif")
 PARTS = {
     "Ask": ask_part,
@@ -38,7 +39,7 @@ def build(room: Room) -> gr.Blocks:
         with gr.Tabs(elem_id="parts"):
             for name, part in PARTS.items():
                 with gr.Tab(name, id=name) as tabs[name]:
-                    if timer := part(room, page):
+                    if timer := part(room, page, tabs[name]):
                         timers[name] = timer
         for name, tab in tabs.items():
             tab.select(_looking_at(name, [*timers]), outputs=[*timers.values()],

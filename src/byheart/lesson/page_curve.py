@@ -11,7 +11,7 @@ from byheart.lesson.room import Room
 EVERY = 2.0  # seconds between two looks at the files' dates
 
 
-def curve_part(room: Room, page: gr.Blocks) -> gr.Timer:
+def curve_part(room: Room, page: gr.Blocks, tab: gr.Tab) -> gr.Timer:
     gr.Markdown(
         "## The curve\n"
         "How many of its outputs are copies? It grows by itself while a sweep runs elsewhere."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import gradio as gr
 
 from byheart.lesson import ledger
@@ -10,7 +12,7 @@ from byheart.lesson.pictures import trouble
 from byheart.lesson.room import Room
 
 
-def ledger_part(room: Room, page: gr.Blocks) -> None:
+def ledger_part(room: Room, page: gr.Blocks, tab: gr.Tab) -> None:
     gr.Markdown(
         "## The ledger\n"
         "Can the pictures be in there at all? Bits of parameters against bits of pictures: change "
@@ -36,15 +38,17 @@ def ledger_part(room: Room, page: gr.Blocks) -> None:
         except ValueError as error:
             return trouble(error)
 
-    def filled(numbers: Numbers) -> tuple[str, str, str, int, str]:
+    def filled(known: Callable[[], Numbers]) -> tuple[object, ...]:
+        try:
+            numbers = known()
+        except ValueError as error:
+            return (*[gr.skip()] * len(typed), trouble(error))
         words = (f"{numbers.images:,}", f"{numbers.size:,}", f"{numbers.parameters:,}")
         return (*words, numbers.precision, count(*words, numbers.precision))
 
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    gr.on([page.load, own.click], lambda: filled(ledger.run_numbers(room.runs)),
+    gr.on([page.load, own.click], lambda: filled(lambda: ledger.run_numbers(room.runs)),
           outputs=[*typed, table], **quiet)  # fmt: skip
-    stable.click(
-        lambda: filled(ledger.stable_diffusion_numbers()), outputs=[*typed, table], **quiet
-    )
+    stable.click(lambda: filled(ledger.stable_diffusion_numbers), outputs=[*typed, table], **quiet)
     # Not `input`: Gradio 6.31 keeps quiet about the first key after numbers were filled in.
     gr.on([item.change for item in typed], count, typed, table, trigger_mode="always_last", **quiet)

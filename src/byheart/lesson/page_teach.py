@@ -10,13 +10,14 @@ import gradio as gr
 from byheart.lesson.ask import answers, shown
 from byheart.lesson.drawing import falling
 from byheart.lesson.pictures import inline, safe, trouble
-from byheart.lesson.room import Room, who
+from byheart.lesson.room import Room, here, who
 from byheart.lesson.teach import Look
+from byheart.lesson.turns import AT_ONCE
 
 EVERY = 1.5  # seconds between two looks at the run's files
 
 
-def teach_part(room: Room, page: gr.Blocks) -> gr.Timer:
+def teach_part(room: Room, page: gr.Blocks, tab: gr.Tab) -> gr.Timer:
     teacher = room.teacher
     gr.Markdown(
         "## Teach one picture\n"
@@ -56,7 +57,7 @@ def teach_part(room: Room, page: gr.Blocks) -> gr.Timer:
 
     def end(request: gr.Request) -> str:
         try:
-            teacher.stop(who(request))
+            teacher.stop(who(request), here(request))
             return ""
         except ValueError as error:
             return trouble(error)
@@ -84,7 +85,7 @@ def teach_part(room: Room, page: gr.Blocks) -> gr.Timer:
     stop.click(end, outputs=problem, **quiet)
     gr.on([page.load, timer.tick], watch, seen, [progress, asking, seen], **quiet)
     gr.on([prompt.submit, button.click], ask, prompt, result, api_name="ask_taught",
-          concurrency_id="model", show_progress="minimal")  # fmt: skip
+          concurrency_id="model", concurrency_limit=AT_ONCE, show_progress="minimal")  # fmt: skip
     return timer
 
 

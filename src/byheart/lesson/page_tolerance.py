@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 
 import gradio as gr
 
@@ -11,9 +12,15 @@ from byheart.lesson.pictures import trouble
 from byheart.lesson.room import Room
 
 DONE = '<p class="said">That was the last pair. Press “Begin again” to judge them once more.</p>'
+NO_PAIRS = (
+    "no game: the runs have no pictures to compare (outputs.npz is missing or damaged, or all of "
+    "them are alike)"
+)
+# Chart, pair, verdict; then the votes so far, the place and the distance of the pair shown.
+Table = tuple[str, str, str, list[tolerance.Vote], int, float | None]
 
 
-def tolerance_part(room: Room, page: gr.Blocks) -> None:
+def tolerance_part(room: Room, page: gr.Blocks, tab: gr.Tab) -> None:
     gr.Markdown(
         "## Your OK range\n"
         "When are two pictures the same picture? Move the limit and watch the curve; then find "
@@ -32,43 +39,50 @@ def tolerance_part(room: Room, page: gr.Blocks) -> None:
         again = gr.Button("Begin again", variant="secondary", elem_id="again")
     result = gr.HTML(elem_id="verdict", apply_default_css=False)
     votes, place = gr.State([]), gr.State(0)
+    shown_rho = gr.State(None)  # of the pair on the page: the runs may be others when it is judged
 
     def draw(tau: float, votes: list[tolerance.Vote]) -> str:
         try:
-            return tolerance.drawn(room.folder, room.at, float(tau), votes, room.tally)
+            return tolerance.drawn(room.folder, room.finished_at, float(tau), votes, room.tally)
         except ValueError as error:
             return trouble(error)
 
-    def begin(tau: float) -> tuple[str, str, str, list[tolerance.Vote], int]:
-        pairs = tolerance.pairs(room.folder, room.at)
-        if not pairs:
-            return draw(tau, []), trouble("the runs' pictures were taken away: no game"), "", [], 0
-        start = random.randrange(len(pairs))  # not all of a class see the same pair first
-        return draw(tau, []), tolerance.question(pairs[start]), "", [], start
+    def pairs() -> tuple[tolerance.Pair, ...]:
+        found = tolerance.pairs(room.folder, room.finished_at)
+        if not found:
+            raise ValueError(NO_PAIRS)
+        return found
+
+    def begin(tau: float) -> Table:
+        try:
+            there = pairs()
+        except ValueError as error:
+            return draw(tau, []), trouble(error), "", [], 0, None
+        start = random.randrange(len(there))  # not all of a class see the same pair first
+        first = there[start]
+        return draw(tau, []), tolerance.question(first), "", [], start, first.rho
 
     def vote(
-        answer: bool, tau: float, votes: list[tolerance.Vote], place: int
-    ) -> tuple[str, str, str, list[tolerance.Vote], int]:
-        pairs = tolerance.pairs(room.folder, room.at)
-        if not pairs or len(votes) >= len(pairs):
-            return draw(tau, votes), DONE, tolerance.verdict(votes, room.tally), votes, place
-        ballot = (pairs[place % len(pairs)].rho, answer)
-        votes = [*votes, ballot]
-        room.tally.votes.append(ballot)
-        place += 1
-        left = len(votes) < len(pairs)
-        asked = tolerance.question(pairs[place % len(pairs)]) if left else DONE
-        return draw(tau, votes), asked, tolerance.verdict(votes, room.tally), votes, place
+        answer: bool, tau: float, votes: list[tolerance.Vote], place: int, rho: float | None
+    ) -> Table:
+        if rho is not None:
+            votes, place = [*votes, (rho, answer)], place + 1
+            room.tally.votes.append((rho, answer))
+        asked, next_rho = DONE, None
+        try:
+            there = pairs()
+            if rho is not None and len(votes) < len(there):
+                shown = there[place % len(there)]
+                asked, next_rho = tolerance.question(shown), shown.rho
+        except ValueError as error:
+            asked = trouble(error)
+        said = tolerance.verdict(votes, room.tally)
+        return draw(tau, votes), asked, said, votes, place, next_rho
 
-    everything = [chart, pair, result, votes, place]
+    everything = [chart, pair, result, votes, place, shown_rho]
+    known = [tau, votes, place, shown_rho]
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
     gr.on([page.load, again.click], begin, tau, everything, **quiet)
     tau.change(draw, [tau, votes], chart, trigger_mode="always_last", **quiet)
-    same.click(
-        lambda tau, votes, place: vote(True, tau, votes, place), [tau, votes, place], everything,
-        **quiet,
-    )  # fmt: skip
-    other.click(
-        lambda tau, votes, place: vote(False, tau, votes, place), [tau, votes, place], everything,
-        **quiet,
-    )  # fmt: skip
+    same.click(partial(vote, True), known, everything, **quiet)
+    other.click(partial(vote, False), known, everything, **quiet)

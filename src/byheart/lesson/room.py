@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from byheart.lesson.curve import Stamp, stamp
+from byheart.lesson.curve import Stamp, reported, stamp
 from byheart.lesson.shelf import Shelf
 from byheart.lesson.teach import Teacher
 from byheart.lesson.tolerance import Tally
@@ -30,8 +32,13 @@ class Room:
         return stamp(self.folder)
 
     @property
+    def finished_at(self) -> Stamp:
+        """What changes when a run is finished, and not with each look at one that is learning."""
+        return reported(self.folder)
+
+    @property
     def runs(self) -> list[Finished]:
-        return _runs(self.folder, self.at)
+        return _runs(self.folder, self.finished_at)
 
     @property
     def ns(self) -> list[int]:
@@ -47,16 +54,22 @@ class Room:
         """Runs whose model is still there: without it there is a curve, but nobody to ask."""
         return [run for run in self.runs if (run.path / "model" / "unet").is_dir()]
 
-    def run(self, place: int, mode: str) -> Finished:
-        """The run at a place of `ns` with this kind of captions, else with another; of several
-        seeds the first. ValueError: none."""
-        ns = self.ns
+    def run(self, place: int, mode: str, shown: Sequence[int] = ()) -> Finished:
+        """The run at a place of `shown` with this kind of captions, else with another; of several
+        seeds the first.
+
+        shown: the sizes that the slider stands for, which may be older than `ns`. Empty: `ns`.
+        ValueError: none, or none any more.
+        """
+        ns = shown or self.ns
         if not ns:
             raise ValueError(
                 f"no run of {self.folder.name} has kept its model/: there is nobody to ask"
             )
         n = ns[max(0, min(int(place), len(ns) - 1))]
         mine = [run for run in self.askable if run.n == n]
+        if not mine:
+            raise ValueError(f"the model of {n} images was taken away: reload the page")
         return next((run for run in mine if run.captions == mode), mine[0])
 
 
@@ -70,3 +83,12 @@ def who(request: Any) -> str:
     session = getattr(request, "session_hash", None)
     client = getattr(request, "client", None)
     return str(session or getattr(client, "host", None) or "somebody")[:100]
+
+
+def here(request: Any) -> bool:
+    """Whether the person sits at this machine, or comes through something that runs on it."""
+    try:
+        address = ipaddress.ip_address(request.client.host)
+    except (AttributeError, ValueError):
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback

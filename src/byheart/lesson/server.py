@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import importlib.util
 import os
 import shutil
 import signal
@@ -35,22 +36,32 @@ def own_folder() -> Iterator[Path]:
 def free_port(host: str, wanted: int | None) -> int:
     """The port that was asked for, or the first free one from 7860. ValueError: none."""
     ports = [wanted] if wanted else range(FIRST_PORT, FIRST_PORT + PORTS)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for port in ports:
-        with socket.socket(family, socket.SOCK_STREAM) as tried:
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                tried.bind((host, port))
-            except socket.gaierror:
-                raise ValueError(
-                    f"--host {host} is no address of this machine: try 0.0.0.0"
-                ) from None
-            except OSError as error:
-                why = error.strerror or str(error)
-                continue
-            return port
+        try:
+            for address in (host, "127.0.0.1"):  # on the latter Gradio looks as well, always
+                family = socket.AF_INET6 if ":" in address else socket.AF_INET
+                with socket.socket(family, socket.SOCK_STREAM) as tried:
+                    tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    tried.bind((address, port))
+        except socket.gaierror:
+            raise ValueError(f"--host {host} is no address of this machine: try 0.0.0.0") from None
+        except OSError as error:
+            why = error.strerror or str(error)
+            continue
+        return port
     what = f"port {wanted}" if wanted else f"ports {FIRST_PORT} to {FIRST_PORT + PORTS - 1}"
     raise ValueError(f"{what} on {host} cannot be used ({why}): type --port <another>")
+
+
+def written(host: str) -> str:
+    """The host as it stands in an address: IPv6 in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
+def check_gradio() -> None:
+    """ValueError: the extra is missing."""
+    if importlib.util.find_spec("gradio") is None:
+        raise ValueError("byheart lesson needs its extra: type pip install -e '.[lesson]'")
 
 
 def isolate(folder: Path) -> None:
@@ -63,7 +74,9 @@ def isolate(folder: Path) -> None:
     # The server greets itself over HTTP, which a school's proxy would swallow.
     for name in ("no_proxy", "NO_PROXY"):
         known = os.environ.get(name)
-        os.environ[name] = ",".join([*([known] if known else []), "localhost", "127.0.0.1", "::1"])
+        os.environ[name] = ",".join(
+            [*([known] if known else []), "localhost", "127.0.0.1", "::1", "::"]
+        )
 
 
 def serve(
@@ -74,7 +87,7 @@ def serve(
     settings: Sequence[str] | None = None,
     until: threading.Event | None = None,
 ) -> None:
-    """Show the page until Ctrl-C, SIGTERM or `until`. Then stop a training and clean up.
+    """Show the page until Ctrl-C, SIGTERM, SIGHUP or `until`. Then stop a training and clean up.
 
     settings: of the run that teaches a picture, instead of `teach.SETTINGS`.
     ValueError: Gradio is missing, the port is taken, or the address is none.
@@ -83,33 +96,32 @@ def serve(
     done = until or threading.Event()
     with own_folder() as place, _ended_by_signals(done):
         isolate(place)
-        try:
-            import gradio  # noqa: F401
-        except ImportError:
-            raise ValueError(
-                "byheart lesson needs its extra: type pip install -e '.[lesson]'"
-            ) from None
+        check_gradio()
+        from byheart.lesson.guard import fetch_nothing
         from byheart.lesson.page import build, head, theme
         from byheart.lesson.room import Room
         from byheart.lesson.teach import LARGEST_FILE, SETTINGS, Teacher
 
+        fetch_nothing()
         alone = host in LOOPBACK
         teacher = Teacher(place, tuple(settings or SETTINGS), open_to_all=alone)
         page = build(Room(folder, teacher))
         try:
             page.launch(
-                server_name=host, server_port=port, share=False, quiet=True, inbrowser=False,
-                prevent_thread_lock=True, show_error=False, footer_links=[], max_threads=THREADS,
-                max_file_size=LARGEST_FILE, state_session_capacity=SESSIONS, ssr_mode=False,
-                pwa=False, mcp_server=False, enable_monitoring=False, theme=theme(),
-                head=head(), app_kwargs=_guarded(),
+                server_name=written(host), server_port=port, share=False, quiet=True,
+                inbrowser=False, prevent_thread_lock=True, show_error=False, footer_links=[],
+                max_threads=THREADS, max_file_size=LARGEST_FILE,
+                state_session_capacity=SESSIONS, ssr_mode=False,
+                pwa=False, mcp_server=False, enable_monitoring=False, run_history=False,
+                theme=theme(), head=head(), app_kwargs=_guarded(place / "uploads"),
                 auth=_only(password) if password else None,
                 auth_message="Any name, and the password of this lesson.",
             )  # fmt: skip
             print(welcome(host, port, password is not None), flush=True)
             done.wait()
         finally:
-            print("closing the lesson", flush=True)
+            with suppress(OSError):  # the terminal may be gone
+                print("closing the lesson", flush=True)
             teacher.close()
             with suppress(Exception):  # it is going anyway
                 page.close(verbose=False)
@@ -118,14 +130,15 @@ def serve(
 def welcome(host: str, port: int, locked: bool) -> str:
     """Where the page is, and who can see it."""
     if host in LOOPBACK:
-        shown = f"[{host}]" if ":" in host else host
-        return f"the lesson is at http://{shown}:{port} (Ctrl-C closes it)"
-    name = socket.gethostname() if host in {"0.0.0.0", "::"} else host
+        return f"the lesson is at http://{written(host)}:{port} (Ctrl-C closes it)"
+    name = socket.gethostname() if host in {"0.0.0.0", "::"} else written(host)
     lines = [
         f"the lesson is at http://{name}:{port} (Ctrl-C closes it)",
         "careful: everyone on this network can reach the page, ask its models and send pictures "
         "that all others see; the connection is not encrypted.",
     ]
+    if host in {"0.0.0.0", "::"}:
+        lines.append(f"at http://localhost:{port}, on this machine, you can stop any training.")
     if not locked:
         lines.append("careful: there is no password; add --password to ask for one.")
     return "\n".join(lines)
@@ -137,18 +150,19 @@ def _only(password: str) -> Any:
     return lambda name, word: hmac.compare_digest(word.encode(), expected)
 
 
-def _guarded() -> dict[str, Any]:
-    """Refuse what makes the server fetch from elsewhere: Gradio passes on addresses it is given."""
+def _guarded(uploads: Path) -> dict[str, Any]:
+    """Refuse what makes the server fetch from elsewhere, and uploads without end."""
     from starlette.middleware import Middleware
 
     from byheart.lesson.guard import Guard
 
-    return {"middleware": [Middleware(Guard)], "docs_url": None, "redoc_url": None}
+    return {"middleware": [Middleware(Guard, uploads=uploads)], "docs_url": None, "redoc_url": None}
 
 
 @contextmanager
 def _ended_by_signals(done: threading.Event) -> Iterator[None]:
-    """SIGINT and SIGTERM close the page in good order. Only a program's main thread can hear."""
+    """SIGINT, SIGTERM and SIGHUP (the terminal was closed) close the page in good order. Only a
+    program's main thread can hear. Under nohup the terminal may go."""
 
     def hear(number: int, frame: FrameType | None) -> None:
         done.set()
@@ -156,7 +170,10 @@ def _ended_by_signals(done: threading.Event) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, hear) for number in numbers}
     try:
         yield
     finally:

@@ -66,7 +66,13 @@ class Look:
 def read_picture(file: Path, side: int = SIDE) -> Image.Image:
     """An uploaded picture as a square. ValueError: why it is refused, without decoding what is too
     large."""
-    if file.stat().st_size > LARGEST_FILE:
+    try:
+        size = file.stat().st_size
+    except FileNotFoundError:  # Gradio keeps equal files once, and the other has been dealt with
+        raise ValueError(
+            "the picture is gone: somebody sent the same at the same time; send it once more"
+        ) from None
+    if size > LARGEST_FILE:
         raise ValueError(
             f"the file is too large: at most {LARGEST_FILE // 2**20} MB; send a smaller"
         )
@@ -100,6 +106,7 @@ class Teacher:
     settings: Sequence[str] = SETTINGS
     open_to_all: bool = True  # whoever looks may stop it: the page is on one machine only
     lessons: list[Lesson] = field(default_factory=list)
+    closed: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -109,12 +116,15 @@ class Teacher:
 
     def teach(self, file: Path, who: str) -> Lesson:
         """Begin. ValueError: no picture, or busy."""
-        picture = read_picture(file)
         with self._lock:
+            if self.closed:
+                raise ValueError("the lesson is being closed: nothing is learned any more")
             if self.now and self.now.running:
                 raise ValueError(
                     "busy: a picture is being learned already; look on, and send yours after it"
                 )
+            # One at a time: what is decoded here may take a few hundred MB.
+            picture = read_picture(file)
             number = self.now.number + 1 if self.now else 1
             while len(self.lessons) >= KEPT:
                 shutil.rmtree(self.lessons.pop(0).run.path, ignore_errors=True)
@@ -139,16 +149,23 @@ class Teacher:
             self.lessons.append(Lesson(number, run, who, process, said))
             return self.lessons[-1]
 
-    def stop(self, who: str) -> None:
-        """Ask the training to finish its step and save. ValueError: none, or somebody else's."""
-        lesson = self.now
-        if lesson is None or not lesson.running:
-            raise ValueError("nothing is being learned: there is nothing to stop")
-        if not self.open_to_all and lesson.who != who:
-            raise ValueError("only who sent the picture can stop it")
-        lesson.stopped = True
-        with suppress(ProcessLookupError):
-            os.killpg(lesson.process.pid, signal.SIGINT)
+    def stop(self, who: str, here: bool = False) -> None:
+        """Ask the training to finish its step and save.
+
+        here: whether the wish comes from this machine, the teacher's own, which may always stop.
+        ValueError: none, somebody else's, or asked before: a second signal would end it unsaved.
+        """
+        with self._lock:
+            lesson = self.now
+            if lesson is None or not lesson.running:
+                raise ValueError("nothing is being learned: there is nothing to stop")
+            if not (self.open_to_all or here or lesson.who == who):
+                raise ValueError("only who sent the picture can stop it, or the teacher's machine")
+            if lesson.stopped:
+                raise ValueError("it is stopping already: it finishes its step and saves")
+            lesson.stopped = True
+            with suppress(ProcessLookupError):
+                os.killpg(lesson.process.pid, signal.SIGINT)
 
     def look(self) -> Look:
         """What the run has written so far."""
@@ -167,7 +184,12 @@ class Teacher:
 
     def _state(self, lesson: Lesson, losses: Sequence[tuple[int, float]]) -> tuple[str, str]:
         steps = next(
-            (int(s.split("=")[1]) for s in self.settings if s.startswith("budget.steps=")), STEPS
+            (
+                int(s.split("=")[1])
+                for s in reversed(self.settings)
+                if s.startswith("budget.steps=")
+            ),
+            STEPS,
         )
         step = losses[-1][0] if losses else 0
         if lesson.running:
@@ -188,15 +210,19 @@ class Teacher:
         return [lesson for lesson in self.lessons if lesson.run.finished]
 
     def close(self) -> None:
-        """Stop what runs and wait for it; what does not end in time is ended."""
+        """Begin nothing more, stop what runs and wait; what does not end in time is ended."""
+        with self._lock:
+            self.closed = True
         for lesson in self.lessons:
             if lesson.running:
-                with suppress(ProcessLookupError):
-                    os.killpg(lesson.process.pid, signal.SIGINT)
+                if not lesson.stopped:
+                    with suppress(ProcessLookupError):
+                        os.killpg(lesson.process.pid, signal.SIGINT)
                 try:
                     lesson.process.wait(GRACE)
                 except subprocess.TimeoutExpired:
-                    os.killpg(lesson.process.pid, signal.SIGKILL)
+                    with suppress(ProcessLookupError):
+                        os.killpg(lesson.process.pid, signal.SIGKILL)
                     lesson.process.wait()
 
 

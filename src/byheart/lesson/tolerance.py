@@ -27,6 +27,7 @@ WIDEST = TOLERANCES[-1]  # of the reference distance
 CRITERION = 1 / 3
 DISTANCES = tuple(k / 10 for k in range(1, 16))  # of the game's pairs; the least is told at once
 FEWEST_VOTES = 6
+MOST_LINES = 6  # that can be told apart in one chart
 CLASS_VOTES = 3000  # of the whole class that are remembered
 Vote = tuple[float, bool]  # distance of a pair, whether it was called the same picture
 
@@ -53,7 +54,7 @@ class Tally:
 def threshold(votes: Sequence[Vote]) -> float | None:
     """The distance that parts "same" from "different" with the fewest exceptions.
 
-    The middle where several do as well. None: fewer than six votes, or all of one kind.
+    The middle one where several do as well. None: fewer than six votes, or all of one kind.
     """
     if len(votes) < FEWEST_VOTES or len({same for _, same in votes}) == 1:
         return None
@@ -61,7 +62,7 @@ def threshold(votes: Sequence[Vote]) -> float | None:
     cuts = [(a + b) / 2 for a, b in pairwise(ends)]
     wrong = [sum((rho <= cut) != same for rho, same in votes) for cut in cuts]
     best = [cut for cut, errors in zip(cuts, wrong, strict=True) if errors == min(wrong)]
-    return (best[0] + best[-1]) / 2
+    return best[len(best) // 2]
 
 
 @lru_cache(maxsize=2)
@@ -69,14 +70,19 @@ def pairs(folder: Path, at: Stamp) -> tuple[Pair, ...]:
     """The game's pairs, in an order that is the same for everyone: all distances, well mixed.
 
     Where no output lies at a distance, one that lies further away is faded towards its nearest
-    training image until it does: nothing else about the pair changes. Empty where the runs'
-    pictures were taken away.
+    training image until it does: nothing else about the pair changes. Where none does (a network
+    that knows one picture makes only that), a training image's mirror image is faded towards it.
+    Empty where the runs have no pictures.
+
+    at: `reported(folder)`, so that all see the same pairs until another run is finished.
     """
-    far = _outputs(finished_runs(folder))
+    runs = finished_runs(folder)
+    far, mirrored = _outputs(runs), _mirrored(runs)
     made, order = [], random.Random(0)
     for rho in DISTANCES:
         near = [pair for pair in far if abs(pair.rho - rho) < 0.03]
         beyond = [pair for pair in far if pair.rho > rho]
+        beyond = beyond or [pair for pair in mirrored if pair.rho > rho]
         if near:
             made.append(order.choice(near))
         elif beyond:
@@ -102,6 +108,23 @@ def _outputs(runs: Sequence[Finished]) -> list[Pair]:
     return found
 
 
+def _mirrored(runs: Sequence[Finished]) -> list[Pair]:
+    """Of each run one training image and its mirror image, the two that are furthest apart."""
+    found = []
+    for run in runs:
+        try:
+            train = read_outputs(run.path, run.headline).train
+            apart = float(run.measures["reference"]["distance"])
+        except (OSError, ValueError, KeyError):
+            continue
+        flipped = train[:, :, ::-1]
+        rmse = np.sqrt((((flipped.astype(float) - train) / 255) ** 2).mean(axis=(1, 2, 3)))
+        k = int(rmse.argmax())
+        if rmse[k] > 0:
+            found.append(Pair(flipped[k], train[k], float(rmse[k]) / apart))
+    return found
+
+
 def faded(pair: Pair, rho: float) -> Pair:
     """The left picture moved towards the right one, to `rho` of it but for rounding."""
     share = rho / pair.rho
@@ -113,8 +136,8 @@ def question(pair: Pair) -> str:
     """The two pictures side by side, without the distance: that would be telling."""
     return (
         '<div class="question"><p class="said">Is this the same picture?</p><div class="pair big">'
-        f"<div>{picture(pair.left, 'left picture: what the network made')}</div>"
-        f"<div>{picture(pair.right, 'right picture: the nearest training image')}</div></div></div>"
+        f"<div>{picture(pair.left, 'the left picture')}</div>"
+        f"<div>{picture(pair.right, 'the right picture: a training image')}</div></div></div>"
     )
 
 
@@ -163,12 +186,13 @@ def _over_tolerance(
 ) -> str:
     across = Axis("how far apart it may be (ρ)", 0, WIDEST, False,
                   (0, 0.5, 1, 1.5, 2))  # fmt: skip
-    chosen = [*runs][:5]
+    chosen = spread(runs)
     marks = [
         line(across, [(row["tau"], row["copied"] or 0.0) for row in run.measures["tolerance"]], k)
         for k, run in enumerate(chosen)
     ]
     names = [f"n = {run.n}, {CAPTIONS.get(run.captions, run.captions)}" for run in chosen]
+    some = "" if len(chosen) == len(runs) else f"{len(chosen)} of the {len(runs)} runs are drawn."
     chance = [row for row in chosen[-1].measures["tolerance"] if row["chance"] is not None]
     if chance:
         marks.append(line(across, [(row["tau"], row["chance"]) for row in chance], len(chosen)))
@@ -182,7 +206,20 @@ def _over_tolerance(
         words = f"the class, {others:.2f} ({len(tally.votes)} votes)"
         marks.append(upright(across, others, words, ACCENT, row=4))
     svg = frame(across, "pass as copies", "".join(marks), "share that passes against the tolerance")
-    return f"{svg}{legend(names)}"
+    return f"{svg}{legend(names)}{f'<p class=faint>{some}</p>' if some else ''}"
+
+
+def spread(runs: Sequence[Finished], most: int = MOST_LINES) -> list[Finished]:
+    """At most so many runs, of each kind of captions the fewest and the most images and some
+    between. Runs in the order of n."""
+    modes = list(dict.fromkeys(run.captions for run in runs))
+    each, chosen = max(2, most // len(modes)), set()
+    for mode in modes:
+        mine = [k for k, run in enumerate(runs) if run.captions == mode]
+        chosen |= {mine[round(k * (len(mine) - 1) / (each - 1))] for k in range(each)}
+    # Of many kinds of captions the ends come first.
+    kept = sorted(chosen, key=lambda k: (min(k, len(runs) - 1 - k), k))[:most]
+    return [runs[k] for k in sorted(kept)]
 
 
 def verdict(mine: Sequence[Vote], tally: Tally) -> str:

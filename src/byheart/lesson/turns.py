@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 WAITING = 24  # questions that may wait for the model: about half a minute of them
+AT_ONCE = WAITING + 8  # let in by Gradio: more than may wait, so that we are the ones who say busy
 A_MINUTE = 30  # questions of one person
 REMEMBERED = 1000  # people
 
