@@ -81,7 +81,9 @@ def why(error: BaseException, where: str, asking: Asking) -> str:
     if Path(where).is_dir():
         pickled = any(file.suffix in PICKLED for file in Path(where).rglob("*"))
     else:  # of a hub id only what diffusers says is known
-        pickled = "safetensors" in words and any(end in words for end in (*PICKLED, "find"))
+        pickled = "safetensors" in words and any(
+            end in words for end in (*PICKLED, "find", "found")
+        )
     if pickled and any(word in words for word in ("safetensors", *PICKLED)):
         return (
             f"{words}: only safetensors are read; convert it, or, if you trust who made it, add "
