@@ -32,6 +32,8 @@ def test_a_caption_is_what_somebody_wrote(tmp_path: Path) -> None:
         noise(16, 16, k).save(tmp_path / name)
     (tmp_path / "c.txt").write_text("a red\n cat")
     assert open_album(tmp_path, 16, "--train").captions == ("", "", "a red cat")
+    (tmp_path / "b_owl.txt").write_text("b owl")  # written, though it is the file's name
+    assert open_album(tmp_path, 16, "--train").captions == ("", "b owl", "a red cat")
 
 
 def test_near_duplicates_belong_to_the_first_of_them(tmp_path: Path) -> None:

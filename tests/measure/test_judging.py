@@ -83,6 +83,16 @@ def test_altered_copies_are_searched_where_asked_and_told_from_chance() -> None:
     assert found.kind[4:].count(None) >= 3  # chance lets one in twenty pass
 
 
+def test_no_more_real_pictures_pass_a_search_than_may() -> None:
+    unseen = blobs(22, 4)  # 5 % lie between two of them
+    yardsticks = calibrate(TRAIN, unseen, list(range(20)))
+    found = judging._searched(unseen, TRAIN, lambda row: [], judging.silent)
+    for name, limit in yardsticks.tolerance.items():
+        assert int((found[name].distance < limit).sum()) <= judging.FALSE * len(unseen), name
+    assert yardsticks.either.hits >= yardsticks.chance.hits and yardsticks.either.count == 22
+    assert calibrate(TRAIN, unseen[:3], list(range(20))).either.count == 0
+
+
 def test_a_search_is_calibrated_without_an_images_own_near_duplicates() -> None:
     twins = torch.cat([TRAIN, TRAIN])
     group = [*range(20), *range(20)]

@@ -107,6 +107,14 @@ def test_too_few_pairs_have_no_interval(noises: int, prompts: int) -> None:
     assert pair_interval(torch.ones(noises, prompts, prompts, dtype=torch.float64), SEED) is None
 
 
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    hits = torch.rand(7, 5, generator=torch.Generator().manual_seed(0)) < 0.4
+    pairs = hits.T[:, :, None] & hits.T[:, None, :]
+    whole = rate_interval(hits, 3), pair_interval(pairs.double(), 3)
+    monkeypatch.setattr(resampling, "NUMBERS", 7 * 300)
+    assert (rate_interval(hits, 3), pair_interval(pairs.double(), 3)) == whole
+
+
 def test_a_value_that_is_never_defined_has_no_interval() -> None:
     def nothing(prompt: Tensor, noise: Tensor) -> Tensor:
         return torch.full((len(prompt),), torch.nan, dtype=torch.float64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,12 +102,14 @@ def paint_all(
     """Every output as <folder>/outputs/<number>.png; those that are there already stay.
 
     painter: opens the model, and is not called where nothing is missing.
-    outputs.jsonl names each finished output with its question; a picture without its line is made
-    again. ValueError: the model cannot be asked, or a picture that was made cannot be read.
+    outputs.jsonl names each finished output with its question; what lacks its line or one of its
+    pictures is made again. ValueError: the model cannot be asked, or a picture that was made cannot
+    be read.
     """
     journal = folder / "outputs.jsonl"
     known = {row["number"]: row for row in read_jsonl(journal)}
-    done = {k for k in known if _file(folder, k).is_file()}
+    done = {k for k, row in known.items() if _file(folder, k).is_file()
+            and (not row["one_step"] or _one_step(folder, k).is_file())}  # fmt: skip
     missing = [k for k in range(len(asked)) if k not in done]
     if missing:
         # A line that a crash cut off goes; the rest is written whole again.
@@ -119,8 +122,11 @@ def paint_all(
             _save(_file(folder, k), made.image)
             if made.one_step is not None:
                 _save(_one_step(folder, k), made.one_step)
+            # A network in half precision may say NaN, which is no number to write down.
+            length = made.difference
+            known_length = length if length is not None and math.isfinite(length) else None
             row = {"number": k, "condition": question.condition, "prompt": question.prompt,
-                   "noise": question.noise, "difference": made.difference,
+                   "noise": question.noise, "difference": known_length,
                    "one_step": made.one_step is not None}  # fmt: skip
             append_jsonl(journal, row)
             known[k] = row

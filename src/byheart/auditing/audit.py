@@ -7,6 +7,7 @@ pictures -> (ask the model) -> judge -> search for altered copies -> page, top t
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ from byheart.auditing.asking import (
 )
 from byheart.auditing.case import Case, Model
 from byheart.auditing.folder import Typed, claimed, same_folders
-from byheart.auditing.reference import really_unseen, reference_of
+from byheart.auditing.reference import alike, bad_captions, really_unseen, reference_of
 from byheart.auditing.tables import AUDIT_COLUMNS, OUTPUT_COLUMNS, audit_rows, output_rows, table
 from byheart.auditing.tally import measures_of
 from byheart.data.album import Album, open_album
@@ -37,6 +38,7 @@ from byheart.measure.judging import altered_copies, calibrate, judge_all
 from byheart.model.painting import Asking, Painter
 from byheart.runs import write_json, write_text
 from byheart.show.audit_page import Pair, write_audit_page
+from byheart.show.audit_words import worst
 
 SIZES = (16, 256)  # pixels a side that pictures may be compared at
 
@@ -58,11 +60,10 @@ class Audit:
     def failed(self) -> bool:
         """Whether, under some kind of prompt, more than `fail_above` of the outputs are copies,
         plain or altered: the lower end of the 95 % interval is above it. So a rate that a few
-        outputs merely suggest fails nobody, and with 0 a single copy does."""
+        outputs merely suggest fails nobody. With 0 a single copy does."""
         if self.fail_above is None:
             return False
-        found = [c["either"]["low"] for c in self.measures["conditions"].values() if c]
-        return max(found) > self.fail_above
+        return worst(self.measures, self.fail_above)[1] > self.fail_above
 
 
 def audit(
@@ -93,14 +94,15 @@ def audit(
     audit.csv, outputs.csv and measures.json below `out` (outputs/audit/<name of the training
     folder>); the same call goes on where it was stopped.
 
-    ValueError: what the user can mend, before anything is written.
+    ValueError: what the user can mend; nothing is written, unless a model fails only while it is
+    asked or a picture that it made was damaged since.
     """
     typed = Typed(
         _word(train), _word(outputs), _word(held_out), _word(pipeline), _word(prompts),
         _word(lora), size, bank, captions, noises, seed, steps, guidance, side, half, allow_pickle,
     )  # fmt: skip
     _check(typed, fail_above)
-    folder = Path(out) if out is not None else _default(Path(typed.train))
+    folder = Path(_word(out)) if out is not None else _default(Path(typed.train))
 
     # pictures
     own = read_prompts(typed.prompts) if typed.prompts else None
@@ -108,9 +110,9 @@ def audit(
     given = open_album(typed.outputs, size, "--outputs") if typed.outputs else None
     unseen = open_album(typed.held_out, size, "--held-out") if typed.held_out else None
     notes = same_folders(typed)
-    unseen, said = really_unseen(unseen, album)
-    reference, real, more = reference_of(album, unseen)
-    notes += said + more
+    other, said = really_unseen(unseen, album)
+    reference, real, more = reference_of(album, other)
+    notes += alike(album) + said + more + bad_captions([album, given])
 
     with claimed(folder, typed) as record:
         # ask the model
@@ -136,7 +138,10 @@ def audit(
         )
 
         # page
-        measures = measures_of(case) | {"notes": notes, "command": typed.command(fail_above)}
+        measures = measures_of(case) | {
+            "notes": notes,
+            "command": typed.command(device=device, fail_above=fail_above, out=_word(out)),
+        }
         rows, lines = audit_rows(case), output_rows(case)
         write_text(folder / "audit.csv", table(rows, AUDIT_COLUMNS))
         write_text(folder / "outputs.csv", table(lines, OUTPUT_COLUMNS))
@@ -146,7 +151,13 @@ def audit(
 
 
 def _word(path: str | Path | None) -> Any:
-    return None if path is None else str(path)
+    """ValueError: ~somebody whom nobody knows here."""
+    if path is None:
+        return None
+    word = os.path.expanduser(path)
+    if word.startswith("~"):
+        raise ValueError(f"{path}: there is no such user: type the whole path")
+    return word
 
 
 def _check(typed: Typed, fail_above: float | None) -> None:
@@ -212,8 +223,9 @@ def _open(typed: Typed, asked: list[Question], asking: Asking, folder: Path) -> 
     assert typed.pipeline is not None
     path = typed.pipeline
     if is_own_run(path):
-        if typed.lora:
-            raise ValueError(f"--lora: {path} is a run of byheart, which takes none")
+        for name in ("lora", "side", "half"):
+            if getattr(typed, name):
+                raise ValueError(f"--{name}: {path} is a run of byheart, which takes none")
         return open_run(path, [q.prompt for q in asked], asking, folder / ".cache")
     if (Path(path) / "model" / "model_index.json").exists():  # a run that left a whole pipeline
         path = str(Path(path) / "model")

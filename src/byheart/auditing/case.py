@@ -13,7 +13,7 @@ from byheart.data.album import Album
 from byheart.data.questions import CONDITIONS, Question
 from byheart.measure.distance import rmse_matrix
 from byheart.measure.judging import KINDS as ALTERED
-from byheart.measure.judging import Altered, Judged, Yardsticks
+from byheart.measure.judging import PIECE, Altered, Judged, Yardsticks
 from byheart.measure.reference import Reference
 
 ASKED = (*CONDITIONS, "prompts", "folder")  # the user's own prompts; a folder of finished pictures
@@ -42,7 +42,7 @@ class Case:
 
     train: Album
     outputs: Album
-    held_out: Album | None
+    held_out: Album | None  # as it was given
     asked: list[Question]  # of each output
     reference: Reference
     yardsticks: Yardsticks
@@ -64,11 +64,14 @@ class Case:
     def one_steps(self) -> OneSteps:
         """Distances of the one-step pictures, each compared with all training images once."""
         smallest = torch.full((len(self.train),), torch.inf, dtype=torch.float64)
-        of_output = {}
-        for k, one in self.model.one_step.items() if self.model else ():
-            distances = rmse_matrix(one[None], self.train.pixels)[0]
-            of_output[k] = float(distances.min())
-            smallest = torch.minimum(smallest, distances)
+        of_output: dict[int, float] = {}
+        one_step = self.model.one_step if self.model else {}
+        numbers = list(one_step)
+        for first in range(0, len(numbers), PIECE):
+            part = numbers[first : first + PIECE]
+            distances = rmse_matrix(torch.stack([one_step[k] for k in part]), self.train.pixels)
+            of_output |= dict(zip(part, distances.min(1).values.tolist(), strict=True))
+            smallest = torch.minimum(smallest, distances.min(0).values)
         return OneSteps(of_output, smallest)
 
 
@@ -80,6 +83,45 @@ def altered_words(case: Case, k: int) -> str:
     if not bool(case.altered.mirrored[k]):
         return ALTERED[kind]
     return "mirrored" if kind == "whole" else f"mirrored, {ALTERED[kind]}"
+
+
+def closest_outputs(case: Case) -> list[tuple[int, float, bool]]:
+    """Of each training image the output to show beside it, its distance, and whether that is a
+    plain copy: the best copy of the image, else the closest copy of a near-duplicate, else the
+    closest output of all."""
+    found, judged, group = case.judged.findings, case.judged, case.train.group
+    own: dict[int, list[int]] = {}
+    of_group: dict[int, list[int]] = {}
+    for k in found.copied.nonzero()[:, 0].tolist():
+        t = int(found.nearest[k])
+        own.setdefault(t, []).append(k)
+        of_group.setdefault(group[t], []).append(k)
+    rows = []
+    for t, head in enumerate(group):
+        k, rmse = int(judged.output[t]), float(judged.rmse[t])
+        copies = of_group.get(head, [])
+        if t in own:
+            k = min(own[t], key=lambda k: float(found.rmse[k]))
+            rmse = float(found.rmse[k])
+        elif copies and k not in copies:
+            distances = rmse_matrix(case.outputs.pixels[copies], case.train.pixels[t : t + 1])
+            k, rmse = copies[int(distances.argmin())], float(distances.min())
+        rows.append((k, rmse, bool(copies)))
+    return rows
+
+
+def altered_outputs(case: Case) -> list[int | None]:
+    """Of each training image the output that is its best altered copy, or else one of a
+    near-duplicate's; None where there is none."""
+    altered, group = case.altered, case.train.group
+    own: dict[int, int] = {}
+    of_group: dict[int, int] = {}
+    for k in sorted(range(len(case.asked)), key=lambda k: float(altered.rho[k])):
+        if altered.kind[k]:
+            t = int(altered.nearest[k])
+            own.setdefault(t, k)
+            of_group.setdefault(group[t], k)
+    return [own.get(t, of_group.get(head)) for t, head in enumerate(group)]
 
 
 def copies_of(case: Case) -> list[int]:

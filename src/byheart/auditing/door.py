@@ -56,7 +56,7 @@ def add_door(doors: Any, do: Callable[[argparse.Namespace], int]) -> None:
     door.add_argument(
         "--fail-above", type=_rate, metavar="RATE",
         help="exit code 3 if the lower end of the 95 %% interval of the rate of copies, plain or "
-        "altered, is above RATE under any kind of prompt",
+        "altered, is above RATE under any kind of prompt; with 0, if there is any copy",
     )  # fmt: skip
     door.add_argument("--out", help="folder to write to (outputs/audit/<name of --train>)")
     door.set_defaults(do=do)
@@ -88,7 +88,8 @@ def run_audit(typed: argparse.Namespace) -> bool:
     given = {name: value for name, value in vars(typed).items() if name not in KEPT}
     found = audit(**given, fail_above=typed.fail_above)
     terminal = shutil.get_terminal_size().columns if sys.stdout.isatty() else 100
-    lost = sum(map(len, found.measures["unreadable"].values()))
+    unreadable = found.measures["unreadable"]
+    lost = sum(len(unreadable[where]) for where in ("train", "outputs", "held_out"))
     notes = found.measures["notes"]
     if lost:
         notes = [*notes, f"{lost} file{'s' * (lost > 1)} could not be read: listed on the page."]

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from huggingface_hub.constants import HF_HUB_CACHE
 
 from byheart.runs import writable, write_json
 
 RECORD = "settings.json"
+WEIGHTS = (".safetensors", ".bin", ".pt", ".ckpt")
+SETTINGS = ("model_index.json", "scheduler_config.json", "config.json", "config.yaml")
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,11 @@ class Typed:
     half: bool
     allow_pickle: bool
 
-    def command(self, fail_above: float | None) -> str:
-        """As it may be typed again; what is as it comes is left out."""
+    def command(self, **others: Any) -> str:
+        """As it may be typed again; what is as it comes is left out. others: flags that the result
+        does not depend on."""
         words = ["byheart", "audit"]
-        for name, value in [*asdict(self).items(), ("fail_above", fail_above)]:
+        for name, value in (asdict(self) | others).items():
             if value is None or value is False or DEFAULTS.get(name) == value:
                 continue
             words += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
@@ -87,14 +91,21 @@ def claimed(folder: Path, typed: Typed) -> Iterator[Callable[[str], None]]:
         except Timeout:
             lock = None
             raise ValueError(f"another audit works in {folder}: wait, or type --out") from None
+        except (OSError, NotImplementedError) as error:  # the latter: no flock on this file system
+            lock = None
+            raise ValueError(
+                f"--out {folder} cannot be locked ({error}): type --out <a folder on a local disk>"
+            ) from error
         write_json(folder / RECORD, settings)
 
     try:
         yield record
     finally:
         if lock is not None:
+            # While the lock is still held: whoever comes next must not lose its own.
+            with suppress(OSError):
+                Path(lock.lock_file).unlink(missing_ok=True)
             lock.release()
-            Path(lock.lock_file).unlink(missing_ok=True)
 
 
 def _check_free(folder: Path) -> None:
@@ -131,18 +142,30 @@ def _check_same(folder: Path, settings: dict[str, Any]) -> None:
 
 
 def _stamp(typed: Typed) -> list[str]:
-    """Names, sizes and times of the files of a local model: its content may change behind the same
-    path, and outputs of two models must not be mixed."""
+    """Names, sizes and times of the files of a local model, and the commit of a hub id: what a path
+    leads to may change, and outputs of two models must not be mixed."""
     stamps = []
     for path in (typed.pipeline, typed.lora):
-        if path and (where := Path(path).expanduser()).exists():
-            files = sorted(where.rglob("*.safetensors")) if where.is_dir() else [where]
-            for file in files:
-                if "checkpoints" in file.parts:
-                    continue
+        if not path:
+            continue
+        where = Path(path)
+        if not where.exists():
+            stamps += _commit(path)
+            continue
+        for file in sorted(where.rglob("*")) if where.is_dir() else [where]:
+            name = file.relative_to(where) if where.is_dir() else Path(file.name)
+            if name.parts[0] == "checkpoints":  # of a run of ours, which nobody asks
+                continue
+            if file.suffix in WEIGHTS or file.name in SETTINGS:
                 seen = file.stat()
-                stamps.append(f"{file.name}:{seen.st_size}:{seen.st_mtime_ns}")
+                stamps.append(f"{name.as_posix()}:{seen.st_size}:{seen.st_mtime_ns}")
     return stamps
+
+
+def _commit(repo: str) -> list[str]:
+    """Of a hub id, as the cache knows it once it was opened."""
+    file = Path(HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}" / "refs" / "main"
+    return [f"{repo}:{file.read_text(encoding='utf-8').strip()}"] if file.is_file() else []
 
 
 def same_folders(typed: Typed) -> list[str]:

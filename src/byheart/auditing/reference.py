@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import torch
@@ -11,7 +12,7 @@ from byheart.measure.distance import nearest
 from byheart.measure.judging import own_reference
 from byheart.measure.reference import Reference
 
-FEWEST = 4  # distinct training pictures that may stand in for held-out ones
+FEWEST = 4  # distinct pictures that a verdict may stand on: two of them to judge the others by
 
 
 def really_unseen(unseen: Album | None, train: Album) -> tuple[Album | None, list[str]]:
@@ -24,16 +25,32 @@ def really_unseen(unseen: Album | None, train: Album) -> tuple[Album | None, lis
     if overlap := int(known.sum()):
         notes.append(
             f"{overlap} of the {len(unseen)} held-out pictures are training pictures too, or all "
-            "but the same: they are not held out, and were left out of the comparison."
+            f"but the same (RMSE below {NEAR_DUPLICATE:g}): they are not held out, and were left "
+            "out of the comparison."
         )
     if doubles := len(unseen) - len(unseen.distinct):
         notes.append(f"{doubles} held-out pictures are near-duplicates of others: left out.")
-    if len(kept) < 2:
+    if len(kept) < FEWEST:
         notes.append(
-            f"{len(kept)} held-out pictures are left, two are needed: judged as without any."
+            f"{len(kept)} held-out picture{'s' * (len(kept) != 1)} of use, and {FEWEST} are needed "
+            "to tell chance by: judged as without any."
         )
         return None, notes
     return unseen.only(kept), notes
+
+
+def alike(train: Album) -> list[str]:
+    """What is to be said of a training set that is mostly one picture."""
+    head, count = Counter(train.group).most_common(1)[0]
+    if count < 3 or 2 * count <= len(train):
+        return []
+    return [
+        f"{count} of the {len(train)} training pictures are near-duplicates of one, "
+        f"{train.names[head]}: they differ by less than {NEAR_DUPLICATE:g} RMSE. A copy of one of "
+        "them cannot be told from a copy of another, and held-out pictures that are as near are "
+        "taken for training pictures and left out: so whether other pictures of this kind would "
+        "pass by chance cannot be told."
+    ]
 
 
 def reference_of(train: Album, unseen: Album | None) -> tuple[Reference, torch.Tensor, list[str]]:
@@ -64,3 +81,12 @@ def reference_of(train: Album, unseen: Album | None) -> tuple[Reference, torch.T
         "another kind. Exact and very near copies are told all the same; what is novel, and what "
         "would pass by chance, is not. Add --held-out to know."
     ]  # fmt: skip
+
+
+def bad_captions(albums: list[Album | None]) -> list[str]:
+    """What is to be said of captions that cannot be read; their pictures count all the same."""
+    lost = [words for album in albums if album for words in album.bad_captions]
+    if not lost:
+        return []
+    shown = "; ".join(lost[:5]) + ("; …, all in measures.json" if len(lost) > 5 else "")
+    return [f"{len(lost)} caption{'s' * (len(lost) > 1)} could not be read, left out: {shown}."]

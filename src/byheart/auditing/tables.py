@@ -8,10 +8,16 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from byheart.auditing.case import Case, altered_words, copies_of, detector_rows
+from byheart.auditing.case import (
+    Case,
+    altered_outputs,
+    altered_words,
+    closest_outputs,
+    copies_of,
+    detector_rows,
+)
 from byheart.measure.distance import psnr
 from byheart.measure.kinds import KINDS
 from byheart.measure.summary import finite
@@ -20,7 +26,7 @@ OUTPUT_COLUMNS = {
     "output": "name of the output",
     "condition": "unseen, empty, captions, prompts (your file's) or folder (pictures you gave)",
     "prompt": "what was typed, or the picture's caption where it has one",
-    "noise": "number of the initial noise",
+    "noise": "number of the initial noise; audit.md says which torch seed that is",
     "nearest": "name of the closest training image",
     "rmse": "distance to it in [0, 1]",
     "psnr": "the same in dB; empty where the two are equal",
@@ -39,26 +45,30 @@ OUTPUT_COLUMNS = {
     "one_step_rmse": "Webster 2023: distance of the one-step output to its closest training image",
 }
 AUDIT_COLUMNS = {
-    "rank": "1 is the most exposed training image",
+    "rank": "1 is the most exposed training image; those with a copy come first",
     "image": "name of the training image",
     "caption": "its caption, where one was written",
     "group": "name of the first of its near-duplicates; its own where it has none",
     "group_size": "how many they are",
-    "exposed": "smallest calibrated distance of any output to it, plain or altered",
-    "copies": "outputs that are copies of it, plain or altered",
-    "output": "name of the closest output",
+    "exposed": "the smaller of rho and altered_rho",
+    "copies": "outputs that are copies, plain or altered, of it or of its near-duplicates",
+    "output": "its best plain copy, else that of a near-duplicate, else the closest output of all",
     "condition": "how that output was asked for",
     "prompt": "with which prompt",
     "noise": "and which noise",
     "rmse": "its distance in [0, 1]",
     "rho": "the same / reference distance",
-    "copied": "1 where that output counts as a copy",
-    "altered": "the best altered copy of it: recoloured, mirrored, shifted, crop, pasted in, part",
+    "copied": "1 where that output counts as a copy of it or of a near-duplicate",
+    "altered": "its best altered copy, else that of a near-duplicate: recoloured, mirrored, "
+    "shifted, crop, pasted in or part",
     "altered_output": "name of that output",
+    "altered_condition": "how that one was asked for",
+    "altered_prompt": "with which prompt",
+    "altered_noise": "and which noise",
     "altered_rho": "its distance / the search's reference distance",
     "box": "where in that output: left upper width height, in shares of its side",
     "altered_box": "where in the training image",
-    "noise_difference": "Wen et al. 2024, of the closest output",
+    "noise_difference": "Wen et al. 2024, of the output in `output`",
     "one_step_rmse": "Webster 2023, smallest distance of any one-step output to it",
 }
 
@@ -68,14 +78,12 @@ def output_rows(case: Case) -> list[dict[str, Any]]:
     found, altered = case.judged.findings, case.altered
     level, detectors = psnr(found.rmse), detector_rows(case)
     rows = []
-    for k, question in enumerate(case.asked):
+    for k in range(len(case.asked)):
         words, decibel = altered_words(case, k), finite(level[k])
         held_out = finite(found.held_out_rmse[k])
         rows.append({
             "output": case.outputs.names[k],
-            "condition": question.condition,
-            "prompt": case.outputs.captions[k] if case.model is None else question.prompt,
-            "noise": "" if case.model is None else question.noise,
+            **_asked(case, k),
             "nearest": case.train.names[int(found.nearest[k])],
             "rmse": _digits(float(found.rmse[k])),
             "psnr": "" if decibel is None else f"{decibel:.3f}",
@@ -97,42 +105,37 @@ def output_rows(case: Case) -> list[dict[str, Any]]:
 
 def audit_rows(case: Case) -> list[dict[str, Any]]:
     """audit.csv: a row for each training image, the most exposed first."""
-    n, judged, altered = len(case.train), case.judged, case.altered
-    copies = Counter(copies_of(case))
-    sizes = Counter(case.train.group)
-    best: dict[int, int] = {}  # of each training image the output that is its best altered copy
-    for k in sorted(range(len(case.asked)), key=lambda k: float(altered.rho[k])):
-        if altered.kind[k]:
-            best.setdefault(int(altered.nearest[k]), k)
+    altered, group = case.altered, case.train.group
+    copies = Counter(group[t] for t in copies_of(case))
+    sizes = Counter(group)
+    shown, best = closest_outputs(case), altered_outputs(case)
     detectors = detector_rows(case)
-    plain = judged.rmse / case.reference.distance
-    exposed = torch.tensor(
-        [min(float(plain[t]), float(altered.rho[best[t]]) if t in best else torch.inf)
-         for t in range(n)], dtype=torch.float64,
-    )  # fmt: skip
-    order = exposed.sort(stable=True).indices.tolist()
+    plain = [rmse / case.reference.distance for _, rmse, _ in shown]
+    exposed = [
+        rho if other is None else min(rho, float(altered.rho[other]))
+        for rho, other in zip(plain, best, strict=True)
+    ]
+    # Copies first: what is near may be nearer still to a picture that nobody trained on.
+    order = sorted(range(len(group)), key=lambda t: (copies[group[t]] == 0, exposed[t]))
     rows = []
     for rank, t in enumerate(order, start=1):
-        k, other = int(judged.output[t]), best.get(t)
-        own = bool(judged.findings.copied[k]) and int(judged.findings.nearest[k]) == t
-        question = case.asked[k]
+        (k, rmse, copied), other = shown[t], best[t]
         rows.append({
             "rank": rank,
             "image": case.train.names[t],
             "caption": case.train.captions[t],
-            "group": case.train.names[case.train.group[t]],
-            "group_size": sizes[case.train.group[t]],
-            "exposed": _digits(float(exposed[t])),
-            "copies": copies[t],
+            "group": case.train.names[group[t]],
+            "group_size": sizes[group[t]],
+            "exposed": _digits(exposed[t]),
+            "copies": copies[group[t]],
             "output": case.outputs.names[k],
-            "condition": question.condition,
-            "prompt": case.outputs.captions[k] if case.model is None else question.prompt,
-            "noise": "" if case.model is None else question.noise,
-            "rmse": _digits(float(judged.rmse[t])),
-            "rho": _digits(float(plain[t])),
-            "copied": int(own),
+            **_asked(case, k),
+            "rmse": _digits(rmse),
+            "rho": _digits(plain[t]),
+            "copied": int(copied),
             "altered": "" if other is None else altered_words(case, other),
             "altered_output": "" if other is None else case.outputs.names[other],
+            **{f"altered_{key}": value for key, value in _asked(case, other).items()},
             "altered_rho": "" if other is None else _digits(float(altered.rho[other])),
             "box": "" if other is None else _box(altered.box[other]),
             "altered_box": "" if other is None else _box(altered.its_box[other]),
@@ -140,6 +143,18 @@ def audit_rows(case: Case) -> list[dict[str, Any]]:
             "one_step_rmse": _digits(finite(case.one_steps.of_image[t])),
         })  # fmt: skip
     return rows
+
+
+def _asked(case: Case, k: int | None) -> dict[str, Any]:
+    """How output k was asked for; of a folder's picture only the caption is known."""
+    if k is None:
+        return dict.fromkeys(("condition", "prompt", "noise"), "")
+    question, model = case.asked[k], case.model is not None
+    return {
+        "condition": question.condition,
+        "prompt": question.prompt if model else case.outputs.captions[k],
+        "noise": question.noise if model else "",
+    }
 
 
 def table(rows: list[dict[str, Any]], columns: Iterable[str]) -> str:

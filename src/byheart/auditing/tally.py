@@ -35,6 +35,7 @@ from byheart.measure.tolerance import tolerance_curve
 
 VERSION = 1  # of measures.json
 SHOWN = 1024  # training images that controls are made of, at most
+PAIRS = 2**24  # pairs of outputs up to which the effects are measured: 1,000 prompts, 16 noises
 PANEL = 10_000  # training images up to which the panel is measured: it compares all with all
 
 
@@ -64,6 +65,7 @@ def measures_of(case: Case) -> dict[str, Any]:
         "conditions": asked_for,
         "all": _all(case, by_chance),
         "chance": rate_json(by_chance),
+        "either_chance": rate_json(case.yardsticks.either if len(case.unseen) else wilson(0, 0)),
         "altered": {
             "reference": case.yardsticks.reference,
             "tolerance": case.yardsticks.tolerance,
@@ -96,6 +98,7 @@ def measures_of(case: Case) -> dict[str, Any]:
             "train": list(case.train.unreadable),
             "outputs": list(case.outputs.unreadable),
             "held_out": list(case.held_out.unreadable) if case.held_out else [],
+            "captions": [*case.train.bad_captions, *case.outputs.bad_captions],
         },
     }  # fmt: skip
 
@@ -151,7 +154,7 @@ def _as_here(case: Case, other: Reference) -> Reference:
 def _effects(case: Case) -> dict[str, Any]:
     """What the prompt and the noise change; null of a folder, whose neither is known."""
     keys = ("prompt_effect", "noise_effect", "same_image", "steering")
-    if case.model is None or case.reference.spread == 0:
+    if case.model is None or case.reference.spread == 0 or _pairs(case) > PAIRS:
         return dict.fromkeys(keys)
     own = "own" if any(case.train.captions) else "none"
     train, none = case.train, case.train.pixels[:0]
@@ -170,6 +173,16 @@ def _effects(case: Case) -> dict[str, Any]:
         for key in keys[:3]:
             found[key]["prompts"] = more[key]["unseen"]
     return found
+
+
+def _pairs(case: Case) -> int:
+    """The most pairs of outputs that one effect is a mean over: they are held all at once."""
+    most = 0
+    for name in ASKED:
+        rows = rows_under(case.asked, name).tolist()
+        prompts = max(1, len({case.asked[k].prompt for k in rows}))
+        most = max(most, len(rows) * max(prompts, len(rows) // prompts))
+    return most
 
 
 _OTHER = {"prompts": "unseen", "unseen": "bank"}

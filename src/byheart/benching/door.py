@@ -136,7 +136,8 @@ def table(found: dict[str, Any]) -> str:
         ]
     if audited := found.get("audit"):
         words = f"{audited['outputs']:,} outputs against {audited['images']:,} images"
-        lines += [("audit", f"{audited['seconds']:.0f} s for {words} of {audited['side']} px")]
+        lines += [("audit", f"{audited['seconds']:.0f} s for {words} of {audited['side']} px, "
+                            f"compared at {audited['size']} px")]  # fmt: skip
     for name, other in found.get("baseline", {}).items():
         end = f"RMSE {other['rmse']:.3f} after {other['seconds']:.0f} s ({PATIENCE} times ours)"
         copied = "all copied" if other["copied"] else "not copied"

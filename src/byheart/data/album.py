@@ -15,7 +15,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from byheart.data.captions import stem_caption
+from byheart.data.captions import written_captions
 from byheart.data.images import drop_near_duplicates
 from byheart.data.own import folder
 from byheart.data.sources import PHOTOS, SMALL, Pictures, photos
@@ -30,6 +30,7 @@ class Album:
     captions: '' where nobody wrote one; a file's name is none.
     group: for each picture the place of the one it is a near-duplicate of; its own where of none.
     unreadable: "name: reason" of what counts nowhere.
+    bad_captions: what is wrong with captions that cannot be read.
     """
 
     where: str
@@ -38,6 +39,7 @@ class Album:
     captions: tuple[str, ...]
     group: tuple[int, ...]
     unreadable: tuple[str, ...]
+    bad_captions: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -56,21 +58,22 @@ class Album:
             tuple(self.captions[k] for k in kept),
             tuple(range(len(kept))),
             self.unreadable,
+            self.bad_captions,
         )
 
 
 def open_album(path: str | Path, size: int, setting: str) -> Album:
-    """All pictures below a folder. What cannot be read is left out and listed.
+    """All pictures below a folder. What cannot be read is left out and listed, captions too.
 
     setting: what the user typed the path behind, such as --train.
-    ValueError: no folder, no pictures in it, none that can be read, a bad caption table.
+    ValueError: no folder, no pictures in it, none that can be read.
     """
-    pictures = folder(str(path), size, "skip", setting)
-    captions = tuple(
-        "" if caption == stem_caption(name) else caption
-        for name, caption in zip(pictures.names, pictures.captions, strict=True)
-    )
-    return _album(str(path), pictures, size, captions)
+    bad: list[str] = []
+    pictures = folder(
+        str(path), size, "skip", setting,
+        lambda root, files: written_captions(root, files, bad.append),
+    )  # fmt: skip
+    return _album(str(path), pictures, size, pictures.captions, tuple(bad))
 
 
 def photographs(size: int) -> Album:
@@ -79,7 +82,13 @@ def photographs(size: int) -> Album:
     return _album("embedded photographs", pictures, size, ("",) * len(PHOTOS))
 
 
-def _album(where: str, pictures: Pictures, size: int, captions: tuple[str, ...]) -> Album:
+def _album(
+    where: str,
+    pictures: Pictures,
+    size: int,
+    captions: tuple[str, ...],
+    bad_captions: tuple[str, ...] = (),
+) -> Album:
     count = len(pictures.names)
     pixels = torch.empty((count, 3, size, size), dtype=torch.uint8)
     for index, row in enumerate(pixels):
@@ -89,4 +98,6 @@ def _album(where: str, pictures: Pictures, size: int, captions: tuple[str, ...])
     group = list(range(count))
     for dropped, kept in gone:
         group[dropped] = kept
-    return Album(where, pixels, pictures.names, captions, tuple(group), pictures.unreadable)
+    return Album(
+        where, pixels, pictures.names, captions, tuple(group), pictures.unreadable, bad_captions
+    )

@@ -11,7 +11,7 @@ import io
 import json
 import os
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,21 @@ def folder_captions(folder: Path, files: dict[str, Path]) -> dict[str, str]:
     ValueError: a table that is malformed, names a picture that is not there, or one picture twice,
     with the line; text that is not UTF-8.
     """
-    rows = _table(folder, files)
-    return {
-        name: rows.get(name) or _sidecar(path) or stem_caption(name) for name, path in files.items()
-    }
+    written = written_captions(folder, files, _refuse)
+    return {name: caption or stem_caption(name) for name, caption in written.items()}
+
+
+def written_captions(
+    folder: Path, files: dict[str, Path], complain: Callable[[str], object]
+) -> dict[str, str]:
+    """What somebody wrote of each file; '' where nobody did. complain: is told what cannot be used,
+    which is then passed over."""
+    rows = _table(folder, files, complain)
+    return {name: rows.get(name) or _sidecar(path, complain) for name, path in files.items()}
+
+
+def _refuse(words: str) -> None:
+    raise ValueError(words)
 
 
 def stem_caption(name: str) -> str:
@@ -44,9 +55,13 @@ def stem_caption(name: str) -> str:
     return one_line(stem.replace("_", " ").replace("-", " ")) or stem
 
 
-def _sidecar(picture: Path) -> str:
+def _sidecar(picture: Path, complain: Callable[[str], object]) -> str:
     text = picture.with_suffix(".txt")
-    return one_line(_utf8(text)) if text.is_file() else ""
+    try:
+        return one_line(_utf8(text)) if text.is_file() else ""
+    except ValueError as error:
+        complain(str(error))
+        return ""
 
 
 def one_line(text: str) -> str:
@@ -64,23 +79,35 @@ def _utf8(file: Path) -> str:
         raise ValueError(f"{file} cannot be read: {error.strerror}") from error
 
 
-def _table(folder: Path, files: dict[str, Path]) -> dict[str, str]:
+def _table(
+    folder: Path, files: dict[str, Path], complain: Callable[[str], object]
+) -> dict[str, str]:
     """Caption by file name from the folder's one table; '' where a row leaves it blank."""
     found = [folder / name for name in TABLES if (folder / name).is_file()]
     if not found:
         return {}
     if len(found) > 1:
-        raise ValueError(f"{folder} holds {' and '.join(TABLES)}: keep one of them")
-    rows = _jsonl(found[0]) if found[0].suffix == ".jsonl" else _csv(found[0])
+        complain(f"{folder} holds {' and '.join(TABLES)}: keep one of them")
+        return {}
     captions: dict[str, str] = {}
-    for line, row in rows:
-        where = f"{found[0]} line {line}"
-        name, caption = _row(where, row)
-        if name not in files:
-            raise ValueError(f"{where}: {name} is not a picture in {folder}: correct the row")
-        if name in captions:
-            raise ValueError(f"{where}: a second row for {name}: keep one of them")
-        captions[name] = caption
+    try:
+        for line, row in _jsonl(found[0]) if found[0].suffix == ".jsonl" else _csv(found[0]):
+            where = f"{found[0]} line {line}"
+            try:
+                if isinstance(row, ValueError):
+                    raise row
+                name, caption = _row(where, row)
+                if name not in files:
+                    raise ValueError(
+                        f"{where}: {name} is not a picture in {folder}: correct the row"
+                    )
+                if name in captions:
+                    raise ValueError(f"{where}: a second row for {name}: keep one of them")
+                captions[name] = caption
+            except ValueError as error:
+                complain(str(error))
+    except ValueError as error:  # nothing after it can be read
+        complain(str(error))
     return captions
 
 
@@ -95,10 +122,13 @@ def _row(where: str, row: dict[str, Any]) -> tuple[str, str]:
     caption = row[column]
     if not isinstance(caption, str | None):
         raise ValueError(f"{where}: {column} is {caption!r}: write a string")
-    return display_name(Path(name.strip())), one_line(caption or "")
+    # JSON can hold halves of letters, which no file can.
+    text = (caption or "").encode("utf-8", "replace").decode("utf-8")
+    return display_name(Path(name.strip())), one_line(text)
 
 
-def _jsonl(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _jsonl(file: Path) -> Iterator[tuple[int, dict[str, Any] | ValueError]]:
+    """Lines and their rows, or what is wrong with a line."""
     # Not splitlines(): a JSON string may hold the other line breaks of Unicode as they are.
     for line, text in enumerate(_utf8(file).split("\n"), start=1):
         if not text.strip():
@@ -106,21 +136,26 @@ def _jsonl(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             row = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"{file} line {line}: not JSON ({error}): correct it") from None
+            yield line, ValueError(f"{file} line {line}: not JSON ({error}): correct it")
+            continue
         if not isinstance(row, dict):
-            raise ValueError(f"{file} line {line}: not a JSON object: write {{...}} on each line")
+            row = ValueError(f"{file} line {line}: not a JSON object: write {{...}} on each line")
         yield line, row
 
 
-def _csv(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _csv(file: Path) -> Iterator[tuple[int, dict[str, Any] | ValueError]]:
     reader = csv.DictReader(io.StringIO(_utf8(file), newline=""), strict=True)
     try:
         for row in reader:
             if None in row or None in row.values():
-                raise ValueError(
-                    f"{file} line {reader.line_num}: more or fewer fields than the header has: "
-                    'put a caption with commas into "quotation marks"'
+                yield (
+                    reader.line_num,
+                    ValueError(
+                        f"{file} line {reader.line_num}: more or fewer fields than the header has: "
+                        'put a caption with commas into "quotation marks"'
+                    ),
                 )
-            yield reader.line_num, row
+            else:
+                yield reader.line_num, row
     except csv.Error as error:
         raise ValueError(f"{file} line {reader.line_num}: not CSV ({error}): correct it") from None

@@ -19,10 +19,16 @@ from byheart.data.sources import SMALL, Pictures
 OTHER_PICTURES = frozenset({".heic", ".heif", ".jxl"})
 
 
-def folder(path: str | None, size: int, unreadable: str, setting: str = "images.path") -> Pictures:
-    """The pictures below a folder, by relative path, with the captions of `folder_captions`.
+def folder(
+    path: str | None,
+    size: int,
+    unreadable: str,
+    setting: str = "images.path",
+    captioned: Callable[[Path, dict[str, Path]], dict[str, str]] = folder_captions,
+) -> Pictures:
+    """The pictures below a folder, by relative path, with their captions.
 
-    setting: what the user typed the path behind.
+    setting: what the user typed the path behind. captioned: finds the captions.
 
     What is hidden or is no picture by its ending is passed over. A picture that cannot be read is
     refused or, with unreadable="skip", left out and listed.
@@ -41,7 +47,7 @@ def folder(path: str | None, size: int, unreadable: str, setting: str = "images.
         raise ValueError(
             f"{setting}={path} holds no pictures: type a folder with png, jpg, webp, ... files"
         )
-    captions = folder_captions(root, files)
+    captions = captioned(root, files)
     names = list(files)
     return _gather(
         f"{setting}={path}",

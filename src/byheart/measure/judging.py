@@ -13,7 +13,7 @@ from torch import Tensor
 from byheart.measure.altered import SEARCHES, Found, Search, at_once, search
 from byheart.measure.blend import mixture
 from byheart.measure.copying import TOLERANCE, reference_distance, verdicts
-from byheart.measure.distance import inner_products, nearest_other, norms, root
+from byheart.measure.distance import inner_products, nearest, nearest_other, norms, root
 from byheart.measure.effect import spread
 from byheart.measure.interval import Rate, wilson
 from byheart.measure.kinds import Findings, told_apart
@@ -58,6 +58,7 @@ class Yardsticks:
     reference: dict[str, float]  # median distance to the closest training image
     tolerance: dict[str, float]  # a third of that, and at most FALSE of the real pictures pass
     chance: Rate  # real pictures that pass at least one
+    either: Rate  # held-out pictures that pass at least one or count as plain copies
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,9 @@ def own_reference(train: Images, held_out: Images, source: str) -> Reference:
     by.
     """
     real = held_out if len(held_out) else train
-    every = torch.cat([train, held_out])
-    some = every[places(len(every), 4 * MOST)]
+    chosen = places(len(train) + len(held_out), 4 * MOST)
+    ours = chosen < len(train)
+    some = torch.cat([train[chosen[ours]], held_out[chosen[~ours] - len(train)]])
     values = traits(some) | layout(some) | {"nearest": nearest_other(real)}
     ranges = {}
     for name, value in values.items():
@@ -151,12 +153,25 @@ def calibrate(
         known = one.distance[one.distance.isfinite()].double()
         if len(known):
             references[name] = float(known.quantile(0.5))
-            tolerances[name] = min(references[name] * TOLERANCE, float(known.quantile(FALSE)))
+            most = float(known.quantile(FALSE, interpolation="lower"))  # a picture's own distance
+            tolerances[name] = min(references[name] * TOLERANCE, most)
     passing = torch.zeros(len(real), dtype=torch.bool)
     for name, limit in tolerances.items():
         # At the limit itself stands a real picture: it must not pass.
         passing |= found[name].distance < limit
-    return Yardsticks(references, tolerances, wilson(int(passing.sum()), len(passing)))
+    by_chance = wilson(int(passing.sum()), len(passing))
+    return Yardsticks(references, tolerances, by_chance, _either(real, passing, train, held_out))
+
+
+def _either(real: Images, passing: Bool[Tensor, " r"], train: Images, held_out: Images) -> Rate:
+    """Held-out pictures that pass for copies, plain or altered: each is judged as an output would
+    be, with the others held out. None counted where fewer than four are held out."""
+    if len(held_out) < 4:
+        return wilson(0, 0)
+    to_train = nearest(real, train).rmse
+    near = to_train <= reference_distance(held_out) * TOLERANCE
+    plain = near & (to_train < nearest_other(held_out)[places(len(held_out), MOST)])
+    return wilson(int((plain | passing).sum()), len(real))
 
 
 def altered_copies(

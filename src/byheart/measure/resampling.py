@@ -18,6 +18,7 @@ from torch import Tensor
 from byheart.measure.interval import Rate, wilson
 
 RESAMPLES = 2000
+NUMBERS = 2**22  # drawn at once: 32 MiB
 
 # Of each resample: how often every prompt [r p] and every noise [r k] was drawn -> a value [r].
 Statistic = Callable[[Tensor, Tensor], Tensor]
@@ -31,9 +32,16 @@ def by_prompt_and_noise(
     Of a single prompt (or noise) there is nothing to draw: then only the other is resampled.
     Resamples whose value is nan say nothing and are left out; None where all are.
     """
-    draws = torch.Generator().manual_seed(seed)
-    drawn = (_drawn(prompts, draws), _drawn(noises, draws))
-    values = statistic(*drawn)
+    # In blocks, so that memory does not grow with the number of outputs; each of the two has its
+    # own place in the one stream that all draws come from, prompts first.
+    ours, theirs = (torch.Generator().manual_seed(seed) for _ in range(2))
+    rows = min(RESAMPLES, max(1, NUMBERS // max(prompts, noises)))
+    blocks = [min(rows, RESAMPLES - first) for first in range(0, RESAMPLES, rows)]
+    for block in blocks:
+        torch.randint(prompts, (block, prompts), generator=theirs)
+    parts = [statistic(_drawn(block, prompts, ours), _drawn(block, noises, theirs))
+             for block in blocks]  # fmt: skip
+    values = torch.cat(parts)
     values = values[values.isfinite()]
     if len(values) == 0:
         return None
@@ -112,8 +120,8 @@ def difference(rate: Rate, chance: Rate) -> tuple[float | None, float | None, fl
     return p - q, low, high
 
 
-def _drawn(count: int, draws: torch.Generator) -> Float[Tensor, "r n"]:
-    """How often each of `count` was drawn in `count` draws with replacement, 2,000 times."""
-    index = torch.randint(count, (RESAMPLES, count), generator=draws)
-    ones = torch.ones(index.shape, dtype=torch.float64)
-    return torch.zeros_like(ones).scatter_add_(1, index, ones)
+def _drawn(times: int, count: int, draws: torch.Generator) -> Float[Tensor, "r n"]:
+    """How often each of `count` was drawn in `count` draws with replacement, so many times."""
+    index = torch.randint(count, (times, count), generator=draws)
+    one = torch.ones((), dtype=torch.float64).expand(index.shape)
+    return torch.zeros(index.shape, dtype=torch.float64).scatter_add_(1, index, one)

@@ -17,15 +17,17 @@ from byheart.config import Config
 from byheart.data.codec import Codec, load_codec
 from byheart.data.hub import weights_from_pretrained
 from byheart.data.prompts import embed, widen
-from byheart.model.painting import Asking, Made, clean, picture
+from byheart.model.painting import Asking, Made, clean, length_between, moved, picture
 from byheart.model.sample import Conditions, initial_noise, sample
 from byheart.model.unet import parameters
 
 
 def is_own_run(path: str) -> bool:
-    """Whether it is a run whose model/ is no whole pipeline, so that only we know how to ask it."""
+    """Whether it is a run whose model/ is no whole pipeline, so that only we know how to ask it.
+    Others' pipelines have their config.yaml as well."""
     folder = Path(path)
-    return (folder / "config.yaml").is_file() and not (folder / "model/model_index.json").exists()
+    whole = [folder / "model_index.json", folder / "model" / "model_index.json"]
+    return (folder / "config.yaml").is_file() and not any(file.exists() for file in whole)
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class OwnRun:
         alpha, kind = float(schedule.alphas_cumprod[last]), schedule.config.prediction_type
         x0 = clean(x, said[1:], alpha, kind)
         one_step = None if x0 is None else picture(self.codec.decode(x0.cpu())[0])
-        difference = float((said[1] - said[0]).double().norm())
+        difference = length_between(said[1], said[0])
         return Made(picture(self.codec.decode(latent)[0]), difference, one_step)
 
 
@@ -90,5 +92,5 @@ def open_run(path: str, prompts: list[str], asking: Asking, cache: Path) -> OwnR
     vectors = widen(vectors, unet.config.cross_attention_dim)
     side = config.images.size // codec.factor
     shape = (codec.channels, side, side)
-    unet = unet.float().eval().to(asking.device)
+    unet = moved(unet.float().eval(), asking.device)
     return OwnRun(unet, codec, Conditions(schedule, vectors, shape), texts, config, asking)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from byheart.data.captions import one_line
 from byheart.model.oracle import image_of
 from byheart.model.unet import PREDICTIONS
 
@@ -63,6 +64,24 @@ def clean(
     if kind not in PREDICTIONS:
         return None
     return image_of(x, said, alpha**0.5, (1 - alpha) ** 0.5, kind)
+
+
+def length_between(one: Tensor, other: Tensor) -> float:
+    """Of the difference of two predictions. Off the device first: mps knows no float64."""
+    return float((one - other).float().cpu().double().norm())
+
+
+def moved(network: Any, device: str) -> Any:
+    """The network or pipeline on a device. ValueError: no such device, or it is too small."""
+    try:
+        return network.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"--device {device}: {first_words(error)}: type --device cpu") from error
+
+
+def first_words(error: BaseException) -> str:
+    """huggingface's messages run over many lines; the first says what is missing."""
+    return one_line(str(error))[:300].rstrip(".: ") or type(error).__name__
 
 
 def picture(image: Tensor) -> Image.Image:

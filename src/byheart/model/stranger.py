@@ -14,18 +14,23 @@ from typing import Any
 
 import torch
 from diffusers import AutoPipelineForText2Image, DiffusionPipeline, UNet2DConditionModel
-from huggingface_hub.errors import HFValidationError
 from PIL import Image
-from safetensors import SafetensorError
 from torch import Tensor
 
 from byheart.data.codec import to_8bit
 from byheart.data.hub import folder_or_hub
-from byheart.model.painting import Asking, Made, clean, picture
+from byheart.model.opening import check_parts, lora_file, variants, why
+from byheart.model.painting import (
+    Asking,
+    Made,
+    clean,
+    first_words,
+    length_between,
+    moved,
+    picture,
+)
 from byheart.model.seeds import Stream, generator
 
-REFUSALS = (OSError, HFValidationError, SafetensorError, ValueError, TypeError, AttributeError,
-            ImportError, KeyError, RuntimeError)  # fmt: skip
 GUIDED = 7.5  # guidance under which the first step is looked at: any above 1 asks both ways
 FIRST_OF = 50  # steps, so that the first begins near pure noise whatever the user asked for
 
@@ -78,10 +83,15 @@ class Stranger:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(draws.initial_seed())  # for what ignores its generator
                 made = self.pipeline(**words, generator=draws)
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
+        except torch.OutOfMemoryError as error:
+            raise ValueError(
+                f"--device {asking.device}: out of memory: type --half, a smaller --side or "
+                "--device cpu"
+            ) from error
+        except (ValueError, TypeError, AttributeError, LookupError, RuntimeError) as error:
             raise ValueError(
                 f"{type(self.pipeline).__name__} cannot be asked for a picture "
-                f"({_one_line(error)}): it may need more than a prompt; type --outputs <a folder "
+                f"({first_words(error)}): it may need more than a prompt; type --outputs <a folder "
                 "of its pictures> instead"
             ) from error
         if not hasattr(made, "images"):
@@ -100,18 +110,31 @@ class Stranger:
         )
         if seen is None or len(seen.prediction) != 2:
             return None, None
-        empty, said = seen.prediction.float()
-        kind = self.pipeline.scheduler.config.prediction_type
-        x0 = clean(seen.x[1:].float(), said[None], float(schedule[seen.timestep]), kind)
-        difference = float((said - empty).double().norm())
+        x = seen.x[1:].float()
+        # Some networks foresee the variance as well, in as many channels more.
+        empty, said = seen.prediction[:, : x.shape[1]].float()
+        difference = length_between(said, empty)
         vae = getattr(self.pipeline, "vae", None)
-        if x0 is None or vae is None:
+        if vae is None or said.shape != x.shape[1:]:
             return difference, None
-        shift = getattr(vae.config, "shift_factor", None) or 0.0
-        with torch.inference_mode():
-            latent = (x0 / vae.config.scaling_factor + shift).to(vae.dtype)
-            decoded = vae.decode(latent, return_dict=False)[0].cpu()
-        return difference, picture(to_8bit(decoded)[0])
+        kind = getattr(self.pipeline.scheduler.config, "prediction_type", "")
+        x0 = clean(x, said[None], float(schedule[seen.timestep]), kind)
+        return difference, None if x0 is None else picture(to_8bit(_decoded(vae, x0))[0])
+
+
+def _decoded(vae: Any, x0: Tensor) -> Tensor:
+    shift = getattr(vae.config, "shift_factor", None) or 0.0
+    own = vae.dtype
+    # Some VAEs overflow in half precision, and say so.
+    upcast = own == torch.float16 and getattr(vae.config, "force_upcast", False)
+    with torch.inference_mode():
+        if upcast:
+            vae.to(torch.float32)
+        latent = (x0 / vae.config.scaling_factor + shift).to(vae.dtype)
+        decoded = vae.decode(latent, return_dict=False)[0].cpu()
+        if upcast:
+            vae.to(own)
+    return decoded
 
 
 @dataclass(frozen=True)
@@ -149,69 +172,57 @@ def _first_call(network: torch.nn.Module, ask: Callable[[], object]) -> _Call | 
 def open_pipeline(path: str, lora: str | None, asking: Asking) -> Stranger:
     """ValueError: nothing that can be opened there, no safetensors, or a LoRA that does not fit."""
     where = folder_or_hub(path, "--pipeline")
-    options: dict[str, Any] = {
-        "torch_dtype": torch.float16 if asking.half else torch.float32,
-        "use_safetensors": None if asking.allow_pickle else True,
-        "local_files_only": Path(where).is_dir(),
-    }
     try:
-        try:
-            opened = AutoPipelineForText2Image.from_pretrained(where, **options)
-        except ValueError as error:
-            if "AutoPipeline" not in str(error):
-                raise
-            opened = DiffusionPipeline.from_pretrained(where, **options)
-    except REFUSALS as error:
-        raise ValueError(f"--pipeline {path} cannot be opened: {_why(error, asking)}") from error
+        opened = _opened(where, asking)
+    except Exception as error:  # hub, network, file system and pipelines each have their own
+        reason = why(error, where, asking)
+        raise ValueError(f"--pipeline {path} cannot be opened: {reason}") from error
     if lora:
         _add_lora(opened, lora, asking)
     opened.set_progress_bar_config(disable=True)
     # A black picture in place of an objectionable one would hide a copy.
     if getattr(opened, "safety_checker", None) is not None:
         opened.safety_checker = None
-    try:
-        return Stranger(opened.to(asking.device), asking)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f"--device {asking.device}: {_one_line(error)}: type --device cpu"
-        ) from error
+    return Stranger(moved(opened, asking.device), asking)
+
+
+def _opened(where: str, asking: Asking) -> Any:
+    local = Path(where).is_dir()
+    check_parts(DiffusionPipeline.load_config(where, local_files_only=local), where)
+    options: dict[str, Any] = {
+        "torch_dtype": torch.float16 if asking.half else torch.float32,
+        "use_safetensors": None if asking.allow_pickle else True,
+        "local_files_only": local,
+    }
+    refused: list[Exception] = []
+    for variant in variants(where):
+        options["variant"] = variant
+        try:
+            try:
+                return AutoPipelineForText2Image.from_pretrained(where, **options)
+            except ValueError as error:
+                if "AutoPipeline" not in str(error):
+                    raise
+                return DiffusionPipeline.from_pretrained(where, **options)
+        except Exception as error:
+            refused.append(error)
+    raise refused[0]  # the usual weights' own reason
 
 
 def _add_lora(pipeline: Any, lora: str, asking: Asking) -> None:
-    file = Path(lora)
     if not hasattr(pipeline, "load_lora_weights"):
         raise ValueError(f"--lora {lora}: {type(pipeline).__name__} takes no LoRA")
     try:
         import peft  # noqa: F401  (diffusers needs it to put a LoRA into a network)
     except ImportError:
         raise ValueError("--lora needs the lora extra: pip install -e '.[lora]'") from None
-    if file.is_file() and file.suffix != ".safetensors" and not asking.allow_pickle:
-        raise ValueError(
-            f"--lora {lora} is no safetensors file: convert it, or, if you trust who made it, add "
-            "--allow-pickle"
-        )
+    where, name = lora_file(lora, asking)
     options: dict[str, Any] = {"use_safetensors": None if asking.allow_pickle else True}
-    source = str(file.parent) if file.is_file() else folder_or_hub(lora, "--lora")
-    if file.is_file():
-        options["weight_name"] = file.name
+    if name is not None:
+        options["weight_name"] = name
     try:
-        pipeline.load_lora_weights(source, **options)
-    except REFUSALS as error:
-        raise ValueError(f"--lora {lora} cannot be loaded: {_why(error, asking)}") from error
+        pipeline.load_lora_weights(where, **options)
+    except Exception as error:  # hub, network and every kind of LoRA have their own
+        raise ValueError(f"--lora {lora} cannot be loaded: {why(error, where, asking)}") from error
     if not pipeline.get_active_adapters():
         raise ValueError(f"--lora {lora} holds nothing for this pipeline")
-
-
-def _why(error: BaseException, asking: Asking) -> str:
-    words = _one_line(error)
-    if not asking.allow_pickle and ("safetensors" in words or ".bin" in words):
-        return (
-            f"{words}: only safetensors are read; convert it, or, if you trust who made it, add "
-            "--allow-pickle"
-        )
-    return words
-
-
-def _one_line(error: BaseException) -> str:
-    """huggingface's messages run over many lines; the first says what is missing."""
-    return " ".join(str(error).split())[:300].rstrip(".: ") or type(error).__name__

@@ -43,7 +43,7 @@ def write_audit_page(
     by their names."""
     groups = _groups(rows)
     lost = [f"{where.replace('_', '-')}: {words}" for where, files in measures["unreadable"].items()
-            for words in files]  # fmt: skip
+            if where != "captions" for words in files]  # fmt: skip
     page = template("audit.html").render(
         m=measures,
         heading=heading(measures),
@@ -73,7 +73,7 @@ def _groups(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "name": name,
             "names": [row["image"] for row in members if row["image"] != name],
             "size": len(members),
-            "copies": sum(row["copies"] for row in members),
+            "copies": members[0]["copies"],  # a row counts those of its whole group
         }
         for name, members in found.items()
     ]
@@ -97,11 +97,20 @@ def _cards(rows: list[dict[str, Any]], pair: Callable[[str, str], Pair]) -> list
             "found": bool(row["copied"] or row["altered"]),
             "image_png": _picture(both.image, row["altered_box"] if altered else ""),
             "output_png": _picture(both.output, row["box"] if altered else ""),
-            "asked_for": row["prompt"] if not altered else "",
+            "asked_for": _asked_for(row, "altered_" if altered else ""),
         })  # fmt: skip
         if len(cards) == CARDS:
             break
     return cards
+
+
+def _asked_for(row: dict[str, Any], which: str) -> str:
+    """Prompt and noise of the output on a card; of a folder's picture its caption, if any."""
+    prompt, noise = row[f"{which}prompt"], row[f"{which}noise"]
+    words = [f"“{prompt}”"] if prompt else []
+    if noise != "":
+        words = [*(words or ["no prompt"]), f"noise {noise}"]
+    return ", ".join(words)
 
 
 def _picture(pixels: UInt8[np.ndarray, "s s 3"], box: str) -> str:

@@ -35,7 +35,19 @@ def heading(measures: dict[str, Any]) -> str:
 
 def verdict(measures: dict[str, Any]) -> list[str]:
     """The result in sentences, the most important first."""
-    return [_copies(measures), *_altered(measures), _rest(measures), *_marked(measures)]
+    parts = [*_either(measures), _copies(measures), *_altered(measures), _rest(measures)]
+    return [*parts, *_marked(measures)]
+
+
+def _either(measures: dict[str, Any]) -> list[str]:
+    """What stands behind the heading."""
+    found, chance = measures["all"], measures["either_chance"]
+    if chance["rate"] is None:
+        return []
+    return [
+        f"Copies, plain or altered: {_rate(found['either'])}. Of {chance['count']:,} held-out "
+        f"pictures {percent(chance['rate'])} pass for one or the other by chance."
+    ]
 
 
 def _copies(measures: dict[str, Any]) -> str:
@@ -73,11 +85,12 @@ def _altered(measures: dict[str, Any]) -> list[str]:
         "was found."
     )  # fmt: skip
     if chance["count"]:
-        which = "held-out" if measures["reference"]["held_out"] else "other real"
-        said += (
-            f" Of {chance['count']:,} {which} pictures, where there is nothing to find, "
-            f"{percent(chance['rate'])} pass one of these searches."
-        )
+        which = "training pictures, each compared with the others"
+        if measures["reference"]["held_out"]:
+            which = "held-out pictures, where there is nothing to find"
+        elif "photographs" in measures["reference"]["source"]:
+            which = "embedded photographs, where there is nothing to find"
+        said += f" Of {chance['count']:,} {which}, {percent(chance['rate'])} pass a search."
     return [said]
 
 
@@ -97,22 +110,28 @@ def _marked(measures: dict[str, Any]) -> list[str]:
     return ["This verdict is provisional: no pictures were held out (see below)."]
 
 
+def worst(measures: dict[str, Any], limit: float) -> tuple[str, float]:
+    """The kind of prompt with the most copies, and what is held against --fail-above: the lower
+    end of the interval. With 0 the rate itself, since the lower end of a few hits is 0 too."""
+    end = "low" if limit > 0 else "rate"
+    found = [(name, c["either"][end]) for name, c in measures["conditions"].items() if c]
+    return max(found, key=lambda pair: pair[1])
+
+
 def fail_line(measures: dict[str, Any], limit: float) -> str:
     """For the terminal, where --fail-above is exceeded."""
-    worst = max(
-        ((name, c) for name, c in measures["conditions"].items() if c),
-        key=lambda pair: pair[1]["either"]["low"],
-    )
+    name, _ = worst(measures, limit)
+    why = "the lower end of the interval is above" if limit > 0 else "none are allowed by"
     return (
-        f"{_rate(worst[1]['either'])} of the outputs under {ASKED[worst[0]]} are copies: the lower "
-        f"end of the interval is above --fail-above {limit:g}"
+        f"{_rate(measures['conditions'][name]['either'])} of the outputs under {ASKED[name]} are "
+        f"copies: {why} --fail-above {limit:g}"
     )
 
 
 def spoken(row: dict[str, Any]) -> str:
     """What the closest output is to a training picture, for its card."""
     if row["copied"]:
-        return "byte for byte" if float(row["rmse"]) == 0 else "copy"
+        return "equal as compared" if float(row["rmse"]) == 0 else "copy"
     if not row["altered"]:
         return "no copy"
     words = row["altered"].split(", ")
