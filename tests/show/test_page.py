@@ -147,7 +147,7 @@ def test_the_examples_are_those_of_the_headline(run: Run, reader: Reader) -> Non
 
 
 def test_the_facts_of_the_run_are_told(reader: Reader) -> None:
-    for fact in ("9,508,960", "200", "1,067", "0123456789ab+", "n_images: 3", "lr: 0.004"):
+    for fact in ("9,508,960", "200", "1,067", "0123456789ab+", "n_images: 3", "lr: 0.006"):
         assert fact in reader.text, fact
     assert percent(3 / 8) in reader.text and "37.5 %" in reader.text
     assert "100 %" not in "".join(re.findall(r"[\w.]+ % by heart", reader.text))
