@@ -45,9 +45,7 @@ class Guard:
         if scope.get("method") != "POST":
             return None
         headers = dict(scope.get("headers", ()))
-        length = headers.get(
-            b"content-length", b""
-        )  # the server has seen to it that it is a number
+        length = headers.get(b"content-length", b"")  # a number: the server has seen to that
         writing = path.endswith(WRITING)
         unknown = b"transfer-encoding" in headers or (writing and not length)
         if unknown or int(length or 0) > LARGEST_REQUEST:
