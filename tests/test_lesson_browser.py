@@ -180,6 +180,19 @@ def test_nothing_is_wider_than_a_telephone(tab: Any) -> None:
         assert tab.evaluate("document.documentElement.scrollWidth") <= 390, name
 
 
+def test_the_ledger_answers_what_stands_in_its_fields(tab: Any) -> None:
+    """Filling four fields asks four times, in no sure order."""
+    for _ in range(5):
+        tab.reload()
+        open_part(tab, "Ledger")
+        tab.wait_for_timeout(3000)
+        assert field(tab, "images").input_value() == "3"
+        assert "bit of parameters for each training image" in tab.inner_text("#ledger")
+        tab.click("#stable")
+        tab.wait_for_timeout(2000)
+        assert "11.96 bit of parameters" in tab.inner_text("#ledger")
+
+
 def test_the_keyboard_is_enough(tab: Any) -> None:
     """From the top: the Tab key, the arrows, Enter and Space, and no mouse."""
     for _ in range(40):

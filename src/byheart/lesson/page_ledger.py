@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import gradio as gr
@@ -10,6 +11,8 @@ from byheart.lesson import ledger
 from byheart.lesson.ledger import Numbers
 from byheart.lesson.pictures import trouble
 from byheart.lesson.room import Room
+
+SETTLED = 0.5  # seconds after which the fields that were filled in have asked for their answers
 
 
 def ledger_part(room: Room, page: gr.Blocks, tab: gr.Tab) -> None:
@@ -34,7 +37,8 @@ def ledger_part(room: Room, page: gr.Blocks, tab: gr.Tab) -> None:
 
     def count(*words: object) -> str:
         try:
-            return ledger.shown(ledger.numbers(*words), ledger.measured(room.runs))
+            known = ledger.measured(room.runs)
+            return ledger.shown(ledger.numbers(*words), known)
         except ValueError as error:
             return trouble(error)
 
@@ -46,9 +50,20 @@ def ledger_part(room: Room, page: gr.Blocks, tab: gr.Tab) -> None:
         words = (f"{numbers.images:,}", f"{numbers.size:,}", f"{numbers.parameters:,}")
         return (*words, numbers.precision, count(*words, numbers.precision))
 
+    def settle() -> None:
+        time.sleep(SETTLED)
+
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    gr.on([page.load, own.click], lambda: filled(lambda: ledger.run_numbers(room.runs)),
-          outputs=[*typed, table], **quiet)  # fmt: skip
-    stable.click(lambda: filled(ledger.stable_diffusion_numbers), outputs=[*typed, table], **quiet)
+    swept = gr.on(
+        [page.load, own.click], lambda: filled(lambda: ledger.run_numbers(room.runs)),
+        outputs=[*typed, table], **quiet,
+    )  # fmt: skip
+    known = stable.click(
+        lambda: filled(ledger.stable_diffusion_numbers), outputs=[*typed, table], **quiet
+    )
+    # Every field that is filled in asks for its own answer, with the others as they were, and
+    # Gradio does not see to it that the last one comes last: so it is asked for once more.
+    for filling in (swept, known):
+        filling.then(settle, **quiet).then(count, typed, table, **quiet)
     # Not `input`: Gradio 6.31 keeps quiet about the first key after numbers were filled in.
     gr.on([item.change for item in typed], count, typed, table, trigger_mode="always_last", **quiet)
