@@ -167,6 +167,8 @@ def test_thirty_percent_of_copies_are_recovered_within_the_interval(mixed: dict[
     # An altered copy may be seen by chance, at most as often as the page says.
     chance = mixed["found"].measures["altered"]["chance"]
     assert found["either"]["low"] <= 0.3 + chance["high"]
+    # The page and the exit code go by the same interval.
+    assert found["either"] == mixed["found"].measures["conditions"]["folder"]["either"]
 
 
 def test_the_exit_code_says_whether_too_many_are_copies(

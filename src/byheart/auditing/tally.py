@@ -63,7 +63,7 @@ def measures_of(case: Case) -> dict[str, Any]:
         # Of this command's time nothing stands here: the same command writes the same bytes.
         "seconds": dict.fromkeys(("train", "sample", "measure", "total")),
         "conditions": asked_for,
-        "all": _all(case, by_chance),
+        "all": _all(case, by_chance) | _alone(asked_for),
         "chance": rate_json(by_chance),
         "either_chance": rate_json(case.yardsticks.either if len(case.unseen) else wilson(0, 0)),
         "altered": {
@@ -130,6 +130,14 @@ def _all(case: Case, by_chance: Rate) -> dict[str, Any]:
         "rest": {kind: int((rest == place).sum()) for place, kind in enumerate(KINDS) if place},
         "images": len({*copies_of(case)}),
     }
+
+
+def _alone(asked_for: dict[str, dict[str, Any] | None]) -> dict[str, Any]:
+    """Where all outputs are of one kind, its own rates and intervals: what is said of all of them
+    and what `--fail-above` compares are then the same."""
+    found = [one for one in asked_for.values() if one]
+    names = ("copied", "above_chance", "altered", "either", "exact")
+    return {name: found[0][name] for name in names} if len(found) == 1 else {}
 
 
 def _controls(case: Case) -> dict[str, Any]:
