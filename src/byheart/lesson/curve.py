@@ -55,6 +55,12 @@ def reported(folder: Path) -> Stamp:
     return _dates(folder, ("report.html",))
 
 
+@lru_cache(maxsize=2)
+def runs_of(folder: Path, at: Stamp) -> list[Finished]:
+    """The finished runs, read once for a class. at: `reported(folder)`."""
+    return finished_runs(folder)
+
+
 def _dates(folder: Path, names: Sequence[str]) -> Stamp:
     found = []
     for name in names:

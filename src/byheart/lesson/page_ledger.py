@@ -58,12 +58,12 @@ def ledger_part(room: Room, page: gr.Blocks, tab: gr.Tab) -> None:
         [page.load, own.click], lambda: filled(lambda: ledger.run_numbers(room.runs)),
         outputs=[*typed, table], **quiet,
     )  # fmt: skip
-    known = stable.click(
+    published = stable.click(
         lambda: filled(ledger.stable_diffusion_numbers), outputs=[*typed, table], **quiet
     )
     # Every field that is filled in asks for its own answer, with the others as they were, and
     # Gradio does not see to it that the last one comes last: so it is asked for once more.
-    for filling in (swept, known):
+    for filling in (swept, published):
         filling.then(settle, **quiet).then(count, typed, table, **quiet)
     # Not `input`: Gradio 6.31 keeps quiet about the first key after numbers were filled in.
     gr.on([item.change for item in typed], count, typed, table, trigger_mode="always_last", **quiet)

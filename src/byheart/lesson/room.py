@@ -5,16 +5,15 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from byheart.lesson.curve import Stamp, reported, stamp
+from byheart.lesson.curve import Stamp, reported, runs_of, stamp
 from byheart.lesson.shelf import Shelf
 from byheart.lesson.teach import Teacher
 from byheart.lesson.tolerance import Tally
 from byheart.lesson.turns import Turns
-from byheart.show.finished import Finished, finished_runs
+from byheart.show.finished import Finished
 
 
 @dataclass
@@ -38,7 +37,7 @@ class Room:
 
     @property
     def runs(self) -> list[Finished]:
-        return _runs(self.folder, self.finished_at)
+        return runs_of(self.folder, self.finished_at)
 
     @property
     def ns(self) -> list[int]:
@@ -71,11 +70,6 @@ class Room:
         if not mine:
             raise ValueError(f"the model of {n} images was taken away: reload the page")
         return next((run for run in mine if run.captions == mode), mine[0])
-
-
-@lru_cache(maxsize=2)
-def _runs(folder: Path, at: Stamp) -> list[Finished]:
-    return finished_runs(folder)
 
 
 def who(request: Any) -> str:

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from byheart.lesson.curve import CAPTIONS, Stamp
+from byheart.lesson.curve import CAPTIONS, Stamp, runs_of
 from byheart.lesson.drawing import Axis, frame, legend, line, log_axis, up, upright
 from byheart.lesson.pictures import picture
 from byheart.measure.tolerance import TOLERANCES
 from byheart.show.charts import COPY
 from byheart.show.figures import ACCENT, INK
-from byheart.show.finished import Finished, finished_runs
+from byheart.show.finished import Finished
 from byheart.show.outputs import read_outputs
 from byheart.show.words import percent
 
@@ -76,7 +76,7 @@ def pairs(folder: Path, at: Stamp) -> tuple[Pair, ...]:
 
     at: `reported(folder)`, so that all see the same pairs until another run is finished.
     """
-    runs = finished_runs(folder)
+    runs = runs_of(folder, at)
     far, mirrored = _outputs(runs), _mirrored(runs)
     made, order = [], random.Random(0)
     for rho in DISTANCES:
@@ -147,14 +147,9 @@ def at_tolerance(run: Finished, tau: float, key: str = "copied") -> float | None
     return None if row[key] is None else float(row[key])
 
 
-@lru_cache(maxsize=64)
-def _runs(folder: Path, at: Stamp) -> list[Finished]:
-    return finished_runs(folder)
-
-
 def drawn(folder: Path, at: Stamp, tau: float, mine: Sequence[Vote], tally: Tally) -> str:
     """The curve over n at tolerance `tau`, and below it the curve over the tolerance."""
-    runs = _runs(folder, at)
+    runs = runs_of(folder, at)
     modes = list(dict.fromkeys(run.captions for run in runs))
     axis = log_axis("training images (n)", [run.n for run in runs])
     marks = []
