@@ -24,7 +24,7 @@ from byheart.sweeping import redraw
 
 # What becomes of a run by its number of images. No torch, so that only processes take time.
 TASK = f"""
-import os, signal, sys, threading
+import contextlib, os, signal, sys, threading
 from pathlib import Path
 import psutil
 import submitit
@@ -46,7 +46,10 @@ def task(config):
         # Every address on which the sweep and all that it started listens.
         above = [p for p in psutil.Process().parents() if __file__ in p.cmdline()]
         ours = above[-1:] + (above[-1].children(recursive=True) if above else [])
-        sockets = [s for p in ours for s in p.net_connections("inet") if s.status == "LISTEN"]
+        sockets = []
+        for process in ours:
+            with contextlib.suppress(psutil.NoSuchProcess):  # the other runs end meanwhile
+                sockets += [s for s in process.net_connections("inet") if s.status == "LISTEN"]
         return "listens on " + " ".join(sorted({{s.laddr.ip for s in sockets}}))
     Path("words").write_text(" ".join(sys.argv[1:]))
     gpu, reports = map(os.environ.get, ("CUDA_VISIBLE_DEVICES", "RAY_USAGE_STATS_ENABLED"))
@@ -180,6 +183,8 @@ def test_every_run_that_fails_is_named_and_the_others_go_on(launcher: str, tmp_p
     assert rows["x/n2-s0"] == "failed: too few: type more"
     assert rows["x/n3-s0"] == "failed: Unpicklable: a fault of ours"
     assert rows["x/n4-s0"].startswith("failed: its process died: ")
+    failed = {run: row for run, row in rows.items() if row.startswith("failed: ")}
+    assert [*failed] == [f"x/n{n}-s0" for n in (2, 3, 4)], failed
     told = [line for line in done.stderr.splitlines() if line.startswith("byheart: ")]
     assert {line.split()[1].rstrip(":") for line in told} == {f"x/n{n}-s0" for n in (2, 3, 4)}
     assert "byheart: x/n2-s0: too few: type more" in told and len(told) == 3
