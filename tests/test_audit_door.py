@@ -68,7 +68,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     desk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, typed: str,
     said: tuple[str, ...],
 ) -> None:  # fmt: skip
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     before = sorted(desk.rglob("*"))
     code, error = main(["audit", *typed.split()]), capsys.readouterr().err
     assert code == 2

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from pictures_for_audit import photographs, save_all
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -74,10 +75,23 @@ def test_pickles_are_advised_only_where_one_lies(model: Path) -> None:
 
 
 def test_a_hub_that_does_not_answer_is_one_line() -> None:
-    class ConnectError(Exception):
-        __module__ = "httpx"
+    def failed() -> OSError:
+        """As diffusers, huggingface_hub and the network hand it on."""
+        try:
+            try:
+                try:
+                    raise ConnectionRefusedError("[Errno 111] refused")
+                except OSError as error:
+                    raise LocalEntryNotFoundError("check your connection") from error
+            except OSError as error:
+                raise OSError("owner/name does not appear to have a file") from error
+        except OSError as error:
+            return error
 
-    assert "the hub cannot be reached" in why(ConnectError("[Errno -2]"), "owner/name", Asking())
+    said = why(failed(), "owner/name", Asking())
+    assert said == "the hub cannot be reached ([Errno 111] refused): type the path of a folder"
+    plain = why(OSError("owner/name does not appear to have a file"), "owner/name", Asking())
+    assert "cannot be reached" not in plain
 
 
 def test_of_a_lora_folder_one_file_is_meant(tiny_pipeline: Path, tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ CASES: dict[str, tuple[Callable[[Path], list[str]], list[str]]] = {
 def test_it_gets_one_line_and_nothing_is_written(
     case: str, run: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     prepare, parts = CASES[case]
     typed = prepare(tmp_path)
     before = sorted(path for path in tmp_path.rglob("*"))

@@ -8,18 +8,13 @@ images -> latents -> fit -> sample -> measure -> report, top to bottom.
 
 from __future__ import annotations
 
-import os
-
-# A waiting OpenMP thread spins; when another program takes one of two cores, every parallel
-# section then waits out its time slice (measured: 30 times slower). Read once, when torch loads.
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-# transformers warns of image processors that nobody here asks for.
-os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-
 import sys
 import time
 from pathlib import Path
+
+from byheart.quiet import quiet_libraries
+
+quiet_libraries()  # before they are imported
 
 import torch
 from accelerate import Accelerator

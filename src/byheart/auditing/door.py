@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 import textwrap
 from collections.abc import Callable
 from typing import Any
+
+from byheart.quiet import quiet_libraries
 
 KEPT = {"do", "fail_above"}  # of what argparse leaves: not an argument of `audit`, or told apart
 
@@ -73,9 +74,7 @@ def _rate(word: str) -> float:
 
 def run_audit(typed: argparse.Namespace) -> bool:
     """Do it and print the verdict. Whether more copies were found than --fail-above allows."""
-    # transformers warns of image processors that nobody here asks for.
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    quiet_libraries()
     from byheart.auditing.audit import audit
     from byheart.show.audit_words import fail_line, heading, verdict
 

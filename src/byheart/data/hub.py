@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub.errors import HFValidationError
+from diffusers.utils import logging as of_diffusers
+from huggingface_hub import constants
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.utils import enable_progress_bars
 from safetensors import SafetensorError
+from transformers.utils import logging as of_transformers
+
+# diffusers passes on what huggingface_hub no longer reads; nobody here can mend it.
+warnings.filterwarnings("ignore", message="The `local_dir_use_symlinks` argument")
+# A bar for what comes from the hub, where somebody sees it; none for reading a file into memory.
+of_diffusers.disable_progress_bar()
+of_transformers.disable_progress_bar()  # those of huggingface_hub as well
+if os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS") is None:
+    enable_progress_bars()
 
 
 def folder_or_hub(path: str, setting: str) -> str:
@@ -39,19 +52,26 @@ def from_pretrained(cls: Any, path: str, part: str, **options: Any) -> Any:
     try:
         return cls.from_pretrained(path, **options)
     except (OSError, HFValidationError, SafetensorError) as error:
-        if not Path(path).is_dir() and os.environ.get("HF_HUB_OFFLINE") in {
-            "1",
-            "ON",
-            "YES",
-            "TRUE",
-        }:
-            raise ValueError(
-                f"{path}: its {part} is not on this machine, and HF_HUB_OFFLINE forbids to fetch "
-                "it: unset that, or type the path of a folder"
-            ) from error
+        if reason := not_fetched(error):
+            raise ValueError(f"{path}: its {part} is not on this machine, and {reason}") from error
         # huggingface's messages run over many lines; the first says what is missing.
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"{path}: cannot read its {part} ({reason})") from error
+
+
+def not_fetched(error: BaseException) -> str:
+    """Why nothing came from the hub, where that is what went wrong, else nothing."""
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in chain:
+        chain.append(link)
+        link = link.__cause__ or link.__context__
+    if not any(isinstance(link, LocalEntryNotFoundError) for link in chain):
+        return ""
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE forbids to fetch it: unset that, or type the path of a folder"
+    cause = " ".join(str(chain[-1]).split())[:200]
+    return f"the hub cannot be reached ({cause}): type the path of a folder"
 
 
 def weights_from_pretrained(cls: Any, path: str, part: str) -> Any:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from byheart.quiet import quiet_libraries
 from byheart.show.finished import finished_runs
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -21,10 +22,7 @@ def open_lesson(folder: str | None, host: str, port: int | None, ask_password: b
 
     ValueError: no finished run there, or nowhere to listen.
     """
-    # As in train/overfit.py: waiting OpenMP threads must not spin. Read once, when torch loads.
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    quiet_libraries()
     password = password_of(ask_password)
     from byheart.lesson.server import check_gradio, free_port, serve
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import diffusers
 
-from byheart.data.hub import folder_or_hub
+from byheart.data.hub import folder_or_hub, not_fetched
 from byheart.model.painting import Asking, first_words
 
 LIBRARIES = {"diffusers", "transformers"}
@@ -33,6 +33,11 @@ def check_parts(config: dict[str, Any], where: str) -> None:
             )
         if (code := Path(where) / part / f"{library}.py").exists():
             raise ValueError(f"it brings code ({code}), and none is run")
+
+
+def absent(config: dict[str, Any]) -> list[str]:
+    """The parts that model_index.json says the pipeline goes without."""
+    return [part for part, named in config.items() if named in ([None, None], (None, None))]
 
 
 def variants(where: str) -> list[str | None]:
@@ -73,9 +78,9 @@ def lora_file(lora: str, asking: Asking) -> tuple[str, str | None]:
 
 def why(error: BaseException, where: str, asking: Asking) -> str:
     """What went wrong, and whether --allow-pickle is a way out of it."""
+    if reason := not_fetched(error):
+        return reason
     words = first_words(error)
-    if type(error).__module__.split(".")[0] in {"httpx", "httpcore", "requests"}:
-        return f"the hub cannot be reached ({words}): type the path of a folder or file"
     if asking.allow_pickle:
         return words
     if Path(where).is_dir():

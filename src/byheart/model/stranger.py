@@ -7,6 +7,7 @@ are safetensors unless the user says otherwise, and no code that comes with a mo
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from byheart.data.codec import to_8bit
 from byheart.data.hub import folder_or_hub
-from byheart.model.opening import check_parts, lora_file, variants, why
+from byheart.model.opening import absent, check_parts, lora_file, variants, why
 from byheart.model.painting import (
     Asking,
     Made,
@@ -188,8 +189,11 @@ def open_pipeline(path: str, lora: str | None, asking: Asking) -> Stranger:
 
 def _opened(where: str, asking: Asking) -> Any:
     local = Path(where).is_dir()
-    check_parts(DiffusionPipeline.load_config(where, local_files_only=local), where)
-    options: dict[str, Any] = {
+    config = DiffusionPipeline.load_config(where, local_files_only=local)
+    check_parts(config, where)
+    # A part that was saved as missing (Stable Diffusion 3 without its largest text encoder) is to
+    # be missing: diffusers takes that from the caller only.
+    options: dict[str, Any] = dict.fromkeys(absent(config)) | {
         "torch_dtype": torch.float16 if asking.half else torch.float32,
         "use_safetensors": None if asking.allow_pickle else True,
         "local_files_only": local,
@@ -198,15 +202,23 @@ def _opened(where: str, asking: Asking) -> Any:
     for variant in variants(where):
         options["variant"] = variant
         try:
-            try:
-                return AutoPipelineForText2Image.from_pretrained(where, **options)
-            except ValueError as error:
-                if "AutoPipeline" not in str(error):
-                    raise
-                return DiffusionPipeline.from_pretrained(where, **options)
+            with warnings.catch_warnings():
+                # That torch_dtype has a shorter name since, which the oldest diffusers that we
+                # support does not know.
+                warnings.simplefilter("ignore", FutureWarning)
+                return _by_its_class(where, options)
         except Exception as error:
             refused.append(error)
     raise refused[0]  # the usual weights' own reason
+
+
+def _by_its_class(where: str, options: dict[str, Any]) -> Any:
+    try:
+        return AutoPipelineForText2Image.from_pretrained(where, **options)
+    except ValueError as error:
+        if "AutoPipeline" not in str(error):
+            raise
+        return DiffusionPipeline.from_pretrained(where, **options)
 
 
 def _add_lora(pipeline: Any, lora: str, asking: Asking) -> None:
