@@ -29,7 +29,8 @@ def clip(weights: list[torch.nn.Parameter], most: float) -> Tensor:
     """The length of the gradient, which is then shortened to `most`. As torch's
     `clip_grad_norm_`, but where nobody has to wait for the length a short one costs no more."""
     gradients = [weight.grad for weight in weights if weight.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients)
+    # As torch's `get_total_norm`, which first sorts them by device and type.
+    norm = torch.stack(torch._foreach_norm(gradients)).norm()
     if norm.device.type != "cpu" or norm > most:
         torch.nn.utils.clip_grads_with_norm_(weights, most, norm)
     return norm
