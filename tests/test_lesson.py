@@ -142,7 +142,7 @@ def test_nobody_asks_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     for k in range(20):
         with room.turn(str(k)):
             pass
-    assert len(room._asked) == 5
+    assert len(room._pace._times) == 5
 
 
 # tolerance
@@ -162,12 +162,29 @@ def test_the_threshold_parts_same_from_different_with_the_fewest_exceptions() ->
 
 def test_a_class_has_a_threshold_of_its_own_and_bounded_memory() -> None:
     tally = tolerance.Tally()
-    tally.votes.extend([(0.3, True), (0.9, False)] * tolerance.CLASS_VOTES)
-    assert len(tally.votes) == tolerance.CLASS_VOTES
+    for k in range(2 * tolerance.REMEMBERED):
+        for vote in [(0.3, True), (0.9, False)] * tolerance.PAIRS:
+            tally.add(f"person {k}", vote)
+    assert len(tally.votes) == tolerance.REMEMBERED * tolerance.PAIRS
     assert tally.threshold() == pytest.approx(0.6)
     said = tolerance.verdict([(0.3, True), (0.7, False)] * 3, tally)
-    assert "up to a distance of 0.50" in said and "The class, in 3000 votes: 0.60" in said
+    assert "up to a distance of 0.50" in said and "The class, in 4500 votes: 0.60" in said
     assert "5 more to go" in tolerance.verdict([(0.3, True)], tolerance.Tally())
+
+
+def test_one_person_does_not_outvote_a_class() -> None:
+    tally = tolerance.Tally()
+    for k in range(3):
+        for vote in [(0.3, True), (0.9, False)] * 7:
+            tally.add(f"person {k}", vote)
+    for _ in range(1000):
+        tally.add("eager", (0.9, True))
+    assert len(tally.votes) == 3 * 14 + tolerance.PAIRS
+    assert tally.threshold() == pytest.approx(0.6)
+    # Who judges them all again has changed his mind.
+    for _ in range(tolerance.PAIRS):
+        tally.add("eager", (0.9, False))
+    assert (0.9, True) not in tally.votes
 
 
 def test_a_pair_can_be_faded_to_any_distance() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from byheart.lesson import door, guard, server, teach, turns
 from byheart.lesson.room import here
@@ -60,6 +61,64 @@ def test_uploads_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert answered(tmp_path, "/gradio_api/queue/join", content_length="1") == 200
     os.utime(tmp_path / "a" / "picture.png", (0, 0))  # broken off long ago
     assert answered(tmp_path, upload, content_length="1") == 200
+
+
+def test_one_address_does_not_fill_the_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, seen = [1000.0], []
+    monkeypatch.setattr(guard.time, "time", lambda: now[0])
+
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def send(message: dict[str, Any]) -> None:
+        seen.append(message.get("status"))
+
+    door = guard.Guard(inner, tmp_path)
+
+    def sends(address: str, size: int) -> int:
+        head = [(b"content-length", str(size).encode())]
+        scope = {"type": "http", "path": "/gradio_api/upload", "method": "POST", "headers": head}
+        asyncio.run(door({**scope, "client": (address, 1)}, None, send))
+        return next(status for status in reversed(seen) if status)
+
+    most = guard.MOST_OF_ONE // guard.LARGEST_FILE
+    assert [sends("10.0.0.1", guard.LARGEST_FILE) for _ in range(most)] == [200] * most
+    assert sends("10.0.0.1", guard.LARGEST_FILE) == 429
+    assert sends("10.0.0.2", guard.LARGEST_FILE) == 200
+    now[0] += guard.OLDEST
+    assert sends("10.0.0.1", guard.LARGEST_FILE) == 200
+    assert list(door._sent) == ["10.0.0.1"]
+
+
+def test_a_page_open_to_the_network_teaches_a_few_pictures_of_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ended:
+        """A training that is over at once."""
+
+        pid = 0
+
+        def __init__(self, *words: object, **named: object) -> None:
+            pass
+
+        def poll(self) -> int:
+            return 0
+
+    monkeypatch.setattr(teach.subprocess, "Popen", Ended)
+    Image.new("RGB", (20, 20), "red").save(tmp_path / "red.png")
+    teacher = teach.Teacher(tmp_path / "root", open_to_all=False)
+    for _ in range(teach.OFTEN):
+        teacher.teach(tmp_path / "red.png", "eager")
+    with pytest.raises(ValueError, match=r"busy: you have sent a picture 3 times within 10 min"):
+        teacher.teach(tmp_path / "red.png", "eager")
+    teacher.teach(tmp_path / "red.png", "another")
+    for _ in range(2 * teach.OFTEN):
+        teacher.teach(tmp_path / "red.png", "eager", here=True)
+    alone = teach.Teacher(tmp_path / "alone", open_to_all=True)
+    for _ in range(2 * teach.OFTEN):
+        alone.teach(tmp_path / "red.png", "eager")
 
 
 def test_an_address_instead_of_a_file_is_not_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +174,8 @@ def test_a_gradio_that_fetches_otherwise_is_noticed(monkeypatch: pytest.MonkeyPa
 def test_addresses_of_both_kinds_are_written_and_tried() -> None:
     assert server.written("::1") == "[::1]" and server.written("10.0.0.1") == "10.0.0.1"
     assert "http://[fe80::1]:80" in server.welcome("fe80::1", 80, True)
-    assert "you can stop any training" in server.welcome("::", 80, True)
+    for host in ("::", "192.168.1.5"):
+        assert "opened on this machine it stops any" in server.welcome(host, 80, True)
     with socket.socket() as taken:  # where Gradio looks too, whatever the host
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -124,13 +184,16 @@ def test_addresses_of_both_kinds_are_written_and_tried() -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "local"),
-    [("127.0.0.1", True), ("127.0.1.1", True), ("::1", True), ("::ffff:127.0.0.1", True),
-     ("10.0.0.7", False), ("::ffff:10.0.0.7", False), ("testclient", False)],
+    ("host", "server", "local"),
+    [("127.0.0.1", "127.0.0.1", True), ("127.0.1.1", "", True), ("::1", "", True),
+     ("::ffff:127.0.0.1", "", True), ("10.0.0.7", "10.0.0.1", False),
+     ("::ffff:10.0.0.7", "", False), ("testclient", "testclient", False),
+     ("192.168.1.5", "192.168.1.5", True)],
 )  # fmt: skip
-def test_who_sits_at_this_machine(host: str, local: bool) -> None:
+def test_who_sits_at_this_machine(host: str, server: str, local: bool) -> None:
     class Asked:
         client = type("Client", (), {"host": host})
+        request = type("Request", (), {"scope": {"server": (server, 7860)}})
 
     assert here(Asked()) is local and not here(None)
 

@@ -19,15 +19,18 @@ FETCHERS = ("async_ssrf_protected_get", "async_ssrf_protected_download", "unsafe
 WRITING = ("/upload", "/process_recording")  # whose requests become files
 LARGEST_REQUEST = LARGEST_FILE + 64 * 1024  # one file, and the form around it
 MOST_KEPT = 500 * 10**6  # bytes of all uploads
+MOST_OF_ONE = 200 * 10**6  # of those that came from one address
 OLDEST = 900  # seconds an upload is kept
 
 
 class Guard:
     """ASGI: 404 for addresses that lead out of this machine, 413 for a request that is too long or
-    does not say how long it is, 507 for an upload where too many are kept already."""
+    does not say how long it is, 429 for an upload from where too much came lately, 507 for one
+    where too many are kept already."""
 
     def __init__(self, app: App, uploads: Path) -> None:
         self.app, self.uploads = app, uploads
+        self._sent: dict[str, tuple[float, int]] = {}  # by address: bytes since when
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] == "http" and (refused := self._refused(scope)):
@@ -52,7 +55,19 @@ class Guard:
             return 413, b"too large"
         if writing and _kept(self.uploads) > MOST_KEPT:
             return 507, b"too many files are kept already: try again in a quarter of an hour"
+        if writing and not self._noted(str((scope.get("client") or ("",))[0]), int(length)):
+            return 429, b"you have sent too many files: try again in a quarter of an hour"
         return None
+
+    def _noted(self, address: str, length: int) -> bool:
+        """Whether an address may send so much more; then it is written down."""
+        now = time.time()
+        self._sent = {who: (t, size) for who, (t, size) in self._sent.items() if now - t < OLDEST}
+        began, sent = self._sent.get(address, (now, 0))
+        if sent + length > MOST_OF_ONE:
+            return False
+        self._sent[address] = (began, sent + length)
+        return True
 
 
 def _kept(folder: Path) -> int:

@@ -48,7 +48,7 @@ def teach_part(room: Room, page: gr.Blocks, tab: gr.Tab) -> gr.Timer:
         if not path:
             return trouble("no picture yet: drop one in, or choose a file"), gr.skip(), ""
         try:
-            teacher.teach(Path(path), who(request))
+            teacher.teach(Path(path), who(request), here(request))
             return "", None, ""
         except ValueError as error:
             return trouble(error), None, ""

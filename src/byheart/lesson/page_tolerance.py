@@ -9,7 +9,7 @@ import gradio as gr
 
 from byheart.lesson import tolerance
 from byheart.lesson.pictures import trouble
-from byheart.lesson.room import Room
+from byheart.lesson.room import Room, who
 
 DONE = '<p class="said">That was the last pair. Press “Begin again” to judge them once more.</p>'
 NO_PAIRS = (
@@ -63,11 +63,12 @@ def tolerance_part(room: Room, page: gr.Blocks, tab: gr.Tab) -> None:
         return draw(tau, []), tolerance.question(first), "", [], start, first.rho
 
     def vote(
-        answer: bool, tau: float, votes: list[tolerance.Vote], place: int, rho: float | None
-    ) -> Table:
+        answer: bool, tau: float, votes: list[tolerance.Vote], place: int, rho: float | None,
+        request: gr.Request,
+    ) -> Table:  # fmt: skip
         if rho is not None:
             votes, place = [*votes, (rho, answer)], place + 1
-            room.tally.votes.append((rho, answer))
+            room.tally.add(who(request), (rho, answer))
         asked, next_rho = DONE, None
         try:
             there = pairs()

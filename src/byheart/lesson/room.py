@@ -80,9 +80,14 @@ def who(request: Any) -> str:
 
 
 def here(request: Any) -> bool:
-    """Whether the person sits at this machine, or comes through something that runs on it."""
+    """Whether the person sits at this machine, under whichever of its addresses, or comes through
+    something that runs on it."""
     try:
         address = ipaddress.ip_address(request.client.host)
     except (AttributeError, ValueError):
         return False
-    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+    # From one of its own addresses to another a machine goes by that same address.
+    scope = getattr(getattr(request, "request", None), "scope", None) or {}
+    own = (scope.get("server") or ("",))[0]
+    plain = getattr(address, "ipv4_mapped", None) or address
+    return plain.is_loopback or own == request.client.host

@@ -137,8 +137,9 @@ def welcome(host: str, port: int, locked: bool) -> str:
         "careful: everyone on this network can reach the page, ask its models and send pictures "
         "that all others see; the connection is not encrypted.",
     ]
-    if host in {"0.0.0.0", "::"}:
-        lines.append(f"at http://localhost:{port}, on this machine, you can stop any training.")
+    lines.append(
+        "opened on this machine it can stop any training and teach any number of pictures."
+    )
     if not locked:
         lines.append("careful: there is no password; add --password to ask for one.")
     return "\n".join(lines)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from byheart.data.pixels import FORMATS, read_square
+from byheart.lesson.turns import Pace
 from byheart.machine import cores
 from byheart.runs import Run, read_jsonl
 
@@ -24,6 +26,7 @@ LARGEST_FILE = 20 * 2**20  # bytes of an upload
 MOST_PIXELS = 60_000_000  # a telephone's; known from the header, before anything is decoded
 SIDE = 64  # pixels the picture is learned at
 KEPT = 4  # taught pictures whose models can still be asked
+OFTEN, WITHIN = 3, 600  # pictures of one person within so many seconds, where others are waiting
 GRACE = 30  # seconds a stopped run has to finish its step and save
 STEPS = 80
 SETTINGS = (
@@ -108,14 +111,18 @@ class Teacher:
     lessons: list[Lesson] = field(default_factory=list)
     closed: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _pace: Pace = field(default_factory=lambda: Pace(OFTEN, WITHIN, "sent a picture"))
 
     @property
     def now(self) -> Lesson | None:
         """The one that is learning, or was the last."""
         return self.lessons[-1] if self.lessons else None
 
-    def teach(self, file: Path, who: str) -> Lesson:
-        """Begin. ValueError: no picture, or busy."""
+    def teach(self, file: Path, who: str, here: bool = False) -> Lesson:
+        """Begin. ValueError: no picture, or busy.
+
+        here: whether it comes from this machine, the teacher's own, which may send any number.
+        """
         with self._lock:
             if self.closed:
                 raise ValueError("the lesson is being closed: nothing is learned any more")
@@ -125,6 +132,8 @@ class Teacher:
                 )
             # One at a time: what is decoded here may take a few hundred MB.
             picture = read_picture(file)
+            if not (self.open_to_all or here):
+                self._pace.step(who, time.monotonic())
             number = self.now.number + 1 if self.now else 1
             while len(self.lessons) >= KEPT:
                 shutil.rmtree(self.lessons.pop(0).run.path, ignore_errors=True)

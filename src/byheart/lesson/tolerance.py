@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections import deque
+import threading
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,9 +27,10 @@ from byheart.show.words import percent
 WIDEST = TOLERANCES[-1]  # of the reference distance
 CRITERION = 1 / 3
 DISTANCES = tuple(k / 10 for k in range(1, 16))  # of the game's pairs; the least is told at once
+PAIRS = len(DISTANCES)
 FEWEST_VOTES = 6
 MOST_LINES = 6  # that can be told apart in one chart
-CLASS_VOTES = 3000  # of the whole class that are remembered
+REMEMBERED = 300  # people whose votes are
 Vote = tuple[float, bool]  # distance of a pair, whether it was called the same picture
 
 
@@ -42,13 +44,27 @@ class Pair:
 
 
 class Tally:
-    """The votes of a class, the newest few thousand."""
+    """The votes of a class: of each person those of the last time through the pairs, so that
+    nobody outvotes the others by judging again and again."""
 
     def __init__(self) -> None:
-        self.votes: deque[Vote] = deque(maxlen=CLASS_VOTES)
+        self._of: OrderedDict[str, deque[Vote]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def add(self, who: str, vote: Vote) -> None:
+        with self._lock:
+            self._of.setdefault(who, deque(maxlen=PAIRS)).append(vote)
+            self._of.move_to_end(who)
+            while len(self._of) > REMEMBERED:
+                self._of.popitem(last=False)
+
+    @property
+    def votes(self) -> list[Vote]:
+        with self._lock:
+            return [vote for votes in self._of.values() for vote in votes]
 
     def threshold(self) -> float | None:
-        return threshold(list(self.votes))
+        return threshold(self.votes)
 
 
 def threshold(votes: Sequence[Vote]) -> float | None:

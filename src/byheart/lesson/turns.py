@@ -14,6 +14,32 @@ A_MINUTE = 30  # questions of one person
 REMEMBERED = 1000  # people
 
 
+class Pace:
+    """So many times within so many seconds for one person.
+
+    doing: as in "you have asked".
+    """
+
+    def __init__(self, most: int, seconds: int, doing: str) -> None:
+        self.most, self.seconds, self.doing = most, seconds, doing
+        self._times: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def step(self, who: str, now: float) -> None:
+        """Count one. ValueError: too many, and when to try again."""
+        times = self._times.setdefault(who, deque(maxlen=self.most))
+        self._times.move_to_end(who)
+        if len(times) == self.most and now - times[0] < self.seconds:
+            left = self.seconds - (now - times[0])
+            within = "a minute" if self.seconds == 60 else f"{self.seconds // 60} minutes"
+            raise ValueError(
+                f"busy: you have {self.doing} {self.most} times within {within}; "
+                f"try again in {left:.0f} seconds"
+            )
+        times.append(now)
+        while len(self._times) > REMEMBERED:
+            self._times.popitem(last=False)
+
+
 class Turns:
     """At most one at work and a bounded number waiting; each person one at a time, and not always.
 
@@ -21,9 +47,8 @@ class Turns:
     """
 
     def __init__(self, waiting: int = WAITING, a_minute: int = A_MINUTE) -> None:
-        self.most, self.a_minute = waiting + 1, a_minute
+        self.most, self._pace = waiting + 1, Pace(a_minute, 60, "asked")
         self._inside: set[str] = set()
-        self._asked: OrderedDict[str, deque[float]] = OrderedDict()
         self._book, self._work = threading.Lock(), threading.Lock()
 
     @contextmanager
@@ -45,15 +70,5 @@ class Turns:
                 raise ValueError(
                     f"busy: {len(self._inside)} others are waiting; ask again in a few seconds"
                 )
-            asked = self._asked.setdefault(who, deque(maxlen=self.a_minute))
-            self._asked.move_to_end(who)
-            if len(asked) == self.a_minute and now - asked[0] < 60:
-                seconds = 60 - (now - asked[0])
-                raise ValueError(
-                    f"busy: you have asked {self.a_minute} times within a minute; "
-                    f"ask again in {seconds:.0f} seconds"
-                )
-            asked.append(now)
-            while len(self._asked) > REMEMBERED:
-                self._asked.popitem(last=False)
+            self._pace.step(who, now)
             self._inside.add(who)
