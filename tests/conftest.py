@@ -6,6 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+
+from byheart.quiet import quiet_libraries
+
+quiet_libraries()  # tests beside each other are other programs on the same cores
+
 import torch
 
 
