@@ -175,7 +175,7 @@ def test_addresses_of_both_kinds_are_written_and_tried() -> None:
     assert server.written("::1") == "[::1]" and server.written("10.0.0.1") == "10.0.0.1"
     assert "http://[fe80::1]:80" in server.welcome("fe80::1", 80, True)
     for host in ("::", "192.168.1.5"):
-        assert "opened on this machine it stops any" in server.welcome(host, 80, True)
+        assert "on this machine the page can stop any training" in server.welcome(host, 80, True)
     with socket.socket() as taken:  # where Gradio looks too, whatever the host
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -189,7 +189,7 @@ def test_a_vote_is_about_the_pair_that_was_shown(
         rows.write("\n")  # a run that is learning does this all the time
     assert tolerance.pairs(growing, room.finished_at) is before
     shutil.copytree(folder / "n1-shared-s0", growing / "n1-shared-s0")
-    *_, votes, place, _ = same(0.5, votes, place, rho)
+    *_, votes, place, _ = same(0.5, votes, place, rho, None)
     assert votes == [(rho, True)] == [*room.tally.votes]
 
 
@@ -260,7 +260,8 @@ def test_the_tolerance_moves_the_curve(folder: Path) -> None:
     html = tolerance.drawn(folder, at, 2.0, [], tally)
     assert "the slider, 2.00" in html and "the criterion" in html and "you," not in html
     votes = [(0.3, True), (0.7, False)] * 3
-    tally.votes.extend(votes)
+    for vote in votes:
+        tally.add("somebody", vote)
     html = tolerance.drawn(folder, at, 0.5, votes, tally)
     assert "you, 0.50" in html and "the class, 0.50 (6 votes)" in html
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from functools import partial
 
 import gradio as gr
 
@@ -80,10 +79,21 @@ def tolerance_part(room: Room, page: gr.Blocks, tab: gr.Tab) -> None:
         said = tolerance.verdict(votes, room.tally)
         return draw(tau, votes), asked, said, votes, place, next_rho
 
+    # Not partial: Gradio does not see what that takes.
+    def alike(
+        tau: float, votes: list[tolerance.Vote], place: int, rho: float | None, request: gr.Request
+    ) -> Table:
+        return vote(True, tau, votes, place, rho, request)
+
+    def unlike(
+        tau: float, votes: list[tolerance.Vote], place: int, rho: float | None, request: gr.Request
+    ) -> Table:
+        return vote(False, tau, votes, place, rho, request)
+
     everything = [chart, pair, result, votes, place, shown_rho]
     known = [tau, votes, place, shown_rho]
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
     gr.on([page.load, again.click], begin, tau, everything, **quiet)
     tau.change(draw, [tau, votes], chart, trigger_mode="always_last", **quiet)
-    same.click(partial(vote, True), known, everything, **quiet)
-    other.click(partial(vote, False), known, everything, **quiet)
+    same.click(alike, known, everything, **quiet)
+    other.click(unlike, known, everything, **quiet)

@@ -137,9 +137,7 @@ def welcome(host: str, port: int, locked: bool) -> str:
         "careful: everyone on this network can reach the page, ask its models and send pictures "
         "that all others see; the connection is not encrypted.",
     ]
-    lines.append(
-        "opened on this machine it can stop any training and teach any number of pictures."
-    )
+    lines.append("on this machine the page can stop any training and teach without limit.")
     if not locked:
         lines.append("careful: there is no password; add --password to ask for one.")
     return "\n".join(lines)
