@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from byheart.measure.extrapolation import Extrapolation, extrapolate
@@ -94,7 +95,8 @@ def _size(n: float | None) -> str:
         return "without bound"
     if n < 1:
         return "less than 1"
-    return f"{n:,.0f}" if n < 1e15 else f"{n:.0e}"
+    # More digits would tell nothing: that is far outside what was measured.
+    return f"{n:,.0f}" if n < 1e10 else f"10^{math.log10(n):.0f}"
 
 
 def _capital(words: str) -> str:
