@@ -172,13 +172,14 @@ def test_the_first_prediction_is_taken_back_to_the_clean_picture(
     latent = torch.full((1, 4, 8, 8), 0.5)
     schedule, kind = stranger.pipeline.scheduler, stranger.pipeline.scheduler.config.prediction_type
     unet = stranger.network
+    lengths = []
 
     def knowing(x: torch.Tensor, t: torch.Tensor, *words: object, **named: object) -> object:
         alpha = float(schedule.alphas_cumprod[int(t)])
         noise = (x - math.sqrt(alpha) * latent) / math.sqrt(1 - alpha)
         velocity = math.sqrt(alpha) * noise - math.sqrt(1 - alpha) * latent
         said = noise if kind == "epsilon" else velocity
-        # Half as far from the empty prompt's prediction as its own length.
+        lengths.append(float(said[1].norm()))
         return (torch.cat([said[:1] * 0.5, said[1:]]),)
 
     unet.forward = knowing
@@ -188,5 +189,6 @@ def test_the_first_prediction_is_taken_back_to_the_clean_picture(
     from byheart.model.stranger import _decoded
 
     expected = picture(to_8bit(_decoded(stranger.pipeline.vae, latent))[0])
-    assert difference is not None and one_step is not None
+    assert one_step is not None
+    assert difference == pytest.approx(0.5 * lengths[0], rel=1e-3)
     assert np.abs(np.array(one_step, int) - np.array(expected, int)).max() <= 1

@@ -22,8 +22,11 @@ FEW = ["--bank", "2", "--noises", "2", "--captions", "0", "--steps", "2", "--siz
 
 def audit(place: Path, out: str, *words: str, **environment: str) -> Any:
     """`byheart audit` as a process: huggingface_hub reads its environment when it is imported."""
-    given = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"}
-    given |= {"HF_HOME": str(place / "hf"), "HF_HUB_DISABLE_TELEMETRY": "1"}
+    ours = ("HF_", "HUGGINGFACE_", "TRANSFORMERS_")
+    given = {
+        key: value for key, value in os.environ.items()
+        if not key.startswith(ours) and not key.lower().endswith("_proxy")
+    } | {"HF_HOME": str(place / "hf"), "HF_HUB_DISABLE_TELEMETRY": "1"}  # fmt: skip
     command = [sys.executable, "-c", "import sys; from byheart.cli import main; sys.exit(main())",
                "audit", "--train", str(place / "train"), "--out", str(place / out)]  # fmt: skip
     return subprocess.run(
@@ -65,6 +68,14 @@ def test_a_hub_id_gives_what_the_folder_gives_and_is_fetched_once(
     again = audit(place, "again", "--pipeline", "owner/name", **offline)
     assert again.returncode == 0, again.stderr[-2000:]
     assert pictures(place / "again") == pictures(place / "id")
+    # As a download that broke off leaves it.
+    for file in (place / "hf").rglob("*.safetensors"):
+        file.unlink()
+    half = audit(place, "half", "--pipeline", "owner/name", **offline)
+    assert half.returncode == 2 and "allow-pickle" not in half.stderr, half.stderr
+    assert half.stderr.splitlines()[-1].endswith(
+        "HF_HUB_OFFLINE forbids to fetch what is missing: unset that"
+    )
 
 
 def test_what_the_hub_has_not_is_one_line(tiny_pipeline: Path, place: Path) -> None:
@@ -83,6 +94,20 @@ def test_what_the_hub_has_not_is_one_line(tiny_pipeline: Path, place: Path) -> N
     assert "HF_HUB_OFFLINE forbids to fetch it" in gone.stderr
     assert gone.returncode == 2 and gone.stderr.count("\n") == 1, gone.stderr
     assert not any((place / name).exists() for name in "abc")
+
+
+def test_a_hub_that_does_not_answer_is_told_apart_from_one_that_has_nothing(
+    tiny_pipeline: Path, place: Path
+) -> None:
+    pytest.importorskip("peft")
+    with hub_of({}) as address:
+        pass  # a port that nobody listens on any more
+    given = ["--pipeline", str(tiny_pipeline), "--lora", "owner/lora"]
+    gone = audit(place, "a", *given, HF_ENDPOINT=address)
+    assert gone.returncode == 2 and "Traceback" not in gone.stderr, gone.stderr
+    last = gone.stderr.splitlines()[-1]
+    assert last.startswith("byheart: --lora owner/lora cannot be loaded: the hub cannot be reached")
+    assert not (place / "a").exists()
 
 
 def test_code_on_the_hub_is_not_run(tiny_pipeline: Path, place: Path) -> None:

@@ -76,7 +76,7 @@ def test_pickles_are_advised_only_where_one_lies(model: Path) -> None:
 
 def test_a_hub_that_does_not_answer_is_one_line() -> None:
     def failed() -> OSError:
-        """As diffusers, huggingface_hub and the network hand it on."""
+        """As diffusers, huggingface_hub and the network hand it on for a --pipeline."""
         try:
             try:
                 try:

@@ -90,6 +90,9 @@ def test_one_address_does_not_fill_the_room(
     now[0] += guard.OLDEST
     assert sends("10.0.0.1", guard.LARGEST_FILE) == 200
     assert list(door._sent) == ["10.0.0.1"]
+    assert [sends("127.0.0.1", guard.LARGEST_FILE) for _ in range(2 * most)] == [200] * 2 * most
+    assert {sends(f"10.0.{k // 250}.{k % 250}", 1) for k in range(2 * guard.ADDRESSES)} == {200}
+    assert len(door._sent) == guard.ADDRESSES
 
 
 def test_a_page_open_to_the_network_teaches_a_few_pictures_of_each(
@@ -109,7 +112,10 @@ def test_a_page_open_to_the_network_teaches_a_few_pictures_of_each(
     monkeypatch.setattr(teach.subprocess, "Popen", Ended)
     Image.new("RGB", (20, 20), "red").save(tmp_path / "red.png")
     teacher = teach.Teacher(tmp_path / "root", open_to_all=False)
+    (tmp_path / "text.png").write_text("no picture")
     for _ in range(teach.OFTEN):
+        with pytest.raises(ValueError, match="not a picture"):  # which counts for nothing
+            teacher.teach(tmp_path / "text.png", "eager")
         teacher.teach(tmp_path / "red.png", "eager")
     with pytest.raises(ValueError, match=r"busy: you have sent a picture 3 times within 10 min"):
         teacher.teach(tmp_path / "red.png", "eager")
@@ -192,8 +198,7 @@ def test_addresses_of_both_kinds_are_written_and_tried() -> None:
 )  # fmt: skip
 def test_who_sits_at_this_machine(host: str, server: str, local: bool) -> None:
     class Asked:
-        client = type("Client", (), {"host": host})
-        request = type("Request", (), {"scope": {"server": (server, 7860)}})
+        request = type("Request", (), {"scope": {"client": (host, 1), "server": (server, 7860)}})
 
     assert here(Asked()) is local and not here(None)
 

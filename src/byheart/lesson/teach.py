@@ -130,10 +130,13 @@ class Teacher:
                 raise ValueError(
                     "busy: a picture is being learned already; look on, and send yours after it"
                 )
+            bounded, now = not (self.open_to_all or here), time.monotonic()
+            if bounded:
+                self._pace.check(who, now)
             # One at a time: what is decoded here may take a few hundred MB.
             picture = read_picture(file)
-            if not (self.open_to_all or here):
-                self._pace.step(who, time.monotonic())
+            if bounded:
+                self._pace.count(who, now)
             number = self.now.number + 1 if self.now else 1
             while len(self.lessons) >= KEPT:
                 shutil.rmtree(self.lessons.pop(0).run.path, ignore_errors=True)

@@ -24,10 +24,9 @@ class Pace:
         self.most, self.seconds, self.doing = most, seconds, doing
         self._times: OrderedDict[str, deque[float]] = OrderedDict()
 
-    def step(self, who: str, now: float) -> None:
-        """Count one. ValueError: too many, and when to try again."""
-        times = self._times.setdefault(who, deque(maxlen=self.most))
-        self._times.move_to_end(who)
+    def check(self, who: str, now: float) -> None:
+        """ValueError: too many, and when to try again."""
+        times = self._times.get(who, ())
         if len(times) == self.most and now - times[0] < self.seconds:
             left = self.seconds - (now - times[0])
             within = "a minute" if self.seconds == 60 else f"{self.seconds // 60} minutes"
@@ -35,7 +34,10 @@ class Pace:
                 f"busy: you have {self.doing} {self.most} times within {within}; "
                 f"try again in {left:.0f} seconds"
             )
-        times.append(now)
+
+    def count(self, who: str, now: float) -> None:
+        self._times.setdefault(who, deque(maxlen=self.most)).append(now)
+        self._times.move_to_end(who)
         while len(self._times) > REMEMBERED:
             self._times.popitem(last=False)
 
@@ -70,5 +72,6 @@ class Turns:
                 raise ValueError(
                     f"busy: {len(self._inside)} others are waiting; ask again in a few seconds"
                 )
-            self._pace.step(who, now)
+            self._pace.check(who, now)
+            self._pace.count(who, now)
             self._inside.add(who)

@@ -9,8 +9,8 @@ import torch
 from diffusers.training_utils import EMAModel
 from torch.nn import Parameter
 
-# Horizons before the end of a run at which its average begins. What it began with counts e^-3, five
-# percent, in the end, and is nearly trained by then.
+# Horizons before the end of a run at which its average begins. What it began with, nearly trained
+# by then, counts 5 % in the end, and up to 14 % where a horizon is a step or two.
 REACH = 3
 
 
@@ -18,7 +18,7 @@ class Average(EMAModel):
     """diffusers' exponential moving average in one pass over the weights, without a copy of them.
 
     It reaches back `horizon` steps, from its second step on (diffusers' own lets a short run's
-    reach less far), and begins when what came before would hardly count any more; until then
+    reach less far), and begins when what came before would count little; until then
     nothing is spent on it, and `shadow_params` are the weights it was made with.
     """
 

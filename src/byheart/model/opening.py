@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import diffusers
+from huggingface_hub import constants
 
 from byheart.data.hub import folder_or_hub, not_fetched
 from byheart.model.painting import Asking, first_words
@@ -36,8 +38,13 @@ def check_parts(config: dict[str, Any], where: str) -> None:
 
 
 def absent(config: dict[str, Any]) -> list[str]:
-    """The parts that model_index.json says the pipeline goes without."""
-    return [part for part, named in config.items() if named in ([None, None], (None, None))]
+    """The further text encoders that model_index.json says the pipeline goes without. What no
+    pipeline goes without is left to diffusers, which refuses it."""
+    further = re.compile(r"(text_encoder|tokenizer)_\d")
+    return [
+        part for part, named in config.items()
+        if further.fullmatch(part) and named in ([None, None], (None, None))
+    ]  # fmt: skip
 
 
 def variants(where: str) -> list[str | None]:
@@ -83,6 +90,8 @@ def why(error: BaseException, where: str, asking: Asking) -> str:
     words = first_words(error)
     if asking.allow_pickle:
         return words
+    if not Path(where).is_dir() and constants.HF_HUB_OFFLINE:
+        return f"{words}: HF_HUB_OFFLINE forbids to fetch what is missing: unset that"
     if Path(where).is_dir():
         pickled = any(file.suffix in PICKLED for file in Path(where).rglob("*"))
     else:  # of a hub id only what diffusers says is known

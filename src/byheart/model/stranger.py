@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from byheart.data.codec import to_8bit
-from byheart.data.hub import folder_or_hub
+from byheart.data.hub import folder_or_hub, quiet_loading
 from byheart.model.opening import absent, check_parts, lora_file, variants, why
 from byheart.model.painting import (
     Asking,
@@ -189,7 +189,8 @@ def open_pipeline(path: str, lora: str | None, asking: Asking) -> Stranger:
 
 def _opened(where: str, asking: Asking) -> Any:
     local = Path(where).is_dir()
-    config = DiffusionPipeline.load_config(where, local_files_only=local)
+    with quiet_loading():
+        config = DiffusionPipeline.load_config(where, local_files_only=local)
     check_parts(config, where)
     # A part that was saved as missing (Stable Diffusion 3 without its largest text encoder) is to
     # be missing: diffusers takes that from the caller only.
@@ -202,7 +203,7 @@ def _opened(where: str, asking: Asking) -> Any:
     for variant in variants(where):
         options["variant"] = variant
         try:
-            with warnings.catch_warnings():
+            with quiet_loading(), warnings.catch_warnings():
                 # That torch_dtype has a shorter name since, which the oldest diffusers that we
                 # support does not know.
                 warnings.simplefilter("ignore", FutureWarning)
@@ -233,7 +234,8 @@ def _add_lora(pipeline: Any, lora: str, asking: Asking) -> None:
     if name is not None:
         options["weight_name"] = name
     try:
-        pipeline.load_lora_weights(where, **options)
+        with quiet_loading():
+            pipeline.load_lora_weights(where, **options)
     except Exception as error:  # hub, network and every kind of LoRA have their own
         raise ValueError(f"--lora {lora} cannot be loaded: {why(error, where, asking)}") from error
     if not pipeline.get_active_adapters():
