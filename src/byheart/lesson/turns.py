@@ -26,8 +26,8 @@ class Pace:
 
     def check(self, who: str, now: float) -> None:
         """ValueError: too many, and when to try again."""
-        times = self._times.get(who, ())
-        if len(times) == self.most and now - times[0] < self.seconds:
+        times = self._times.get(who)
+        if times and len(times) == self.most and now - times[0] < self.seconds:
             left = self.seconds - (now - times[0])
             within = "a minute" if self.seconds == 60 else f"{self.seconds // 60} minutes"
             raise ValueError(
