@@ -124,7 +124,7 @@ def draw(runs: Sequence[Finished], learning: Sequence[Learning], against: str) -
             found = run.measures["conditions"]["unseen"]["copied"]
             marks.append(whisker(axis, x, found["low"], found["high"], look))
             words = _words(run)
-            marks.append(_button(dot(axis, x, found["rate"], look), words, len(shown)))
+            marks.append(_button(dot(axis, x, found["rate"], look), run, words, len(shown)))
             shown.append(_outputs(run, words, len(shown)))
         for other in learning:
             if (other.captions if by_n else other.path.name) == name:
@@ -173,10 +173,11 @@ def _words(run: Finished) -> str:
     )
 
 
-def _button(mark: str, words: str, number: int) -> str:
+def _button(mark: str, run: Finished, words: str, number: int) -> str:
     return (
         f'<g class="mark" tabindex="0" role="button" data-show="{number}" '
-        f'aria-label="{safe(words)}">{mark}<title>{safe(words)}</title></g>'
+        f'data-run="{safe(run.path.name)}" aria-label="{safe(words)}">{mark}'
+        f"<title>{safe(words)}</title></g>"
     )
 
 

@@ -19,7 +19,7 @@ WORDS = {"shared": "one caption for all", "own": "each its own", "none": "none",
          "random": "fresh noise"}  # fmt: skip
 
 
-def ask_part(room: Room, page: gr.Blocks, tab: gr.Tab) -> None:
+def ask_part(room: Room, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:
     gr.Markdown(
         "## Type any prompt\n"
         "This network was trained on a few pictures and has never seen anything else. "

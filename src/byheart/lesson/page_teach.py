@@ -14,10 +14,8 @@ from byheart.lesson.room import Room, here, who
 from byheart.lesson.teach import Look
 from byheart.lesson.turns import AT_ONCE
 
-EVERY = 1.5  # seconds between two looks at the run's files
 
-
-def teach_part(room: Room, page: gr.Blocks, tab: gr.Tab) -> gr.Timer:
+def teach_part(room: Room, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:
     teacher = room.teacher
     gr.Markdown(
         "## Teach one picture\n"
@@ -42,7 +40,6 @@ def teach_part(room: Room, page: gr.Blocks, tab: gr.Tab) -> gr.Timer:
         button = gr.Button("Ask", variant="primary", elem_id="taught-ask")
     result = gr.HTML(elem_id="taught-answer", apply_default_css=False)
     seen = gr.State(())
-    timer = gr.Timer(EVERY, active=False)
 
     def begin(path: str | None, request: gr.Request) -> tuple[str, object, str]:
         if not path:
@@ -86,7 +83,6 @@ def teach_part(room: Room, page: gr.Blocks, tab: gr.Tab) -> gr.Timer:
     gr.on([page.load, timer.tick], watch, seen, [progress, asking, seen], **quiet)
     gr.on([prompt.submit, button.click], ask, prompt, result, api_name="ask_taught",
           concurrency_id="model", concurrency_limit=AT_ONCE, show_progress="minimal")  # fmt: skip
-    return timer
 
 
 @lru_cache(maxsize=4)  # a class looks at the same one

@@ -19,7 +19,7 @@ NO_PAIRS = (
 Table = tuple[str, str, str, list[tolerance.Vote], int, float | None]
 
 
-def tolerance_part(room: Room, page: gr.Blocks, tab: gr.Tab) -> None:
+def tolerance_part(room: Room, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:
     gr.Markdown(
         "## Your OK range\n"
         "When are two pictures the same picture? Move the limit and watch the curve; then find "

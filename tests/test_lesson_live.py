@@ -1,0 +1,56 @@
+"""The lesson in a browser while things happen elsewhere: a sweep runs, others vote and teach."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lesson_pages import CHROMIUM, browser, open_part, watched
+from lesson_runs import served, small_sweep
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_sweep(tmp_path_factory.mktemp("lesson"))
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with browser() as chromium:
+        yield chromium
+
+
+def finish(folder: Path, sweep: Path, *names: str) -> None:
+    """Runs as a sweep in another terminal leaves them: the report appears last."""
+    for name in names:
+        shutil.copytree(folder / name, sweep / name, ignore=shutil.ignore_patterns("report.html"))
+        shutil.copy(folder / name / "report.html", sweep / name)
+
+
+def test_the_curve_grows_and_the_pictures_pointed_at_stay(
+    chromium: Any, folder: Path, tmp_path: Path
+) -> None:
+    sweep = tmp_path / "growing"
+    finish(folder, sweep, "n1-shared-s0", "n3-shared-s0")
+    with served(sweep) as page, watched(chromium, page.url) as tab:
+        open_part(tab, "Curve")
+        marks, shown = tab.locator("#curve .mark"), tab.locator("#curve figure:visible")
+        marks.nth(1).hover()
+        tab.mouse.move(5, 5)  # away from it, as to the pictures below
+        assert "3 images, one caption for all" in shown.inner_text()
+        pictures = shown.locator("img").get_attribute("src")
+        finish(folder, sweep, "n1-own-s0")
+        tab.wait_for_selector("#curve .mark >> nth=2", state="attached")
+        assert marks.count() == 3 and shown.count() == 1
+        assert "3 images, one caption for all" in shown.inner_text()
+        assert shown.locator("img").get_attribute("src") == pictures
+        on = tab.locator("#curve .mark.on")
+        assert on.count() == 1 and on.get_attribute("data-run") == "n3-shared-s0"
