@@ -48,7 +48,9 @@ def build(room: Room) -> gr.Blocks:
         for name, part in PARTS.items():
             with tabs[name]:
                 part(room, page, tabs[name], timers[name])
-        gr.HTML(_closing(room), apply_default_css=False, elem_id="closing")
+        closing = gr.HTML(apply_default_css=False, elem_id="closing")
+        gr.on([page.load, *(tab.select for tab in tabs.values())], lambda: _closing(room),
+              outputs=closing, show_progress="hidden", api_visibility="private")  # fmt: skip
     page.queue(max_size=QUEUE, default_concurrency_limit=WAITING)
     return page
 
@@ -66,8 +68,11 @@ def _opening(room: Room) -> str:
 
 
 def _closing(room: Room) -> str:
-    """Whose pictures these are."""
-    named = dict.fromkeys(run.measures["images"]["attribution"] for run in room.runs)
+    """Whose pictures these are, of all runs that are finished by now."""
+    try:
+        named = dict.fromkeys(run.measures["images"]["attribution"] for run in room.runs)
+    except ValueError:  # a damaged run, which every part names
+        return ""
     return "".join(f'<p class="faint">{safe(words)}</p>' for words in named if words)
 
 

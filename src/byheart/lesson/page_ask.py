@@ -49,19 +49,25 @@ def ask_part(room: Room, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:
     def there(place: float, mode: str | None, before: Sequence[int]) -> object:
         """What the slider and the captions stand for now; what was chosen stays chosen."""
         try:
-            ns, modes = room.ns, room.modes
+            ns, modes, waiting = room.ns, room.modes, not room.runs
         except ValueError as error:
-            return gr.skip(), trouble(error), gr.skip(), ()
+            return gr.skip(), trouble(error), gr.skip(), (), gr.Timer(active=False)
+        words = safe(f"There is nobody to ask yet: {room.nothing_yet}.")
         chosen = before[int(place)] if place < len(before) else None
         at = ns.index(chosen) if chosen in ns else 0
         names = [(WORDS.get(name, name), name) for name in modes]
         kept = mode if before and mode in modes else modes[0] if modes else None
         return (
             gr.update(maximum=max(1, len(ns) - 1), value=at, visible=len(ns) > 1),
-            numbers(ns, at),
+            f'<p class="said" role="status">{words}</p>' if waiting else numbers(ns, at),
             gr.update(choices=names, value=kept, visible=len(modes) > 1),
             tuple(ns),
+            gr.Timer(active=waiting),
         )
+
+    def wait(place: float, mode: str | None, before: Sequence[int]) -> object:
+        """Until the sweep's first run is finished; then the timer stands still."""
+        return there(place, mode, before) if room.finished_at else gr.skip()
 
     def ask(
         prompt: str, place: float, mode: str, noises: float, shown_ns: Sequence[int],
@@ -81,8 +87,10 @@ def ask_part(room: Room, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:
         """For programs, which were shown nothing: the places are those of now."""
         return ask(prompt, place, mode, noises, (), request)
 
-    gr.on([page.load, tab.select], there, [place, mode, shown_ns], [place, ticks, mode, shown_ns],
-          show_progress="hidden", api_visibility="private")  # fmt: skip
+    chosen, slider = [place, mode, shown_ns], [place, ticks, mode, shown_ns, timer]
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    gr.on([page.load, tab.select], there, chosen, slider, **quiet)
+    timer.tick(wait, chosen, slider, **quiet)
     asked = [prompt, place, mode, noises, shown_ns]
     model = {"concurrency_limit": AT_ONCE, "concurrency_id": "model"}
     gr.on([], ask_by_place, asked[:4], result, api_name="ask", **model)
