@@ -169,7 +169,8 @@ def test_a_class_has_a_threshold_of_its_own_and_bounded_memory() -> None:
     assert tally.threshold() == pytest.approx(0.6)
     said = tolerance.verdict([(0.3, True), (0.7, False)] * 3, tally)
     assert "up to a distance of 0.50" in said and "The class, in 4500 votes: 0.60" in said
-    assert "5 more to go" in tolerance.verdict([(0.3, True)], tolerance.Tally())
+    first = tolerance.verdict([(0.3, True)], tolerance.Tally())
+    assert "You have judged 1 pair. 5 more to go" in first
 
 
 def test_one_person_does_not_outvote_a_class() -> None:
@@ -271,6 +272,17 @@ def test_a_file_that_is_too_large_is_not_opened(
 
 
 # the front door
+
+
+def test_a_folder_with_a_run_that_is_learning_has_a_page(tmp_path: Path) -> None:
+    (tmp_path / "n1-s0").mkdir()
+    with pytest.raises(ValueError, match="holds no finished run"):
+        door.check_folder(tmp_path)
+    (tmp_path / "n1-s0" / "config.yaml").touch()
+    door.check_folder(tmp_path)
+    (tmp_path / "n1-s0" / "report.html").touch()  # finished, and damaged
+    with pytest.raises(ValueError, match="cannot be drawn"):
+        door.check_folder(tmp_path)
 
 
 def type_(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lesson_pages import CHROMIUM, browser, open_part, watched
+from lesson_pages import CHROMIUM, browser, field, open_part, says, watched
 from lesson_runs import served, small_sweep
+
+from byheart.lesson.door import check_folder
 
 pytestmark = [
     pytest.mark.slow,
@@ -54,3 +56,46 @@ def test_the_curve_grows_and_the_pictures_pointed_at_stay(
         assert shown.locator("img").get_attribute("src") == pictures
         on = tab.locator("#curve .mark.on")
         assert on.count() == 1 and on.get_attribute("data-run") == "n3-shared-s0"
+
+
+def test_a_page_opened_before_the_first_run_is_finished(
+    chromium: Any, folder: Path, tmp_path: Path
+) -> None:
+    sweep = tmp_path / "early"
+    (sweep / "n3-own-s0").mkdir(parents=True)
+    shutil.copy(folder / "n3-own-s0" / "config.yaml", sweep / "n3-own-s0")
+    check_folder(sweep)
+    with served(sweep) as page, watched(chromium, page.url) as tab:
+        says(tab, "#n-said", "nobody to ask yet: no run of early is finished")
+        tab.click("#ask")
+        says(tab, "#answer", "no run of early is finished yet: there is nobody to ask")
+        for name, part in (("Curve", "#curve"), ("OK range", "#tolerance"), ("Ledger", "#ledger")):
+            open_part(tab, name)
+            says(tab, part, "yet")
+        open_part(tab, "Curve")
+        shutil.copy(folder / "n3-own-s0" / "trajectory.jsonl", sweep / "n3-own-s0")
+        says(tab, "#curve", "Not finished: 3 images")
+        open_part(tab, "Ask")
+        finish(folder, sweep, "n1-shared-s0")
+        says(tab, "#n-said", "1 training image")
+        field(tab, "prompt").fill("at last")
+        field(tab, "prompt").press("Enter")
+        tab.wait_for_selector("#answer figure")
+        assert "of the one training image" in tab.inner_text("#answer")
+
+
+def test_everyone_sees_the_class_s_threshold_move(chromium: Any, folder: Path) -> None:
+    with (
+        served(folder) as page,
+        watched(chromium, page.url) as projector,
+        watched(chromium, page.url) as tab,
+    ):
+        for one in (projector, tab):
+            open_part(one, "OK range")
+            says(one, "#tolerance", "the slider")
+        assert "the class, " not in projector.inner_text("#tolerance")
+        for k in range(6):
+            tab.click("#same" if k % 2 else "#different")
+            says(tab, "#verdict", f"{k + 1} pair{'' if k == 0 else 's'}")
+        says(projector, "#tolerance", "(6 votes)")
+        assert projector.inner_text("#verdict") == ""

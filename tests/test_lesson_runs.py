@@ -161,13 +161,13 @@ def test_a_run_that_finishes_moves_no_place(folder: Path, growing: Path, tmp_pat
         next(c for c in places if c["props"].get("elem_id") == "n-slider")["props"]["maximum"] > 9
     )
     there, ask = named(page, "there"), heard(page, "ask", "click")
-    _, words, _, shown = there(0, "shared", ())
+    _, words, _, shown, _ = there(0, "shared", ())
     assert shown == (3,) and "3 training images" in words
     shutil.copytree(folder / "n1-shared-s0", growing / "n1-shared-s0")
     assert "of the 3 training images" in ask("x", 0, "shared", 1, shown, None)
     by_place = next(fn.fn for fn in page.fns.values() if fn.api_name == "ask")
     assert "of the one training image" in by_place("x", 0, "shared", 1, None)
-    slider, words, captions, now = there(0, "shared", shown)
+    slider, words, captions, now, _ = there(0, "shared", shown)
     assert now == (1, 3) and slider["value"] == 1 and "<b data-n-said>3 training" in words
     assert captions["value"] == "shared"
     limits = {fn.concurrency_limit for fn in page.fns.values() if fn.concurrency_id == "model"}
@@ -193,6 +193,22 @@ def test_a_vote_is_about_the_pair_that_was_shown(
     assert votes == [(rho, True)] == [*room.tally.votes]
 
 
+def test_what_others_judged_is_news_once(growing: Path, tmp_path: Path) -> None:
+    from byheart.lesson.page import build
+
+    room = Room(growing, Teacher(tmp_path))
+    page = build(room)
+    begin, grow = heard(page, "again", "click"), named(page, "grow_tolerance")
+    _, seen, *_ = begin(0.5)
+    assert not isinstance(grow(0.5, [], seen), tuple)  # nothing is sent
+    for vote in [(0.3, True), (0.7, False)] * 3:
+        room.tally.add("somebody else", vote)
+    chart, now, said = grow(0.5, [], seen)
+    assert "the class, 0.50 (6 votes)" in chart and said == ""
+    assert not isinstance(grow(0.5, [], now), tuple)
+    assert isinstance(grow(0.6, [], now), tuple)  # an older chart may have come in last
+
+
 def test_damaged_runs_are_told_of(growing: Path, tmp_path: Path) -> None:
     from byheart.lesson.page import build
 
@@ -201,7 +217,7 @@ def test_damaged_runs_are_told_of(growing: Path, tmp_path: Path) -> None:
         (run / "measures.json").write_text("{")
         (run / "report.html").write_text("changed")
     told = [named(page, "there")(0, "own", (3,))[1]]
-    told += [heard(page, "again", "click")(0.5)[1], heard(page, "own", "click")()[-1]]
+    told += [heard(page, "again", "click")(0.5)[2], heard(page, "own", "click")()[-1]]
     for html in told:
         assert "trouble" in html and "cannot be drawn" in html
 
@@ -279,7 +295,7 @@ def test_there_is_a_game_where_all_outputs_are_copies(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tolerance, "_outputs", lambda runs: [])
-    pairs = tolerance.pairs.__wrapped__(folder, ())
+    pairs = tolerance.pairs.__wrapped__(folder, curve.reported(folder))
     assert len(pairs) >= 5
     run = finished_runs(folder)[0]
     apart = run.measures["reference"]["distance"]
