@@ -80,7 +80,10 @@ class Room:
 
 
 def who(request: Any) -> str:
-    """The person behind a request: the browser tab's session, else the address."""
+    """The open page behind a request: its session, which a reload ends; else the address.
+
+    Not the address alone: behind one there may be a whole class.
+    """
     session = getattr(request, "session_hash", None)
     client = getattr(request, "client", None)
     return str(session or getattr(client, "host", None) or "somebody")[:100]

@@ -26,7 +26,7 @@ LARGEST_FILE = 20 * 2**20  # bytes of an upload
 MOST_PIXELS = 60_000_000  # a telephone's; known from the header, before anything is decoded
 SIDE = 64  # pixels the picture is learned at
 KEPT = 4  # taught pictures whose models can still be asked
-OFTEN, WITHIN = 3, 600  # pictures of one person within so many seconds, where others are waiting
+OFTEN, WITHIN = 3, 600  # pictures of one open page within so many seconds, where others wait
 GRACE = 30  # seconds a stopped run has to finish its step and save
 STEPS = 80
 SETTINGS = (
@@ -42,7 +42,7 @@ class Lesson:
 
     number: int
     run: Run
-    who: str  # who began it
+    who: str  # the open page that began it
     process: subprocess.Popen[bytes]
     said: Path  # what the process prints
     stopped: bool = False
@@ -169,7 +169,9 @@ class Teacher:
             if lesson is None or not lesson.running:
                 raise ValueError("nothing is being learned: there is nothing to stop")
             if not (self.open_to_all or here or lesson.who == who):
-                raise ValueError("only who sent the picture can stop it, or the teacher's machine")
+                raise ValueError(
+                    "only the page that sent the picture can stop it, or the teacher's machine"
+                )
             if lesson.stopped:
                 raise ValueError("it is stopping already: it finishes its step and saves")
             lesson.stopped = True

@@ -30,7 +30,7 @@ DISTANCES = tuple(k / 10 for k in range(1, 16))  # of the game's pairs; the leas
 PAIRS = len(DISTANCES)
 FEWEST_VOTES = 6
 MOST_LINES = 6  # that can be told apart in one chart
-REMEMBERED = 300  # people whose votes are
+REMEMBERED = 300  # open pages whose votes are
 Vote = tuple[float, bool]  # distance of a pair, whether it was called the same picture
 
 
@@ -44,8 +44,9 @@ class Pair:
 
 
 class Tally:
-    """The votes of a class: of each person those of the last time through the pairs, so that
-    nobody outvotes the others by judging again and again."""
+    """The votes of a class: of each open page those of the last time through the pairs, so that
+    judging again and again there does not outvote the others. A page that is reloaded is another.
+    """
 
     def __init__(self) -> None:
         self.counted = 0  # all that ever came: what changes with each of them
