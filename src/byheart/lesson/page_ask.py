@@ -11,6 +11,7 @@ from byheart.lesson.ask import MOST_NOISES, answers, shown
 from byheart.lesson.pictures import safe, trouble
 from byheart.lesson.room import Room, who
 from byheart.lesson.turns import AT_ONCE
+from byheart.show.finished import Finished
 
 NOISES = 4
 MOST_PLACES = 10_000  # before the page says how many there are, and for whoever asks without it
@@ -77,7 +78,8 @@ def ask_part(room: Room, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:
             with room.turns.turn(who(request)):
                 run = room.run(int(place), mode, shown_ns)
                 model = room.shelf.model(run.path)
-                return shown(answers(model, prompt or "", int(noises)), prompt or "", run.n)
+                found = answers(model, prompt or "", int(noises))
+                return shown(found, prompt or "", run.n, instead(run, mode))
         except ValueError as error:
             return trouble(error)
 
@@ -100,6 +102,17 @@ def ask_part(room: Room, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:
         idea.click(lambda words: words, idea, prompt, api_visibility="private").then(
             ask, asked, result, api_visibility="private", **model
         )
+
+
+def instead(run: Finished, mode: str) -> str:
+    """Which captions who answers was trained with, where others were asked for."""
+    if run.captions == mode:
+        return ""
+    images = "1 image" if run.n == 1 else f"{run.n} images"
+    return (
+        f"Captions: {WORDS.get(run.captions, run.captions)}. No network of {images} was trained "
+        f"with “{WORDS.get(mode, mode)}”."
+    )
 
 
 def numbers(ns: list[int], at: int = 0) -> str:
