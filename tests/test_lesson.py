@@ -226,6 +226,24 @@ def test_jpeg_and_chance_move_with_the_numbers() -> None:
     assert math.isclose(float(few[per].value or 0) / float(many[per].value or 1), 256)
 
 
+def test_chance_that_was_not_measured_says_so() -> None:
+    known = ledger.Measured(None, 0, None, "", no_collision="not measured: 4 held-out images")
+    lines = {x.key: x for x in ledger.account(ledger.Numbers(8, 32, 1000, 32), known)[1]}
+    told = lines["chance.any_bits"]
+    assert (told.value, told.text, told.how) == (None, "n/a", "not measured: 4 held-out images")
+    measured = ledger.Measured(None, 0, {"bits": 20.0}, "", 64)
+    html = ledger.shown(ledger.Numbers(8, 512, 1000, 32), measured)
+    assert "how it moves with the size is not known" in html
+
+
+@pytest.mark.parametrize("word", ["2,3e9", "2 3e9", "1,00", "12,34,567", "1,0000", ",100", "1,"])
+def test_a_comma_parts_thousands_and_nothing_else(word: str) -> None:
+    with pytest.raises(ValueError, match=rf"images is {word}: type a whole number"):
+        ledger.numbers(word, 32, 1000, 32)
+    given = ledger.numbers("2,300,000,000", "1,024", "2 300 000", 32)
+    assert (given.images, given.size, given.parameters) == (2_300_000_000, 1024, 2_300_000)
+
+
 @pytest.mark.parametrize("word", ["", "abc", "-1", "0", "1.5", "1e19", "nan", "inf", None, HOSTILE])
 def test_a_number_that_is_none_is_named(word: str | None) -> None:
     with pytest.raises(ValueError, match=r"images is .*type a whole number from 1 to 10\^18"):

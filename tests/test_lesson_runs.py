@@ -19,7 +19,7 @@ import torch
 from lesson_runs import TAUGHT, small_sweep, wait_for
 from PIL import Image
 
-from byheart.lesson import curve, ledger, tolerance
+from byheart.lesson import curve, ledger, teach, tolerance
 from byheart.lesson.ask import MOST_NOISES, answers
 from byheart.lesson.door import check_folder
 from byheart.lesson.room import Room, who
@@ -89,6 +89,18 @@ def test_few_models_stay_in_memory(folder: Path) -> None:
     assert shelf.model(runs[0]) is not first
     with pytest.raises(ValueError, match="not finished"):
         shelf.model(folder / "none")
+
+
+def test_few_bytes_stay_in_memory(folder: Path) -> None:
+    runs = [run.path for run in finished_runs(folder)]
+    size = load(runs[0]).bytes
+    weights = (runs[0] / "model" / "unet").glob("*.safetensors")
+    assert size == pytest.approx(sum(file.stat().st_size for file in weights), rel=0.1)
+    for most, kept in ((1, 1), (int(1.5 * size), 1), (int(2.5 * size), 2)):
+        shelf = Shelf(kept_bytes=most)
+        for path in runs[:3]:
+            assert shelf.model(path).path == path
+        assert len(shelf._models) == kept
 
 
 def test_changed_pictures_or_weights_in_another_format_are_refused(
@@ -166,7 +178,10 @@ def test_a_run_that_finishes_moves_no_place(folder: Path, growing: Path, tmp_pat
     shutil.copytree(folder / "n1-shared-s0", growing / "n1-shared-s0")
     assert "of the 3 training images" in ask("x", 0, "shared", 1, shown, None)
     by_place = next(fn.fn for fn in page.fns.values() if fn.api_name == "ask")
-    assert "of the one training image" in by_place("x", 0, "shared", 1, None)
+    html = by_place("x", 0, "shared", 1, None)
+    assert "of the one training image" in html and "Captions:" not in html
+    instead = "Captions: one caption for all. No network of 1 image was trained with “each its own”"
+    assert instead in by_place("x", 0, "own", 1, None)
     slider, words, captions, now, _ = there(0, "shared", shown)
     assert now == (1, 3) and slider["value"] == 1 and "<b data-n-said>3 training" in words
     assert captions["value"] == "shared"
@@ -342,6 +357,46 @@ def test_the_ledger_takes_what_the_sweep_has_measured(folder: Path) -> None:
 # teaching
 
 
+def test_what_was_learned_can_be_asked_whatever_comes_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("gradio")
+    from byheart.lesson.page import build
+
+    class Ended:
+        """A training that is over at once, and failed unless a report is there."""
+
+        def __init__(self, *words: object, **named: object) -> None:
+            pass
+
+        def poll(self) -> int:
+            return 1
+
+    monkeypatch.setattr(teach.subprocess, "Popen", Ended)
+    teacher = Teacher(tmp_path / "root")
+    watch = named(build(Room(tmp_path, teacher)), "watch")
+
+    def learn(finished: bool) -> teach.Lesson:
+        lesson = teacher.teach(sent(tmp_path), "a")
+        lesson.run.path.mkdir(parents=True)
+        if finished:
+            lesson.run.file("report.html").touch()
+        return lesson
+
+    assert watch(())[1]["visible"] is False and teacher.taught is None
+    first = learn(True)
+    failed = [learn(False) for _ in range(5)]
+    progress, asking, prompt, _ = watch(())
+    assert "It did not work" in progress
+    assert asking["visible"] and prompt["label"] == "ask taught picture 1 for something else"
+    assert teacher.taught is first and first.run.path.exists()
+    assert not failed[0].run.path.exists() and len(teacher.lessons) == 2
+    newest = learn(True)
+    assert teacher.taught is newest and watch(())[2]["label"].startswith("ask taught picture 7")
+    learn(False)
+    assert not first.run.path.exists() and newest.run.path.exists()
+
+
 def sent(place: Path) -> Path:
     file = place / "sent.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)).save(file)
@@ -362,7 +417,7 @@ def test_a_picture_is_learned_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert look.state == "learned", look.words + lesson.said.read_text()
     assert look.losses[-1][0] == 12 and look.live is None
     assert answers(load(lesson.run.path), "a red car", 2)[0].index == 0
-    assert teacher.taught() == [lesson]
+    assert teacher.taught is lesson
 
 
 def test_a_training_that_is_stopped_saves_and_frees_the_place(tmp_path: Path) -> None:
