@@ -132,7 +132,9 @@ def test_nobody_asks_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(3):
         with room.turn("eager"):
             now[0] += 1
-    with pytest.raises(ValueError, match=r"asked 3 times within a minute.*57 seconds"):
+    with pytest.raises(
+        ValueError, match=r"this page has asked 3 times within a minute.*57 seconds"
+    ):
         room._enter("eager", now[0])
     with room.turn("calm"):
         pass
@@ -169,7 +171,8 @@ def test_a_class_has_a_threshold_of_its_own_and_bounded_memory() -> None:
     assert tally.threshold() == pytest.approx(0.6)
     said = tolerance.verdict([(0.3, True), (0.7, False)] * 3, tally)
     assert "up to a distance of 0.50" in said and "The class, in 4500 votes: 0.60" in said
-    assert "5 more to go" in tolerance.verdict([(0.3, True)], tolerance.Tally())
+    first = tolerance.verdict([(0.3, True)], tolerance.Tally())
+    assert "You have judged 1 pair. 5 more to go" in first
 
 
 def test_one_person_does_not_outvote_a_class() -> None:
@@ -223,6 +226,24 @@ def test_jpeg_and_chance_move_with_the_numbers() -> None:
     assert math.isclose(float(few[per].value or 0) / float(many[per].value or 1), 256)
 
 
+def test_chance_that_was_not_measured_says_so() -> None:
+    known = ledger.Measured(None, 0, None, "", no_collision="not measured: 4 held-out images")
+    lines = {x.key: x for x in ledger.account(ledger.Numbers(8, 32, 1000, 32), known)[1]}
+    told = lines["chance.any_bits"]
+    assert (told.value, told.text, told.how) == (None, "n/a", "not measured: 4 held-out images")
+    measured = ledger.Measured(None, 0, {"bits": 20.0}, "", 64)
+    html = ledger.shown(ledger.Numbers(8, 512, 1000, 32), measured)
+    assert "how it moves with the size is not known" in html
+
+
+@pytest.mark.parametrize("word", ["2,3e9", "2 3e9", "1,00", "12,34,567", "1,0000", ",100", "1,"])
+def test_a_comma_parts_thousands_and_nothing_else(word: str) -> None:
+    with pytest.raises(ValueError, match=rf"images is {word}: type a whole number"):
+        ledger.numbers(word, 32, 1000, 32)
+    given = ledger.numbers("2,300,000,000", "1,024", "2 300 000", 32)
+    assert (given.images, given.size, given.parameters) == (2_300_000_000, 1024, 2_300_000)
+
+
 @pytest.mark.parametrize("word", ["", "abc", "-1", "0", "1.5", "1e19", "nan", "inf", None, HOSTILE])
 def test_a_number_that_is_none_is_named(word: str | None) -> None:
     with pytest.raises(ValueError, match=r"images is .*type a whole number from 1 to 10\^18"):
@@ -271,6 +292,17 @@ def test_a_file_that_is_too_large_is_not_opened(
 
 
 # the front door
+
+
+def test_a_folder_with_a_run_that_is_learning_has_a_page(tmp_path: Path) -> None:
+    (tmp_path / "n1-s0").mkdir()
+    with pytest.raises(ValueError, match="holds no finished run"):
+        door.check_folder(tmp_path)
+    (tmp_path / "n1-s0" / "config.yaml").touch()
+    door.check_folder(tmp_path)
+    (tmp_path / "n1-s0" / "report.html").touch()  # finished, and damaged
+    with pytest.raises(ValueError, match="cannot be drawn"):
+        door.check_folder(tmp_path)
 
 
 def type_(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:

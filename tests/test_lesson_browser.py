@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,16 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from lesson_pages import CHROMIUM, PARTS, PATIENCE, browser, field, open_part, says, sent, watched
 from lesson_runs import TAUGHT, Page, huge_png, served, small_sweep
 from PIL import Image
 
-CHROMIUM = shutil.which("chromium")
-ARGUMENTS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-)
-PATIENCE = 120_000  # milliseconds: two cores, and the other one tests as well
-PARTS = ("Ask", "Curve", "OK range", "Ledger", "Teach")
+# What a browser itself logs of an answer that is no: before the password, and of the wrong one.
+REFUSED = ()
 TAG = "<b id=broken>bold</b> ${1+1} {{value}}"
 
 pytestmark = [
@@ -41,52 +36,16 @@ def lesson(folder: Path) -> Iterator[Page]:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS.split())
-        yield browser
-        browser.close()
+    with browser() as chromium:
+        yield chromium
 
 
 @pytest.fixture(params=[1100], ids=["desk"])
 def tab(request: pytest.FixtureRequest, chromium: Any, lesson: Page) -> Iterator[Any]:
     """A page that must neither ask anybody else nor complain."""
-    complaints: list[str] = []
-
-    def asked(call: Any) -> None:
-        if not call.url.startswith((lesson.url, "data:", "blob:")):
-            complaints.append(f"asked {call.url}")
-
-    context = chromium.new_context(viewport={"width": request.param, "height": 900})
-    context.on("request", asked)
-    tab = context.new_page()
-    tab.set_default_timeout(PATIENCE)
-    tab.on("console", lambda said: said.type == "error" and complaints.append(said.text))
-    tab.on("pageerror", lambda error: complaints.append(str(error)))
-    tab.on("dialog", lambda dialog: (complaints.append("a dialog"), dialog.dismiss()))
-    tab.goto(lesson.url)
-    tab.wait_for_selector("#n-said [data-ns]")
-    yield tab
-    context.close()
-    assert complaints == []
-
-
-def open_part(tab: Any, name: str) -> None:
-    tab.get_by_role("tab", name=name, exact=True).click()
-
-
-def field(tab: Any, name: str) -> Any:
-    return tab.locator(f"#{name} input, #{name} textarea").first
-
-
-def sent(tab: Any, stem: str) -> None:
-    """Wait until a chosen file has arrived."""
-    tab.wait_for_function(
-        "stem => [...document.querySelectorAll('#picture .filename')]"
-        ".some(x => x.textContent.includes(stem))",
-        arg=stem,
-    )
+    with watched(chromium, lesson.url, request.param) as tab:
+        tab.wait_for_selector("#n-said [data-ns]")
+        yield tab
 
 
 def test_a_class_goes_through_all_five_parts(tab: Any, tmp_path: Path) -> None:
@@ -288,24 +247,21 @@ def test_a_caption_is_text_wherever_it_stands(chromium: Any, tmp_path: Path, fol
         f"root={tmp_path}", "name=tags", "captions.mode=own", "n_images=2",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    with served(tmp_path / "tags") as page:
-        tab = chromium.new_page()
-        tab.set_default_timeout(PATIENCE)
-        tab.goto(page.url)
+    with served(tmp_path / "tags") as page, watched(chromium, page.url) as tab:
         tab.wait_for_selector("#n-said [data-ns]")
         field(tab, "prompt").fill("hello")
         field(tab, "prompt").press("Enter")
         tab.wait_for_selector("#answer figure")
         assert TAG in tab.inner_text("#answer") and tab.locator("#broken").count() == 0
-        tab.close()
 
 
 def test_only_the_password_lets_in(chromium: Any, folder: Path) -> None:
     """Over IPv6 too, where this machine has it."""
-    with served(folder, host="::1" if has_ipv6() else "127.0.0.1", password="öpen sesame") as page:
-        tab = chromium.new_page()
-        tab.set_default_timeout(PATIENCE)
-        tab.goto(page.url)
+    host = "::1" if has_ipv6() else "127.0.0.1"
+    with (
+        served(folder, host=host, password="öpen sesame") as page,
+        watched(chromium, page.url, expected=REFUSED) as tab,
+    ):
         word = tab.locator("input[type=password]")
         word.wait_for()
         assert tab.locator("#prompt").count() == 0
@@ -320,7 +276,6 @@ def test_only_the_password_lets_in(chromium: Any, folder: Path) -> None:
         field(tab, "prompt").fill("inside")
         field(tab, "prompt").press("Enter")
         tab.wait_for_selector("#answer figure")
-        tab.close()
 
 
 def has_ipv6() -> bool:
@@ -335,21 +290,15 @@ def has_ipv6() -> bool:
 def test_stop_ends_what_is_being_learned(chromium: Any, tmp_path: Path, folder: Path) -> None:
     picture = tmp_path / "picture.png"
     Image.fromarray(np.full((50, 70, 3), 90, np.uint8)).save(picture)
-    with served(folder, [*TAUGHT, "budget.steps=100000", "threads=1"]) as page:
-        tab = chromium.new_page()
-        tab.set_default_timeout(PATIENCE)
-        tab.goto(page.url)
+    slow = [*TAUGHT, "budget.steps=100000", "threads=1"]
+    with served(folder, slow) as page, watched(chromium, page.url) as tab:
         tab.wait_for_selector("#n-said [data-ns]")
         open_part(tab, "Teach")
         tab.set_input_files("#picture input[type=file]", picture)
         sent(tab, "picture")
         tab.click("#teach")
-        says = "words => document.querySelector('#progress').textContent.includes(words)"
-        tab.wait_for_function(says, arg="Learning: step", timeout=2 * PATIENCE)
+        says(tab, "#progress", "Learning: step", 2 * PATIENCE)
         tab.click("#stop")
-        tab.wait_for_function(says, arg="Stopped after about", timeout=2 * PATIENCE)
+        says(tab, "#progress", "Stopped after about", 2 * PATIENCE)
         tab.click("#stop")
-        tab.wait_for_function(
-            "document.querySelector('#problem').textContent.includes('nothing to stop')"
-        )
-        tab.close()
+        says(tab, "#problem", "nothing to stop")

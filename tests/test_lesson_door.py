@@ -117,7 +117,9 @@ def test_a_page_open_to_the_network_teaches_a_few_pictures_of_each(
         with pytest.raises(ValueError, match="not a picture"):  # which counts for nothing
             teacher.teach(tmp_path / "text.png", "eager")
         teacher.teach(tmp_path / "red.png", "eager")
-    with pytest.raises(ValueError, match=r"busy: you have sent a picture 3 times within 10 min"):
+    with pytest.raises(
+        ValueError, match=r"busy: this page has sent a picture 3 times within 10 min"
+    ):
         teacher.teach(tmp_path / "red.png", "eager")
     teacher.teach(tmp_path / "red.png", "another")
     for _ in range(2 * teach.OFTEN):

@@ -107,14 +107,18 @@ def summary(found: list[Answer], n: int) -> str:
     return f"{how_many} of {len(found)} outputs {verb} {what} of {image}."
 
 
-def shown(found: list[Answer], prompt: str, n: int) -> str:
-    """The answers as HTML, everything that was typed escaped."""
+def shown(found: list[Answer], prompt: str, n: int, aside: str = "") -> str:
+    """The answers as HTML, everything that was typed escaped.
+
+    aside: what else is to be known about who answers.
+    """
     typed = f"“{safe(prompt)}”" if prompt.strip() else "The empty prompt"
     steps = len(found[0].steps)
     cards = "".join(_card(answer, n) for answer in found)
     return (
         f'<section class="answers" style="--step: {steps - 1}; --steps: {steps}">'
         f'<p class="said" role="status">{typed}: {summary(found, n)}</p>'
+        f"{f'<p class=faint role=status>{safe(aside)}</p>' if aside else ''}"
         '<div class="watch"><button type="button" data-play>Watch the noise become a picture'
         "</button> <label>denoising step <output data-now>"
         f'{steps} of {steps}</output><input type="range" data-step min="1" max="{steps}" '

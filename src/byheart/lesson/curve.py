@@ -57,8 +57,8 @@ def reported(folder: Path) -> Stamp:
 
 @lru_cache(maxsize=2)
 def runs_of(folder: Path, at: Stamp) -> list[Finished]:
-    """The finished runs, read once for a class. at: `reported(folder)`."""
-    return finished_runs(folder)
+    """The finished runs, read once for a class; none yet is no error. at: `reported(folder)`."""
+    return finished_runs(folder) if at else []
 
 
 def _dates(folder: Path, names: Sequence[str]) -> Stamp:
@@ -94,7 +94,7 @@ def learning_runs(folder: Path) -> list[Learning]:
 @lru_cache(maxsize=12)
 def drawn(folder: Path, against: str, at: Stamp) -> str:
     """The curve as HTML. at: `stamp(folder)`, so that the same files are drawn once for a class."""
-    return draw(finished_runs(folder), learning_runs(folder), against)
+    return draw(runs_of(folder, reported(folder)), learning_runs(folder), against)
 
 
 def draw(runs: Sequence[Finished], learning: Sequence[Learning], against: str) -> str:
@@ -104,6 +104,8 @@ def draw(runs: Sequence[Finished], learning: Sequence[Learning], against: str) -
     """
     by_n = against == "training images"
     everyone: list[Finished | Learning] = [*runs, *learning]
+    if not everyone:
+        return '<p class="said" role="status">No run has come far enough to be drawn yet.</p>'
     names, marks = [], []
     shown: list[str] = []
     axis = log_axis(AXES[against], _places(everyone, against))
@@ -124,7 +126,7 @@ def draw(runs: Sequence[Finished], learning: Sequence[Learning], against: str) -
             found = run.measures["conditions"]["unseen"]["copied"]
             marks.append(whisker(axis, x, found["low"], found["high"], look))
             words = _words(run)
-            marks.append(_button(dot(axis, x, found["rate"], look), words, len(shown)))
+            marks.append(_button(dot(axis, x, found["rate"], look), run, words, len(shown)))
             shown.append(_outputs(run, words, len(shown)))
         for other in learning:
             if (other.captions if by_n else other.path.name) == name:
@@ -173,10 +175,11 @@ def _words(run: Finished) -> str:
     )
 
 
-def _button(mark: str, words: str, number: int) -> str:
+def _button(mark: str, run: Finished, words: str, number: int) -> str:
     return (
         f'<g class="mark" tabindex="0" role="button" data-show="{number}" '
-        f'aria-label="{safe(words)}">{mark}<title>{safe(words)}</title></g>'
+        f'data-run="{safe(run.path.name)}" aria-label="{safe(words)}">{mark}'
+        f"<title>{safe(words)}</title></g>"
     )
 
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from byheart.quiet import quiet_libraries
-from byheart.show.finished import finished_runs
+from byheart.show.finished import begun_runs, finished_runs
 
 ROOT = Path(__file__).resolve().parents[3]
 STORY = ROOT / "train" / "overfit.py"
@@ -20,7 +20,7 @@ PASSWORD = "BYHEART_LESSON_PASSWORD"
 def open_lesson(folder: str | None, host: str, port: int | None, ask_password: bool) -> None:
     """Check, run the small sweep where no folder was named, and serve until it is closed.
 
-    ValueError: no finished run there, or nowhere to listen.
+    ValueError: no run there that can be asked, now or later, or nowhere to listen.
     """
     quiet_libraries()
     password = password_of(ask_password)
@@ -43,12 +43,18 @@ def open_lesson(folder: str | None, host: str, port: int | None, ask_password: b
 def check_folder(
     folder: Path, instead: str = "type byheart lesson alone, which runs a small sweep first"
 ) -> None:
-    """ValueError: what to do instead of showing this folder."""
+    """Where a run is still learning there is a page too: it can be asked when it is finished.
+
+    ValueError: what to do instead of showing this folder.
+    """
+    begun = begun_runs(folder)
+    if begun and not any(folder.glob("*/report.html")):
+        return
     try:
         runs = finished_runs(folder)
     except ValueError as error:
         raise ValueError(f"{error}; or {instead}") from None
-    if not any((run.path / "model" / "unet").is_dir() for run in runs):
+    if not begun and not any((run.path / "model" / "unet").is_dir() for run in runs):
         raise ValueError(f"{folder} has finished runs, but none has kept its model/: {instead}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from byheart.show.finished import Finished
 JPEG_ASSUMED = 10.0  # times smaller than raw pixels, at sizes where no run has measured it
 PRECISIONS = (32, 16, 8, 4)  # bits of one parameter
 LARGEST = 10**18
+GROUPED = re.compile("[0-9]{1,3}([, ][0-9]{3})+")
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Measured:
     collision: Mapping[str, Any] | None  # of the run with the most images that has one
     where: str  # which run
     collision_size: int = 0  # pixels a side of the pictures chance was measured on
+    no_collision: str = ""  # why there is none
 
 
 @dataclass(frozen=True)
@@ -44,14 +47,16 @@ def stable_diffusion_numbers() -> Numbers:
 
 
 def run_numbers(runs: Sequence[Finished]) -> Numbers:
-    """Those of the run with the most images."""
+    """Those of the run with the most images. ValueError: there is none yet."""
+    if not runs:
+        raise ValueError("no run is finished yet: type the numbers, or ask again when one is")
     m = max(runs, key=lambda run: run.n).measures
     return Numbers(m["n_images"], m["image_size"], m["parameters"], 32)
 
 
 def measured(runs: Sequence[Finished]) -> Measured:
     """From the run with the most images that has what is needed."""
-    jpeg, collision, where, size, collision_size = None, None, "", 0, 0
+    jpeg, collision, where, size, collision_size, why = None, None, "", 0, 0, ""
     for run in sorted(runs, key=lambda run: run.n):
         found = run.measures["ledger"]["memorized"].get("jpeg") or {}
         if found.get("compression") and not found.get("out_of_reach"):
@@ -60,7 +65,9 @@ def measured(runs: Sequence[Finished]) -> Measured:
         chance = run.measures["ledger"]["chance_collision"]
         if chance and chance["bits"] is not None:
             collision, collision_size = chance, run.measures["image_size"]
-    return Measured(jpeg, size, collision, where, collision_size)
+        elif chance:
+            why = f"not measured: {chance['reason']}"
+    return Measured(jpeg, size, collision, where, collision_size, why)
 
 
 def numbers(images: object, size: object, parameters: object, precision: object) -> Numbers:
@@ -68,15 +75,17 @@ def numbers(images: object, size: object, parameters: object, precision: object)
     found = []
     for name, value in (("images", images), ("size", size), ("parameters", parameters),
                         ("precision", precision)):  # fmt: skip
-        words = str(value if value is not None else "").strip().replace(",", "").replace(" ", "")
+        typed = str(value if value is not None else "").strip()
+        # Elsewhere 2,3 is a little more than two: only what parts thousands is taken out.
+        words = re.sub("[, ]", "", typed) if GROUPED.fullmatch(typed) else typed
         try:
             number = float(words)
             if not (1 <= number <= LARGEST and number == int(number)):
                 raise ValueError
         except (ValueError, OverflowError):
-            shown = words[:30] or "nothing"
+            shown = typed[:30] or "nothing"
             raise ValueError(
-                f"{name} is {shown}: type a whole number from 1 to 10^18, such as 2.3e9"
+                f"{name} is {shown}: type a whole number from 1 to 10^18, such as 2.3e9 or 2,300"
             ) from None
         found.append(int(words) if words.isdecimal() else int(number))
     return Numbers(*found)
@@ -112,7 +121,10 @@ def _jpeg(made: Ledger, known: Measured) -> list[Line]:
 
 def _chance(made: Ledger, known: Measured) -> list[Line]:
     if known.collision is None:
-        return []
+        return [
+            Line("chance.any_bits", "chance collision with any of them, bits", None, "n/a",
+                 known.no_collision or "no finished run has measured it", False),
+        ]  # fmt: skip
     bits = float(known.collision["bits"])
     left = max(0.0, bits - math.log2(made.n_images))
     at = f"pictures of {known.collision_size} px"
@@ -120,7 +132,8 @@ def _chance(made: Ledger, known: Measured) -> list[Line]:
         Line("chance.bits", f"chance collision with one image, bits ({at})", bits,
              readable(bits),
              "-log2 of the chance that an unrelated picture passes for a copy of a given one, "
-             "measured on this sweep; at another size it would be another number", False),
+             "measured on this sweep; how it moves with the size is not known, so it stays as it "
+             "is when that is changed", False),
         Line("chance.any_bits", f"chance collision with any of them, bits ({at})", left,
              readable(left),
              f"the line above - log2({made.n_images:,} images), 0 at the least", False),

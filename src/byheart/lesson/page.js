@@ -28,27 +28,35 @@
       range.setAttribute("aria-valuetext", words);
     }
   };
-  const point = (event) => {
-    const mark = event.target.closest?.("[data-show]");
-    if (!mark) return;
+  // Runs by the names of their folders: a redrawn curve counts its marks anew.
+  let focused = null, pointed = null, drawn = null, places = null;
+  const markOf = (run) =>
+    [...document.querySelectorAll("#curve .mark")].find((one) => one.dataset.run === run);
+  const reveal = (mark) => {
+    pointed = mark.dataset.run;
     const curve = mark.closest(".curve");
     curve.querySelectorAll("[data-of]").forEach((one) => {
       one.hidden = one.dataset.of !== mark.dataset.show;
     });
     curve.querySelectorAll(".mark").forEach((one) => one.classList.toggle("on", one === mark));
   };
-  // What the server redraws: the slider's words, and the mark of the curve that had the focus.
-  let focused = null, places = null;
+  const point = (event) => {
+    const mark = event.target.closest?.("[data-show]");
+    if (mark) reveal(mark);
+  };
+  // What the server redraws: the slider's words, the curve's pictures that were looked at, and the
+  // mark that had the focus.
   const redrawn = () => {
     sayN();
     const now = document.querySelector("#n-said [data-ns]");
     if (now !== places) setTimeout(sayN, 300); // the slider itself may move a moment later
     places = now;
-    if (!focused || focused.isConnected || document.activeElement !== document.body) return;
-    const name = focused.getAttribute("aria-label");
-    const same = [...document.querySelectorAll("#curve .mark")]
-      .find((one) => one.getAttribute("aria-label") === name);
-    same?.focus({ preventScroll: true });
+    const curve = document.querySelector("#curve .curve"), looked = pointed;
+    if (focused && !focused.isConnected && document.activeElement === document.body) {
+      markOf(focused.dataset.run)?.focus({ preventScroll: true }); // which is pointing too
+    }
+    if (curve && curve !== drawn && markOf(looked)) reveal(markOf(looked));
+    drawn = curve;
   };
   new MutationObserver(redrawn).observe(document.documentElement, { childList: true, subtree: true });
   for (const kind of ["focusin", "pointerdown"]) {

@@ -27,6 +27,8 @@ PARTS = {
     "Ledger": ledger_part,
     "Teach": teach_part,
 }
+LIVE = ("Curve", "OK range", "Teach")  # look for news while they are looked at
+EVERY = 1.5  # seconds between two looks
 
 
 def build(room: Room) -> gr.Blocks:
@@ -35,23 +37,27 @@ def build(room: Room) -> gr.Blocks:
         title=f"byheart: {room.folder.name}", analytics_enabled=False, delete_cache=KEEP_FILES
     ) as page:
         gr.HTML(_opening(room), apply_default_css=False, elem_id="opening")
-        tabs, timers = {}, {}
         with gr.Tabs(elem_id="parts"):
-            for name, part in PARTS.items():
-                with gr.Tab(name, id=name) as tabs[name]:
-                    if timer := part(room, page, tabs[name]):
-                        timers[name] = timer
+            tabs = {name: gr.Tab(name, id=name) for name in PARTS}
+        timers = {name: gr.Timer(EVERY, active=False) for name in PARTS}
+        # Before what else a part does when it is opened: Gradio waits for each in turn, and the
+        # first part's word would come after that of one which is opened at once.
         for name, tab in tabs.items():
-            tab.select(_looking_at(name, [*timers]), outputs=[*timers.values()],
+            tab.select(_looking_at(name), outputs=[timers[live] for live in LIVE],
                        show_progress="hidden", api_visibility="private")  # fmt: skip
-        gr.HTML(_closing(room), apply_default_css=False, elem_id="closing")
+        for name, part in PARTS.items():
+            with tabs[name]:
+                part(room, page, tabs[name], timers[name])
+        closing = gr.HTML(apply_default_css=False, elem_id="closing")
+        gr.on([page.load, *(tab.select for tab in tabs.values())], lambda: _closing(room),
+              outputs=closing, show_progress="hidden", api_visibility="private")  # fmt: skip
     page.queue(max_size=QUEUE, default_concurrency_limit=WAITING)
     return page
 
 
-def _looking_at(name: str, clocks: list[str]) -> Callable[[], list[object]]:
+def _looking_at(name: str) -> Callable[[], list[object]]:
     """Only the part that is looked at asks for news: thirty pages would keep a core busy."""
-    return lambda: [gr.Timer(active=clock == name) for clock in clocks]
+    return lambda: [gr.Timer(active=live == name) for live in LIVE]
 
 
 def _opening(room: Room) -> str:
@@ -62,8 +68,11 @@ def _opening(room: Room) -> str:
 
 
 def _closing(room: Room) -> str:
-    """Whose pictures these are."""
-    named = dict.fromkeys(run.measures["images"]["attribution"] for run in room.runs)
+    """Whose pictures these are, of all runs that are finished by now."""
+    try:
+        named = dict.fromkeys(run.measures["images"]["attribution"] for run in room.runs)
+    except ValueError:  # a damaged run, which every part names
+        return ""
     return "".join(f'<p class="faint">{safe(words)}</p>' for words in named if words)
 
 

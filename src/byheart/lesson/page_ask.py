@@ -11,6 +11,7 @@ from byheart.lesson.ask import MOST_NOISES, answers, shown
 from byheart.lesson.pictures import safe, trouble
 from byheart.lesson.room import Room, who
 from byheart.lesson.turns import AT_ONCE
+from byheart.show.finished import Finished
 
 NOISES = 4
 MOST_PLACES = 10_000  # before the page says how many there are, and for whoever asks without it
@@ -19,7 +20,7 @@ WORDS = {"shared": "one caption for all", "own": "each its own", "none": "none",
          "random": "fresh noise"}  # fmt: skip
 
 
-def ask_part(room: Room, page: gr.Blocks, tab: gr.Tab) -> None:
+def ask_part(room: Room, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:
     gr.Markdown(
         "## Type any prompt\n"
         "This network was trained on a few pictures and has never seen anything else. "
@@ -49,19 +50,25 @@ def ask_part(room: Room, page: gr.Blocks, tab: gr.Tab) -> None:
     def there(place: float, mode: str | None, before: Sequence[int]) -> object:
         """What the slider and the captions stand for now; what was chosen stays chosen."""
         try:
-            ns, modes = room.ns, room.modes
+            ns, modes, waiting = room.ns, room.modes, not room.runs
         except ValueError as error:
-            return gr.skip(), trouble(error), gr.skip(), ()
+            return gr.skip(), trouble(error), gr.skip(), (), gr.Timer(active=False)
+        words = safe(f"There is nobody to ask yet: {room.nothing_yet}.")
         chosen = before[int(place)] if place < len(before) else None
         at = ns.index(chosen) if chosen in ns else 0
         names = [(WORDS.get(name, name), name) for name in modes]
         kept = mode if before and mode in modes else modes[0] if modes else None
         return (
             gr.update(maximum=max(1, len(ns) - 1), value=at, visible=len(ns) > 1),
-            numbers(ns, at),
+            f'<p class="said" role="status">{words}</p>' if waiting else numbers(ns, at),
             gr.update(choices=names, value=kept, visible=len(modes) > 1),
             tuple(ns),
+            gr.Timer(active=waiting),
         )
+
+    def wait(place: float, mode: str | None, before: Sequence[int]) -> object:
+        """Until the sweep's first run is finished; then the timer stands still."""
+        return there(place, mode, before) if room.finished_at else gr.skip()
 
     def ask(
         prompt: str, place: float, mode: str, noises: float, shown_ns: Sequence[int],
@@ -71,7 +78,8 @@ def ask_part(room: Room, page: gr.Blocks, tab: gr.Tab) -> None:
             with room.turns.turn(who(request)):
                 run = room.run(int(place), mode, shown_ns)
                 model = room.shelf.model(run.path)
-                return shown(answers(model, prompt or "", int(noises)), prompt or "", run.n)
+                found = answers(model, prompt or "", int(noises))
+                return shown(found, prompt or "", run.n, instead(run, mode))
         except ValueError as error:
             return trouble(error)
 
@@ -81,8 +89,10 @@ def ask_part(room: Room, page: gr.Blocks, tab: gr.Tab) -> None:
         """For programs, which were shown nothing: the places are those of now."""
         return ask(prompt, place, mode, noises, (), request)
 
-    gr.on([page.load, tab.select], there, [place, mode, shown_ns], [place, ticks, mode, shown_ns],
-          show_progress="hidden", api_visibility="private")  # fmt: skip
+    chosen, slider = [place, mode, shown_ns], [place, ticks, mode, shown_ns, timer]
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    gr.on([page.load, tab.select], there, chosen, slider, **quiet)
+    timer.tick(wait, chosen, slider, **quiet)
     asked = [prompt, place, mode, noises, shown_ns]
     model = {"concurrency_limit": AT_ONCE, "concurrency_id": "model"}
     gr.on([], ask_by_place, asked[:4], result, api_name="ask", **model)
@@ -92,6 +102,17 @@ def ask_part(room: Room, page: gr.Blocks, tab: gr.Tab) -> None:
         idea.click(lambda words: words, idea, prompt, api_visibility="private").then(
             ask, asked, result, api_visibility="private", **model
         )
+
+
+def instead(run: Finished, mode: str) -> str:
+    """Which captions who answers was trained with, where others were asked for."""
+    if run.captions == mode:
+        return ""
+    images = "1 image" if run.n == 1 else f"{run.n} images"
+    return (
+        f"Captions: {WORDS.get(run.captions, run.captions)}. No network of {images} was trained "
+        f"with “{WORDS.get(mode, mode)}”."
+    )
 
 
 def numbers(ns: list[int], at: int = 0) -> str:

@@ -8,10 +8,8 @@ from byheart.lesson import curve
 from byheart.lesson.pictures import trouble
 from byheart.lesson.room import Room
 
-EVERY = 2.0  # seconds between two looks at the files' dates
 
-
-def curve_part(room: Room, page: gr.Blocks, tab: gr.Tab) -> gr.Timer:
+def curve_part(room: Room, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:
     gr.Markdown(
         "## The curve\n"
         "How many of its outputs are copies? It grows by itself while a sweep runs elsewhere."
@@ -19,7 +17,6 @@ def curve_part(room: Room, page: gr.Blocks, tab: gr.Tab) -> gr.Timer:
     axis = gr.Radio([*curve.AXES], value=next(iter(curve.AXES)), label="against", elem_id="axis")
     chart = gr.HTML(elem_id="curve", apply_default_css=False)
     seen = gr.State(())
-    timer = gr.Timer(EVERY, active=False)
 
     def draw(against: str) -> tuple[str, object]:
         at = room.at
@@ -36,4 +33,3 @@ def curve_part(room: Room, page: gr.Blocks, tab: gr.Tab) -> gr.Timer:
           api_visibility="private")  # fmt: skip
     timer.tick(grow, [axis, seen], [chart, seen], show_progress="hidden",
                api_visibility="private")  # fmt: skip
-    return timer

@@ -15,7 +15,7 @@ from byheart.lesson.room import Room
 SETTLED = 0.5  # seconds after which the fields that were filled in have asked for their answers
 
 
-def ledger_part(room: Room, page: gr.Blocks, tab: gr.Tab) -> None:
+def ledger_part(room: Room, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:
     gr.Markdown(
         "## The ledger\n"
         "Can the pictures be in there at all? Bits of parameters against bits of pictures: change "

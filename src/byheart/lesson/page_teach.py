@@ -14,10 +14,8 @@ from byheart.lesson.room import Room, here, who
 from byheart.lesson.teach import Look
 from byheart.lesson.turns import AT_ONCE
 
-EVERY = 1.5  # seconds between two looks at the run's files
 
-
-def teach_part(room: Room, page: gr.Blocks, tab: gr.Tab) -> gr.Timer:
+def teach_part(room: Room, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:
     teacher = room.teacher
     gr.Markdown(
         "## Teach one picture\n"
@@ -42,7 +40,6 @@ def teach_part(room: Room, page: gr.Blocks, tab: gr.Tab) -> gr.Timer:
         button = gr.Button("Ask", variant="primary", elem_id="taught-ask")
     result = gr.HTML(elem_id="taught-answer", apply_default_css=False)
     seen = gr.State(())
-    timer = gr.Timer(EVERY, active=False)
 
     def begin(path: str | None, request: gr.Request) -> tuple[str, object, str]:
         if not path:
@@ -63,19 +60,21 @@ def teach_part(room: Room, page: gr.Blocks, tab: gr.Tab) -> gr.Timer:
             return trouble(error)
 
     def watch(before: object) -> object:
-        look = teacher.look()
-        now = (look.state, look.words, len(look.losses), look.live and hash(look.live))
+        look, taught = teacher.look(), teacher.taught
+        name = taught.name if taught else ""
+        now = (look.state, look.words, len(look.losses), look.live and hash(look.live), name)
         if now == before:
             return gr.skip()
-        return progress_shown(look), gr.update(visible=look.state == "learned"), now
+        asked = gr.update(label=f"ask {name} for something else") if name else gr.skip()
+        return progress_shown(look), gr.update(visible=taught is not None), asked, now
 
     def ask(prompt: str, request: gr.Request) -> str:
         try:
             with room.turns.turn(who(request)):
-                taught = teacher.taught()
-                if not taught:
+                taught = teacher.taught
+                if taught is None:
                     raise ValueError("nothing has been learned yet: teach it a picture first")
-                model = room.shelf.model(taught[-1].run.path)
+                model = room.shelf.model(taught.run.path)
                 return shown(answers(model, prompt or "", 4), prompt or "", 1)
         except ValueError as error:
             return trouble(error)
@@ -83,10 +82,9 @@ def teach_part(room: Room, page: gr.Blocks, tab: gr.Tab) -> gr.Timer:
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
     teach.click(begin, file, [problem, file, result], **quiet)
     stop.click(end, outputs=problem, **quiet)
-    gr.on([page.load, timer.tick], watch, seen, [progress, asking, seen], **quiet)
+    gr.on([page.load, timer.tick], watch, seen, [progress, asking, prompt, seen], **quiet)
     gr.on([prompt.submit, button.click], ask, prompt, result, api_name="ask_taught",
           concurrency_id="model", concurrency_limit=AT_ONCE, show_progress="minimal")  # fmt: skip
-    return timer
 
 
 @lru_cache(maxsize=4)  # a class looks at the same one

@@ -11,15 +11,17 @@ from byheart.lesson.pictures import trouble
 from byheart.lesson.room import Room, who
 
 DONE = '<p class="said">That was the last pair. Press “Begin again” to judge them once more.</p>'
+NO_PAIRS_YET = "no pairs yet: press “Begin again” when a run is finished"
 NO_PAIRS = (
     "no game: the runs have no pictures to compare (outputs.npz is missing or damaged, or all of "
     "them are alike)"
 )
-# Chart, pair, verdict; then the votes so far, the place and the distance of the pair shown.
-Table = tuple[str, str, str, list[tolerance.Vote], int, float | None]
+# Chart, what it was drawn from, pair, verdict; then the votes so far, the place and the distance of
+# the pair shown.
+Table = tuple[str, object, str, str, list[tolerance.Vote], int, float | None]
 
 
-def tolerance_part(room: Room, page: gr.Blocks, tab: gr.Tab) -> None:
+def tolerance_part(room: Room, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:
     gr.Markdown(
         "## Your OK range\n"
         "When are two pictures the same picture? Move the limit and watch the curve; then find "
@@ -37,29 +39,41 @@ def tolerance_part(room: Room, page: gr.Blocks, tab: gr.Tab) -> None:
         other = gr.Button("Different pictures", variant="secondary", elem_id="different")
         again = gr.Button("Begin again", variant="secondary", elem_id="again")
     result = gr.HTML(elem_id="verdict", apply_default_css=False)
-    votes, place = gr.State([]), gr.State(0)
+    seen, votes, place = gr.State(()), gr.State([]), gr.State(0)
     shown_rho = gr.State(None)  # of the pair on the page: the runs may be others when it is judged
 
-    def draw(tau: float, votes: list[tolerance.Vote]) -> str:
+    def known(tau: float, votes: list[tolerance.Vote]) -> object:
+        """What a chart is drawn from; with the slider and the own votes, which may have moved on
+        while an older chart was still under way."""
+        return room.finished_at, room.tally.counted, float(tau), len(votes)
+
+    def draw(tau: float, votes: list[tolerance.Vote]) -> tuple[str, object]:
+        at = known(tau, votes)
         try:
-            return tolerance.drawn(room.folder, room.finished_at, float(tau), votes, room.tally)
+            html = tolerance.drawn(room.folder, room.finished_at, float(tau), votes, room.tally)
         except ValueError as error:
-            return trouble(error)
+            html = trouble(error)
+        return html, at
+
+    def grow_tolerance(tau: float, votes: list[tolerance.Vote], before: object) -> object:
+        if known(tau, votes) == before:
+            return gr.skip()
+        return *draw(tau, votes), tolerance.verdict(votes, room.tally) if votes else ""
 
     def pairs() -> tuple[tolerance.Pair, ...]:
         found = tolerance.pairs(room.folder, room.finished_at)
         if not found:
-            raise ValueError(NO_PAIRS)
+            raise ValueError(NO_PAIRS if room.runs else NO_PAIRS_YET)
         return found
 
     def begin(tau: float) -> Table:
         try:
             there = pairs()
         except ValueError as error:
-            return draw(tau, []), trouble(error), "", [], 0, None
+            return *draw(tau, []), trouble(error), "", [], 0, None
         start = random.randrange(len(there))  # not all of a class see the same pair first
         first = there[start]
-        return draw(tau, []), tolerance.question(first), "", [], start, first.rho
+        return *draw(tau, []), tolerance.question(first), "", [], start, first.rho
 
     def vote(
         answer: bool, tau: float, votes: list[tolerance.Vote], place: int, rho: float | None,
@@ -77,7 +91,7 @@ def tolerance_part(room: Room, page: gr.Blocks, tab: gr.Tab) -> None:
         except ValueError as error:
             asked = trouble(error)
         said = tolerance.verdict(votes, room.tally)
-        return draw(tau, votes), asked, said, votes, place, next_rho
+        return *draw(tau, votes), asked, said, votes, place, next_rho
 
     # Not partial: Gradio does not see what that takes.
     def alike(
@@ -90,10 +104,11 @@ def tolerance_part(room: Room, page: gr.Blocks, tab: gr.Tab) -> None:
     ) -> Table:
         return vote(False, tau, votes, place, rho, request)
 
-    everything = [chart, pair, result, votes, place, shown_rho]
-    known = [tau, votes, place, shown_rho]
+    everything = [chart, seen, pair, result, votes, place, shown_rho]
+    judged = [tau, votes, place, shown_rho]
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
     gr.on([page.load, again.click], begin, tau, everything, **quiet)
-    tau.change(draw, [tau, votes], chart, trigger_mode="always_last", **quiet)
-    same.click(alike, known, everything, **quiet)
-    other.click(unlike, known, everything, **quiet)
+    tau.change(draw, [tau, votes], [chart, seen], trigger_mode="always_last", **quiet)
+    same.click(alike, judged, everything, **quiet)
+    other.click(unlike, judged, everything, **quiet)
+    timer.tick(grow_tolerance, [tau, votes, seen], [chart, seen, result], **quiet)

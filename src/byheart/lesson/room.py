@@ -49,6 +49,11 @@ class Room:
         return list(dict.fromkeys(run.captions for run in self.askable))
 
     @property
+    def nothing_yet(self) -> str:
+        """What to say where a run is needed and all are still learning."""
+        return f"no run of {self.folder.name} is finished yet"
+
+    @property
     def askable(self) -> list[Finished]:
         """Runs whose model is still there: without it there is a curve, but nobody to ask."""
         return [run for run in self.runs if (run.path / "model" / "unet").is_dir()]
@@ -61,6 +66,8 @@ class Room:
         ValueError: none, or none any more.
         """
         ns = shown or self.ns
+        if not self.runs:
+            raise ValueError(f"{self.nothing_yet}: there is nobody to ask")
         if not ns:
             raise ValueError(
                 f"no run of {self.folder.name} has kept its model/: there is nobody to ask"
@@ -73,7 +80,10 @@ class Room:
 
 
 def who(request: Any) -> str:
-    """The person behind a request: the browser tab's session, else the address."""
+    """The open page behind a request: its session, which a reload ends; else the address.
+
+    Not the address alone: behind one there may be a whole class.
+    """
     session = getattr(request, "session_hash", None)
     client = getattr(request, "client", None)
     return str(session or getattr(client, "host", None) or "somebody")[:100]

@@ -28,7 +28,8 @@ from byheart.measure.reference import Reference
 from byheart.model.conditioning import training_captions
 from byheart.runs import Run
 
-KEPT = 4  # models in memory: of the tiny UNet 50 MB each
+KEPT = 4  # models in memory: of the tiny UNet 50 MB each …
+KEPT_BYTES = 4 * 10**9  # … and of Stable Diffusion's 3.4 GB: no more of parameters than this
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,18 @@ class Model:
         new = widen(self.encode([prompt]), self.vectors.shape[-1]).to(self.device)
         return torch.cat([self.vectors[:1], new]), 1
 
+    @property
+    def bytes(self) -> int:
+        """Of its parameters."""
+        return sum(p.numel() * p.element_size() for p in self.unet.parameters())
+
 
 class Shelf:
-    """Models by folder; of more than `kept` the one that was used longest ago goes."""
+    """Models by folder; of more than `kept`, or than so many bytes of parameters, the one that was
+    used longest ago goes. One is kept however large it is."""
 
-    def __init__(self, kept: int = KEPT) -> None:
-        self.kept = kept
+    def __init__(self, kept: int = KEPT, kept_bytes: int = KEPT_BYTES) -> None:
+        self.kept, self.kept_bytes = kept, kept_bytes
         self._models: OrderedDict[tuple[Path, int], Model] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -74,11 +81,23 @@ class Shelf:
             except OSError:
                 raise ValueError(f"{path.name} is not finished: choose another run") from None
             if key not in self._models:
-                while len(self._models) >= self.kept:
-                    self._models.popitem(last=False)
+                # Before it is read: both at once may be more than there is memory.
+                self._make_room(_weights(path))
                 self._models[key] = load(path)
             self._models.move_to_end(key)
             return self._models[key]
+
+    def _make_room(self, more: int) -> None:
+        while self._models and (
+            len(self._models) >= self.kept
+            or sum(model.bytes for model in self._models.values()) + more > self.kept_bytes
+        ):
+            self._models.popitem(last=False)
+
+
+def _weights(path: Path) -> int:
+    """Bytes of the weights in a run's folder."""
+    return sum(f.stat().st_size for f in (path / "model" / "unet").glob("*.safetensors"))
 
 
 def settings_of(path: Path) -> Config:

@@ -25,8 +25,7 @@ STORY = Path(__file__).resolve().parents[3] / "train" / "overfit.py"
 LARGEST_FILE = 20 * 2**20  # bytes of an upload
 MOST_PIXELS = 60_000_000  # a telephone's; known from the header, before anything is decoded
 SIDE = 64  # pixels the picture is learned at
-KEPT = 4  # taught pictures whose models can still be asked
-OFTEN, WITHIN = 3, 600  # pictures of one person within so many seconds, where others are waiting
+OFTEN, WITHIN = 3, 600  # pictures of one open page within so many seconds, where others wait
 GRACE = 30  # seconds a stopped run has to finish its step and save
 STEPS = 80
 SETTINGS = (
@@ -42,7 +41,7 @@ class Lesson:
 
     number: int
     run: Run
-    who: str  # who began it
+    who: str  # the open page that began it
     process: subprocess.Popen[bytes]
     said: Path  # what the process prints
     stopped: bool = False
@@ -103,7 +102,8 @@ def read_picture(file: Path, side: int = SIDE) -> Image.Image:
 
 @dataclass
 class Teacher:
-    """One training at a time on this machine; the last few taught models stay to be asked."""
+    """One training at a time on this machine; what was learned last stays to be asked until
+    something else is learned, whatever becomes of the trainings between."""
 
     root: Path  # a folder that vanishes with the page
     settings: Sequence[str] = SETTINGS
@@ -138,8 +138,10 @@ class Teacher:
             if bounded:
                 self._pace.count(who, now)
             number = self.now.number + 1 if self.now else 1
-            while len(self.lessons) >= KEPT:
-                shutil.rmtree(self.lessons.pop(0).run.path, ignore_errors=True)
+            kept = self.taught
+            for gone in [lesson for lesson in self.lessons if lesson is not kept]:
+                shutil.rmtree(gone.run.path, ignore_errors=True)
+            self.lessons = [kept] if kept else []
             place = self.root / "pictures" / str(number)
             place.mkdir(parents=True)
             # As pixels only: what else the file carried does not reach the training, nor the disk.
@@ -172,7 +174,9 @@ class Teacher:
             if lesson is None or not lesson.running:
                 raise ValueError("nothing is being learned: there is nothing to stop")
             if not (self.open_to_all or here or lesson.who == who):
-                raise ValueError("only who sent the picture can stop it, or the teacher's machine")
+                raise ValueError(
+                    "only the page that sent the picture can stop it, or the teacher's machine"
+                )
             if lesson.stopped:
                 raise ValueError("it is stopping already: it finishes its step and saves")
             lesson.stopped = True
@@ -218,8 +222,10 @@ class Teacher:
             return "stopped", f"Stopped after about {step} of {steps} steps; nothing is running."
         return "failed", f"It did not work: {_last_line(lesson.said)}"
 
-    def taught(self) -> list[Lesson]:
-        return [lesson for lesson in self.lessons if lesson.run.finished]
+    @property
+    def taught(self) -> Lesson | None:
+        """The last that was learned to its end: the one that can be asked."""
+        return next((lesson for lesson in reversed(self.lessons) if lesson.run.finished), None)
 
     def close(self) -> None:
         """Begin nothing more, stop what runs and wait; what does not end in time is ended."""

@@ -30,7 +30,7 @@ DISTANCES = tuple(k / 10 for k in range(1, 16))  # of the game's pairs; the leas
 PAIRS = len(DISTANCES)
 FEWEST_VOTES = 6
 MOST_LINES = 6  # that can be told apart in one chart
-REMEMBERED = 300  # people whose votes are
+REMEMBERED = 300  # open pages whose votes are
 Vote = tuple[float, bool]  # distance of a pair, whether it was called the same picture
 
 
@@ -44,15 +44,18 @@ class Pair:
 
 
 class Tally:
-    """The votes of a class: of each person those of the last time through the pairs, so that
-    nobody outvotes the others by judging again and again."""
+    """The votes of a class: of each open page those of the last time through the pairs, so that
+    judging again and again there does not outvote the others. A page that is reloaded is another.
+    """
 
     def __init__(self) -> None:
+        self.counted = 0  # all that ever came: what changes with each of them
         self._of: OrderedDict[str, deque[Vote]] = OrderedDict()
         self._lock = threading.Lock()
 
     def add(self, who: str, vote: Vote) -> None:
         with self._lock:
+            self.counted += 1
             self._of.setdefault(who, deque(maxlen=PAIRS)).append(vote)
             self._of.move_to_end(who)
             while len(self._of) > REMEMBERED:
@@ -164,8 +167,13 @@ def at_tolerance(run: Finished, tau: float, key: str = "copied") -> float | None
 
 
 def drawn(folder: Path, at: Stamp, tau: float, mine: Sequence[Vote], tally: Tally) -> str:
-    """The curve over n at tolerance `tau`, and below it the curve over the tolerance."""
+    """The curve over n at tolerance `tau`, and below it the curve over the tolerance.
+
+    ValueError: no run is finished yet.
+    """
     runs = runs_of(folder, at)
+    if not runs:
+        raise ValueError("no run is finished yet: the first one appears here by itself")
     modes = list(dict.fromkeys(run.captions for run in runs))
     axis = log_axis("training images (n)", [run.n for run in runs])
     marks = []
@@ -241,7 +249,7 @@ def verdict(mine: Sequence[Vote], tally: Tally) -> str:
         words = (
             f"{left} more to go." if left > 0 else "Say “same” and “different” at least once each."
         )
-        words = f"You have judged {len(mine)} pairs. {words}"
+        words = f"You have judged {len(mine)} pair{'' if len(mine) == 1 else 's'}. {words}"
     else:
         words = (
             f"After {len(mine)} pairs: to you two pictures are the same up to a distance of "

@@ -10,14 +10,14 @@ from contextlib import contextmanager
 
 WAITING = 24  # questions that may wait for the model: about half a minute of them
 AT_ONCE = WAITING + 8  # let in by Gradio: more than may wait, so that we are the ones who say busy
-A_MINUTE = 30  # questions of one person
-REMEMBERED = 1000  # people
+A_MINUTE = 30  # questions of one open page
+REMEMBERED = 1000  # open pages
 
 
 class Pace:
-    """So many times within so many seconds for one person.
+    """So many times within so many seconds for one open page.
 
-    doing: as in "you have asked".
+    doing: as in "this page has asked".
     """
 
     def __init__(self, most: int, seconds: int, doing: str) -> None:
@@ -31,7 +31,7 @@ class Pace:
             left = self.seconds - (now - times[0])
             within = "a minute" if self.seconds == 60 else f"{self.seconds // 60} minutes"
             raise ValueError(
-                f"busy: you have {self.doing} {self.most} times within {within}; "
+                f"busy: this page has {self.doing} {self.most} times within {within}; "
                 f"try again in {left:.0f} seconds"
             )
 
@@ -43,9 +43,9 @@ class Pace:
 
 
 class Turns:
-    """At most one at work and a bounded number waiting; each person one at a time, and not always.
+    """At most one at work and a bounded number waiting; each page one at a time, and not always.
 
-    who: a person's session, or the address where there is none.
+    who: an open page's session, or the address where there is none.
     """
 
     def __init__(self, waiting: int = WAITING, a_minute: int = A_MINUTE) -> None:

@@ -58,6 +58,12 @@ def finished_runs(folder: Path, last: Path | None = None) -> list[Finished]:
     return [runs[key] for key in sorted(runs)]
 
 
+def begun_runs(folder: Path) -> list[Path]:
+    """The folders of runs that have begun and are not finished, whoever works on them."""
+    begun = sorted(file.parent for file in folder.glob("*/config.yaml"))
+    return [path for path in begun if not (path / "report.html").exists()]
+
+
 def _paths(folder: Path, last: Path | None) -> set[Path]:
     reported = {report.parent for report in folder.glob("*/report.html")}
     return reported if last is None else reported | {last}
