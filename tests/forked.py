@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import resource
 import sys
+import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -18,8 +19,16 @@ from launching import SMALL, STORY, story
 STORY_MODULE = story() if os.environ.get("BYHEART_FORKSERVER") else None
 
 
-def _typed(words: list[str], said: str, largest: int | None) -> None:
+def _typed(words: list[str], said: str, largest: int | None, slow: float) -> None:
     """In the child: as if the words had been typed, what is printed into a file."""
+    if slow:
+        fsync = os.fsync
+
+        def slowly(handle: int) -> None:
+            time.sleep(slow)
+            fsync(handle)
+
+        os.fsync = slowly
     if largest is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
     handle = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -34,17 +43,19 @@ def _typed(words: list[str], said: str, largest: int | None) -> None:
 
 
 def begin(
-    root: Path, *words: str, said: Path | None = None, largest: int | None = None
+    root: Path, *words: str, said: Path | None = None, largest: int | None = None, slow: float = 0.0
 ) -> BaseProcess:
     """Start the small run with these settings. Its words go to <root>.txt, or to `said`.
 
     largest: bytes of a file beyond which the system refuses to write, as on a full disk.
+    slow: seconds that the disk takes longer for each file.
     """
     context = multiprocessing.get_context("forkserver")
     os.environ["BYHEART_FORKSERVER"] = "1"  # read by the server when it starts
     context.set_forkserver_preload(["forked"])
+    typed = [*SMALL, f"root={root}", *words]
     process = context.Process(
-        target=_typed, args=([*SMALL, f"root={root}", *words], str(said or f"{root}.txt"), largest)
+        target=_typed, args=(typed, str(said or f"{root}.txt"), largest, slow)
     )
     process.start()
     return process
