@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -81,10 +82,20 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
 def test_another_command_does_not_write_into_the_folder(desk: Path) -> None:
     byheart.audit("made", "held", out="a", size=16)
     before = {file: file.read_bytes() for file in (desk / "a").rglob("*") if file.is_file()}
-    with pytest.raises(ValueError, match=r"size is 16 there, 32 here.*--out"):
-        byheart.audit("made", "held", out="a", size=32)
+    with pytest.raises(ValueError, match=r"outputs is 'held' there, 'train' here.*--out"):
+        byheart.audit("made", "train", out="a", size=16)
     assert {f: f.read_bytes() for f in (desk / "a").rglob("*") if f.is_file()} == before
     byheart.audit("made", "held", out="a", size=16)
+
+
+def test_the_same_outputs_may_be_judged_by_other_pictures_and_at_another_size(desk: Path) -> None:
+    byheart.audit("made", "held", out="a", size=16)
+    found = byheart.audit("made", "held", "train", out="a", size=32, fail_above=0.5)
+    assert found.measures["image_size"] == 32 and found.measures["reference"]["held_out"]
+    # The page names the command that it is of; the folder's record nothing that has changed since.
+    assert "--held-out train" in found.page.read_text(encoding="utf-8")
+    record = json.loads((desk / "a" / "settings.json").read_text(encoding="utf-8"))
+    assert record["outputs"] == "held" and not {"held_out", "size"} & {*record}
 
 
 def test_the_default_folder_follows_from_the_training_folders_name(desk: Path) -> None:

@@ -77,6 +77,38 @@ def test_a_finished_audit_asks_nothing_again(
         byheart.audit(train, pipeline=tiny_pipeline, out=untrained.folder, **FEW | {"noises": 3})
 
 
+def test_held_out_pictures_that_come_later_are_judged_by_and_nothing_is_asked_again(
+    train: Path, tiny_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    paint = Stranger.paint
+
+    def counted(self: Stranger, prompt: str, noise: int) -> Made:
+        asked.append((prompt, noise))
+        return paint(self, prompt, noise)
+
+    monkeypatch.setattr(Stranger, "paint", counted)
+    few = {**FEW, "bank": 1, "noises": 1, "out": tmp_path / "a"}
+    first = byheart.audit(train, pipeline=tiny_pipeline, **few)
+    count = len(asked)
+    assert count == first.measures["all"]["outputs"] == 6
+    assert not first.measures["reference"]["held_out"]
+    assert "--held-out" in first.measures["notes"][0]
+    held = save_all(tmp_path / "held", photographs()[6:])
+    again = byheart.audit(
+        train, pipeline=tiny_pipeline, held_out=held, fail_above=0.5, **few | {"size": 24}
+    )
+    assert len(asked) == count
+    assert again.measures["reference"]["held_out"] and again.measures["chance"]["rate"] is not None
+    assert "provisional" not in again.page.read_text(encoding="utf-8")
+    # Nothing that the prompt does to the model's first step depends on the size.
+    for part in ("copies", "others"):
+        assert (
+            again.measures["detectors"]["noise_difference"][part]
+            == first.measures["detectors"]["noise_difference"][part]
+        )
+
+
 def test_outputs_of_two_models_behind_one_path_are_not_mixed(
     untrained: Audit, train: Path, tiny_pipeline: Path, tmp_path: Path
 ) -> None:

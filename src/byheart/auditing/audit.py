@@ -92,7 +92,8 @@ def audit(
 
     Every argument is the flag of the same name (`byheart audit --help`). Writes audit.html,
     audit.csv, outputs.csv and measures.json below `out` (outputs/audit/<name of the training
-    folder>); the same call goes on where it was stopped.
+    folder>); the same call goes on where it was stopped, and with another held_out, size or
+    fail_above it judges the outputs that are there anew.
 
     ValueError: what the user can mend; nothing is written, unless a model fails only while it is
     asked or a picture that it made was damaged since.

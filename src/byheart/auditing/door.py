@@ -21,7 +21,8 @@ def add_door(doors: Any, do: Callable[[argparse.Namespace], int]) -> None:
         description="Compare a folder of outputs, or what a diffusers pipeline makes, with the "
         "training pictures: plain, mirrored, recoloured, cropped and shifted copies. Of every "
         "picture the largest centred square is compared at --size pixels. Writes audit.html, "
-        "audit.csv, outputs.csv and measures.json; the same command goes on where it was stopped.",
+        "audit.csv, outputs.csv and measures.json; the same command goes on where it was stopped, "
+        "and with another --held-out, --size or --fail-above it judges the same outputs anew.",
         allow_abbrev=False,
     )
     door.add_argument("--train", required=True, help="folder of the training pictures")

@@ -1,4 +1,4 @@
-"""The folder of an audit: whose it is, and that another command does not write into it."""
+"""The folder of an audit: whose it is, and that outputs of two commands are not mixed in it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from huggingface_hub.constants import HF_HUB_CACHE
 from byheart.runs import writable, write_json
 
 RECORD = "settings.json"
+# Not in the record: the outputs do not follow from them, and may be judged by others later. By
+# which they were stands in measures.json, in `command`.
+JUDGED_BY = ("held_out", "size")
 WEIGHTS = (".safetensors", ".bin", ".pt", ".ckpt")
 SETTINGS = ("model_index.json", "scheduler_config.json", "config.json", "config.yaml")
 
@@ -60,8 +63,8 @@ def claimed(folder: Path, typed: Typed) -> Iterator[Callable[[str], None]]:
     """The folder is ours while this lasts. What is given back is called with the fingerprint of the
     questions once all is known to be in order; only then anything is written.
 
-    ValueError: a folder that cannot be written to, lies inside one that is read, holds another
-    audit or something else, or that another process works in.
+    ValueError: a folder that cannot be written to, lies inside one that is read, holds other
+    outputs or something else, or that another process works in.
     """
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--out {folder} is a file: type --out <a folder>")
@@ -82,7 +85,8 @@ def claimed(folder: Path, typed: Typed) -> Iterator[Callable[[str], None]]:
 
     def record(questions: str) -> None:
         nonlocal lock
-        settings = asdict(typed) | {"questions": questions, "model": _stamp(typed)}
+        made_by = {name: v for name, v in asdict(typed).items() if name not in JUDGED_BY}
+        settings = made_by | {"questions": questions, "model": _stamp(typed)}
         _check_same(folder, settings)
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".audit.lock", timeout=0)
@@ -137,7 +141,7 @@ def _check_same(folder: Path, settings: dict[str, Any]) -> None:
     if differing:
         raise ValueError(
             f"{folder} holds an audit by another command ({'; '.join(differing)}): type --out <a "
-            "new folder>, or repeat that command"
+            "new folder>, or that command, in which --held-out, --size and --fail-above may differ"
         )
 
 

@@ -68,7 +68,7 @@ def reference_of(train: Album, unseen: Album | None) -> tuple[Reference, torch.T
             "pass for a copy is unknown, and a source whose pictures are alike cannot be told from "
             "a model that copies. What counts as near, and what as novel or broken, was judged by "
             "the training pictures' distances to each other. Add --held-out <pictures of the same "
-            "kind that were not trained on> to know."
+            "kind that were not trained on> to know: the same outputs are judged anew."
         ]  # fmt: skip
     photos = photographs(train.pixels.shape[-1])
     away = nearest(photos.pixels, train.pixels).rmse >= NEAR_DUPLICATE
@@ -79,7 +79,7 @@ def reference_of(train: Album, unseen: Album | None) -> tuple[Reference, torch.T
         f"With {len(distinct)} distinct training picture{'s' * (len(distinct) > 1)} and nothing "
         "held out, distances were measured against embedded photographs, which may be of quite "
         "another kind. Exact and very near copies are told all the same; what is novel, and what "
-        "would pass by chance, is not. Add --held-out to know."
+        "would pass by chance, is not. Add --held-out to know: the same outputs are judged anew."
     ]  # fmt: skip
 
 
