@@ -14,7 +14,7 @@ from markupsafe import Markup
 from PIL import Image, ImageDraw
 
 from byheart.runs import write_text
-from byheart.show.audit_words import ASKED, KINDS_SAID, heading, spoken, verdict
+from byheart.show.audit_words import ASKED, KINDS_SAID, heading, near, spoken, verdict
 from byheart.show.charts import tolerance_svg
 from byheart.show.figures import enlarged, png_bytes
 from byheart.show.templates import template
@@ -94,6 +94,7 @@ def _cards(rows: list[dict[str, Any]], pair: Callable[[str, str], Pair]) -> list
         cards.append(row | {
             "shown": output,
             "said": spoken(row),
+            "near": near(row, altered),
             "found": bool(row["copied"] or row["altered"]),
             "image_png": _picture(both.image, row["altered_box"] if altered else ""),
             "output_png": _picture(both.output, row["box"] if altered else ""),

@@ -146,6 +146,14 @@ def spoken(row: dict[str, Any]) -> str:
     return said
 
 
+def near(row: dict[str, Any], altered: bool) -> str:
+    """How close the output on a card is; of an altered copy by the search that found it, since the
+    plain distance in its row is another output's."""
+    if altered:
+        return f"correlation of greys: {float(row['altered_rho']):.3f} of its reference"
+    return f"distance {float(row['rmse']):.3f} = {float(row['rho']):.3f} of the reference"
+
+
 def _rate(rate: dict[str, Any]) -> str:
     return (
         f"{percent(rate['rate'])}, 95 % interval {percent(rate['low'])} to {percent(rate['high'])}"
