@@ -14,7 +14,14 @@ from pictures_for_audit import photographs, save_all
 from PIL import Image
 
 import byheart
-from byheart.auditing.asking import Plan, fingerprint, paint_all, planned, read_prompts
+from byheart.auditing.asking import (
+    Plan,
+    fingerprint,
+    left_out,
+    paint_all,
+    planned,
+    read_prompts,
+)
 from byheart.auditing.audit import Audit
 from byheart.data.album import open_album
 from byheart.model.painting import Asking, Made, clean
@@ -45,6 +52,7 @@ def test_an_untrained_pipeline_is_broken_not_novel(untrained: Audit) -> None:
     assert found["all"]["either"]["rate"] == 0
     assert found["parameters"] > 0 and found["ledger"]["parameters"] == found["parameters"]
     assert found["prompt_effect"]["unseen"]["value"] >= 0
+    assert not any("--captions" in note for note in found["notes"])
 
 
 def test_every_output_has_its_prompt_its_noise_and_both_detectors(untrained: Audit) -> None:
@@ -61,6 +69,15 @@ def test_every_output_has_its_prompt_its_noise_and_both_detectors(untrained: Aud
         assert (float(row["noise_difference"]) > 0) == (row["condition"] != "empty")
         assert 0 < float(row["one_step_rmse"]) < 1
     assert float(untrained.rows[0]["one_step_rmse"]) > 0
+
+
+def test_the_page_says_that_captions_were_left_out(
+    train: Path, tiny_pipeline: Path, tmp_path: Path
+) -> None:
+    few = {**FEW, "bank": 1, "noises": 1, "captions": 0}
+    found = byheart.audit(train, pipeline=tiny_pipeline, out=tmp_path / "a", **few)
+    said = "0 of 1 caption was asked: --captions 1 asks all, with another --out."
+    assert said in found.measures["notes"] and said in found.page.read_text(encoding="utf-8")
 
 
 def test_a_finished_audit_asks_nothing_again(
@@ -141,6 +158,23 @@ def test_prompts_and_noises_are_crossed(train: Path) -> None:
     assert fingerprint(asked) != fingerprint(own)
 
 
+@pytest.mark.parametrize(
+    ("captions", "said"),
+    [(0, ["0 of 3 captions were asked: --captions 3 asks all, with another --out."]),
+     (1, ["1 of 3 captions was asked: --captions 3 asks all, with another --out."]),
+     (2, ["2 of 3 captions were asked: --captions 3 asks all, with another --out."]), (3, []), (32, [])],
+)  # fmt: skip
+def test_captions_that_were_not_asked_are_told(
+    tmp_path: Path, captions: int, said: list[str]
+) -> None:
+    folder = save_all(tmp_path / "train", photographs()[:5])
+    for k, words in enumerate(["a fox", "an owl", "a fox", "a pond"]):
+        (folder / f"{k:03}.txt").write_text(words, encoding="utf-8")
+    album = open_album(folder, 16, "--train")
+    asked = planned(album, None, Plan(bank=1, captions=captions, noises=2))
+    assert left_out(album, asked) == said
+
+
 def test_a_prompt_file_is_read_line_by_line(tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_bytes("\ufeffa fox\r\n\n a  fox \nüber".encode())
     assert read_prompts(str(tmp_path / "p.txt")) == ["a fox", "über"]
@@ -213,6 +247,8 @@ def test_an_unconditional_pipeline_is_asked_without_prompts(train: Path, tmp_pat
     assert m["all"]["rest"]["novel"] == 0
     assert m["detectors"]["noise_difference"] == {"copies": None, "others": None}
     assert m["steering"] is None and m["prompt_effect"]["empty"]["value"] is None
+    # Of what takes no prompt no caption was left out.
+    assert not any("--captions" in note for note in m["notes"])
     (tmp_path / "p.txt").write_text("a fox")
     with pytest.raises(ValueError, match="takes no prompt"):
         byheart.audit(

@@ -76,6 +76,19 @@ def planned(train: Album, own: list[str] | None, plan: Plan) -> list[Question]:
     ]
 
 
+def left_out(train: Album, asked: list[Question]) -> list[str]:
+    """What is to be said where not all of the training captions were asked."""
+    every = len({caption for caption in train.captions if caption})
+    count = len({q.prompt for q in asked if q.condition == "captions"})
+    if count == every:
+        return []
+    one = every == 1
+    return [
+        f"{count:,} of {every:,} caption{'s' * (not one)} {'was' if one or count == 1 else 'were'} "
+        f"asked: --captions {every} asks all, with another --out."
+    ]
+
+
 def without_prompts(plan: Plan) -> list[Question]:
     """For a model that takes none: only the noise differs. As many outputs as the bank gives."""
     return [Question("empty", "", noise) for noise in range(plan.noises * plan.bank)]

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from tqdm import tqdm
 from byheart.auditing.asking import (
     Plan,
     fingerprint,
+    left_out,
     paint_all,
     planned,
     read_prompts,
@@ -105,12 +106,14 @@ def audit(
     _check(typed, fail_above)
     folder = Path(_word(out)) if out is not None else _default(Path(typed.train))
 
+    typed, notes = _as_sampled(typed)
+
     # pictures
     own = read_prompts(typed.prompts) if typed.prompts else None
     album = open_album(typed.train, size, "--train")
     given = open_album(typed.outputs, size, "--outputs") if typed.outputs else None
     unseen = open_album(typed.held_out, size, "--held-out") if typed.held_out else None
-    notes = same_folders(typed)
+    notes += same_folders(typed)
     other, said = really_unseen(unseen, album)
     reference, real, more = reference_of(album, other)
     notes += alike(album) + said + more + bad_captions([album, given])
@@ -119,6 +122,7 @@ def audit(
         # ask the model
         if given is None:
             asked, given, model = _ask(typed, album, own, folder, device, record)
+            notes += left_out(album, asked) if model.conditional else []
         else:
             asked = [Question("folder", name, 0) for name in given.names]
             model = None
@@ -212,13 +216,33 @@ def _ask(
         asked = without_prompts(Plan(typed.bank, typed.captions, typed.noises))
     record(fingerprint(asked))
     painted = paint_all(lambda: model, asked, folder, train.pixels.shape[-1])
-    known = Model(model.parameters, painted.differences, painted.one_step)
+    known = Model(model.parameters, model.conditional, painted.differences, painted.one_step)
     return asked, painted.album, known
+
+
+def _as_sampled(typed: Typed) -> tuple[Typed, list[str]]:
+    """A run of ours is asked as it sampled its own outputs, in whatever was not typed; else its
+    copies would be counted under another guidance than its own page counts them."""
+    if typed.pipeline is None or not Path(typed.pipeline).is_dir():
+        return typed, []
+    # Here for the reason that _open has.
+    from byheart.model.own_run import sampled_by
+
+    sampled = sampled_by(typed.pipeline)
+    if sampled is None:
+        return typed, []
+    steps = sampled.steps if typed.steps is None else typed.steps
+    guidance = sampled.guidance if typed.guidance is None else typed.guidance
+    said = [f"{steps} step{'s' * (steps != 1)}"] if typed.steps is None else []
+    said += [f"guidance {guidance:g}"] if typed.guidance is None else []
+    notes = [f"{typed.pipeline} is a run of byheart: asked with {' and '.join(said)}, as its "
+             "config.yaml says."] if said else []  # fmt: skip
+    return replace(typed, steps=steps, guidance=guidance), notes
 
 
 def _open(typed: Typed, asked: list[Question], asking: Asking, folder: Path) -> Painter:
     # Here, since diffusers' pipelines take seconds to import and folders do without them.
-    from byheart.model.own_run import is_own_run, open_run
+    from byheart.model.own_run import has_whole_pipeline, is_own_run, open_run
     from byheart.model.stranger import open_pipeline
 
     assert typed.pipeline is not None
@@ -228,7 +252,7 @@ def _open(typed: Typed, asked: list[Question], asking: Asking, folder: Path) -> 
             if getattr(typed, name):
                 raise ValueError(f"--{name}: {path} is a run of byheart, which takes none")
         return open_run(path, [q.prompt for q in asked], asking, folder / ".cache")
-    if (Path(path) / "model" / "model_index.json").exists():  # a run that left a whole pipeline
+    if has_whole_pipeline(path):
         path = str(Path(path) / "model")
     return open_pipeline(path, typed.lora, asking)
 

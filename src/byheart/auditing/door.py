@@ -45,8 +45,8 @@ def add_door(doors: Any, do: Callable[[argparse.Namespace], int]) -> None:
         "--noises", type=int, default=2, help="noise seeds of each prompt (2); of the empty one 4x"
     )
     door.add_argument("--seed", type=int, default=0, help="of all noises (0)")
-    door.add_argument("--steps", type=int, help="sampling steps (the pipeline's own)")
-    door.add_argument("--guidance", type=float, help="guidance scale (the pipeline's own)")
+    door.add_argument("--steps", type=int, help="sampling steps (the pipeline's or run's own)")
+    door.add_argument("--guidance", type=float, help="guidance scale (the pipeline's or run's own)")
     door.add_argument("--side", type=int, help="pixels a side of what is made (its own)")
     door.add_argument("--device", help="cpu, cuda, mps (cuda where there is one)")
     door.add_argument("--half", action="store_true", help="half precision, for a GPU")
