@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ from PIL import Image
 
 import byheart
 from byheart.auditing.audit import Audit
+from byheart.auditing.tables import AUDIT_COLUMNS, OUTPUT_COLUMNS
 from byheart.show.audit_page import _asked_for
-from byheart.show.audit_words import fail_line, near
+from byheart.show.audit_words import TRAITS, fail_line, near
 
 
 def blobs(count: int, seed: int) -> list[Image.Image]:
@@ -104,6 +106,18 @@ def test_a_card_tells_the_distance_of_the_output_that_it_shows(tmp_path: Path) -
     # And a plain copy's card says nothing of an altered one that it does not show.
     plain = {"rmse": "0.010000", "rho": "0.050000", "altered_rho": "0.123456"}
     assert near(plain, False) == "distance 0.010 = 0.050 of the reference"
+
+
+def test_the_page_explains_its_columns_and_what_makes_an_output_broken(twins: Audit) -> None:
+    page = unescape(twins.page.read_text(encoding="utf-8"))
+    for columns in (AUDIT_COLUMNS, OUTPUT_COLUMNS):
+        for name, said in columns.items():
+            assert f'<tr><td>{name}</td><td class="others">{said}</td></tr>' in page
+    ranges = twins.measures["reference"]["ranges"]
+    assert {*ranges} == {*TRAITS}
+    for name, (low, high) in ranges.items():
+        ends = f"<td>{low:.4f}</td><td>{high:.4f}</td>"
+        assert f'<tr><td>{name}</td>{ends}<td class="others">{TRAITS[name]}</td></tr>' in page
 
 
 def test_chance_of_either_stands_beside_the_headline(twins: Audit) -> None:

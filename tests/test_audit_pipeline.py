@@ -162,7 +162,8 @@ def test_prompts_and_noises_are_crossed(train: Path) -> None:
     ("captions", "said"),
     [(0, ["0 of 3 captions were asked: --captions 3 asks all, with another --out."]),
      (1, ["1 of 3 captions was asked: --captions 3 asks all, with another --out."]),
-     (2, ["2 of 3 captions were asked: --captions 3 asks all, with another --out."]), (3, []), (32, [])],
+     (2, ["2 of 3 captions were asked: --captions 3 asks all, with another --out."]),
+     (3, []), (32, [])],
 )  # fmt: skip
 def test_captions_that_were_not_asked_are_told(
     tmp_path: Path, captions: int, said: list[str]

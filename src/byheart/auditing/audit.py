@@ -151,7 +151,8 @@ def audit(
         write_text(folder / "audit.csv", table(rows, AUDIT_COLUMNS))
         write_text(folder / "outputs.csv", table(lines, OUTPUT_COLUMNS))
         write_json(folder / "measures.json", measures)
-        write_audit_page(folder, measures, rows, _pairs(case))
+        columns = {"audit.csv": AUDIT_COLUMNS, "outputs.csv": OUTPUT_COLUMNS}
+        write_audit_page(folder, measures, rows, _pairs(case), columns)
     return Audit(measures, rows, folder, fail_above)
 
 
