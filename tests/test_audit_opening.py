@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save_file
 
 import byheart
 from byheart.auditing.asking import paint_all
-from byheart.auditing.folder import Typed, _stamp
+from byheart.auditing.folder import _stamp
+from byheart.auditing.typed import Typed
 from byheart.data.questions import Question
 from byheart.model.opening import why
 from byheart.model.own_run import is_own_run
@@ -183,8 +184,10 @@ def test_a_pipeline_with_a_config_of_its_own_is_no_run_of_ours(model: Path) -> N
 def test_a_run_of_ours_is_not_asked_what_it_ignores(tmp_path: Path) -> None:
     train = save_all(tmp_path / "train", photographs()[:2])
     settled(tmp_path / "run")
-    for flag in ({"side": 64}, {"half": True}):
-        with pytest.raises(ValueError, match=f"--{next(iter(flag))}: .* is a run of byheart"):
+    for flag in ({"side": 64}, {"half": True}, {"allow_pickle": True}):
+        with pytest.raises(
+            ValueError, match=f"--{next(iter(flag)).replace('_', '-')}: .* is a run of byheart"
+        ):
             byheart.audit(train, pipeline=tmp_path / "run", out=tmp_path / "a", size=16, **flag)
 
 

@@ -133,7 +133,7 @@ def test_outputs_of_two_models_behind_one_path_are_not_mixed(
     shutil.copytree(tiny_pipeline, copy)
     prompts = tmp_path / "p.txt"
     prompts.write_text("the fox\n", encoding="utf-8")
-    own = {**FEW, "prompts": prompts, "out": tmp_path / "a", "noises": 1}
+    own = {**FEW, "bank": None, "prompts": prompts, "out": tmp_path / "a", "noises": 1}
     found = byheart.audit(train, pipeline=copy, **own)
     assert found.measures["conditions"]["prompts"]["outputs"] == 1
     assert found.measures["conditions"]["unseen"] is None
@@ -257,7 +257,7 @@ def test_an_unconditional_pipeline_is_asked_without_prompts(train: Path, tmp_pat
             pipeline=tmp_path / "model",
             out=tmp_path / "b",
             prompts=tmp_path / "p.txt",
-            **FEW,
+            size=32,
         )
     assert not (tmp_path / "b").exists()
 

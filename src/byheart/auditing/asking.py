@@ -30,9 +30,9 @@ EMPTY = 4  # times as many noises for the empty prompt, which is a single one
 class Plan:
     """How many of each are asked."""
 
-    bank: int = 16  # unseen prompts, where the user has no file
-    captions: int = 32  # training captions, at most
-    noises: int = 2  # noise seeds of every prompt
+    bank: int  # unseen prompts, where the user has no file
+    captions: int  # training captions, at most
+    noises: int  # noise seeds of every prompt
 
 
 def read_prompts(file: str) -> list[str]:

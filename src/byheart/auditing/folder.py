@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 from huggingface_hub.constants import HF_HUB_CACHE
 
+from byheart.auditing.typed import Typed, flag
 from byheart.runs import writable, write_json
 
 RECORD = "settings.json"
@@ -21,41 +21,6 @@ RECORD = "settings.json"
 JUDGED_BY = ("held_out", "size")
 WEIGHTS = (".safetensors", ".bin", ".pt", ".ckpt")
 SETTINGS = ("model_index.json", "scheduler_config.json", "config.json", "config.yaml")
-
-
-@dataclass(frozen=True)
-class Typed:
-    """What was typed, as far as the result depends on it."""
-
-    train: str
-    outputs: str | None
-    held_out: str | None
-    pipeline: str | None
-    prompts: str | None
-    lora: str | None
-    size: int
-    bank: int
-    captions: int
-    noises: int
-    seed: int
-    steps: int | None
-    guidance: float | None
-    side: int | None
-    half: bool
-    allow_pickle: bool
-
-    def command(self, **others: Any) -> str:
-        """As it may be typed again; what is as it comes is left out. others: flags that the result
-        does not depend on."""
-        words = ["byheart", "audit"]
-        for name, value in (asdict(self) | others).items():
-            if value is None or value is False or DEFAULTS.get(name) == value:
-                continue
-            words += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
-        return shlex.join(words)
-
-
-DEFAULTS: dict[str, Any] = {"size": 64, "bank": 16, "captions": 32, "noises": 2, "seed": 0}
 
 
 @contextmanager
@@ -77,7 +42,7 @@ def claimed(folder: Path, typed: Typed) -> Iterator[Callable[[str], None]]:
         path = getattr(typed, name)
         if path and (there := Path(path).expanduser().resolve()) in (here, *here.parents):
             raise ValueError(
-                f"--out {folder} lies inside --{name.replace('_', '-')} {there}: the next audit "
+                f"--out {folder} lies inside {flag(name)} {there}: the next audit "
                 "would read its pictures; type --out <another folder>"
             )
     _check_free(folder)
@@ -183,7 +148,7 @@ def same_folders(typed: Typed) -> list[str]:
         a, b = paths.get(one), paths.get(other)
         if a is None or b is None:
             continue
-        names = f"--{one.replace('_', '-')} and --{other.replace('_', '-')}"
+        names = f"{flag(one)} and {flag(other)}"
         if a == b and other == "held_out":
             raise ValueError(
                 f"{names} are one folder: held-out pictures are of the same kind, but never were "
