@@ -81,9 +81,11 @@ def test_an_altered_copy_comes_with_what_it_was_asked_for(twins: Audit) -> None:
     assert row["altered"] == "mirrored" and row["altered_output"] == "3.png"
     assert row["altered_prompt"] == "a mirror" and row["altered_condition"] == "folder"
     assert "“a mirror”" in twins.page.read_text(encoding="utf-8")
-    said = {"prompt": "", "noise": 4, "altered_prompt": "a fox", "altered_noise": 1}
-    assert _asked_for(said, "") == "no prompt, noise 4"
-    assert _asked_for(said, "altered_") == "“a fox”, noise 1"
+    said = {"prompt": "", "noise": 4, "torch_seed": 7, "altered_prompt": "a fox",
+            "altered_noise": 1, "altered_torch_seed": 9}  # fmt: skip
+    assert _asked_for(said, "") == "no prompt, noise 4, torch seed 7"
+    assert _asked_for(said, "altered_") == "“a fox”, noise 1, torch seed 9"
+    assert row["torch_seed"] == row["altered_torch_seed"] == ""  # nobody knows a folder's
 
 
 def test_a_card_tells_the_distance_of_the_output_that_it_shows(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from dataclasses import dataclass, field
@@ -56,8 +57,6 @@ def test_an_untrained_pipeline_is_broken_not_novel(untrained: Audit) -> None:
 
 
 def test_every_output_has_its_prompt_its_noise_and_both_detectors(untrained: Audit) -> None:
-    import csv
-
     with (untrained.folder / "outputs.csv").open(encoding="utf-8", newline="") as handle:
         rows = list(csv.DictReader(handle))
     assert [(r["condition"], r["noise"]) for r in rows[-2:]] == [
@@ -92,6 +91,25 @@ def test_a_finished_audit_asks_nothing_again(
     assert again.page.read_bytes() == before
     with pytest.raises(ValueError, match="noises is 2 there, 3 here"):
         byheart.audit(train, pipeline=tiny_pipeline, out=untrained.folder, **FEW | {"noises": 3})
+
+
+def test_an_output_is_made_again_from_its_prompt_and_its_torch_seed(
+    untrained: Audit, tiny_pipeline: Path
+) -> None:
+    from diffusers import StableDiffusionPipeline
+
+    with (untrained.folder / "outputs.csv").open(encoding="utf-8", newline="") as handle:
+        row = list(csv.DictReader(handle))[-1]
+    assert row["noise"] == "1" and row["prompt"] == "a wall of bricks"
+    pipeline = StableDiffusionPipeline.from_pretrained(tiny_pipeline, safety_checker=None)
+    draws = torch.Generator("cpu").manual_seed(int(row["torch_seed"]))
+    made = pipeline(row["prompt"], num_inference_steps=FEW["steps"], generator=draws).images[0]
+    kept = Image.open(untrained.folder / "outputs" / row["output"])
+    assert made.tobytes() == kept.tobytes()
+    # And the card of the training picture that it is shown beside says so.
+    first = untrained.rows[0]
+    page = untrained.page.read_text(encoding="utf-8")
+    assert f"noise {first['noise']}, torch seed {first['torch_seed']}" in page
 
 
 def test_held_out_pictures_that_come_later_are_judged_by_and_nothing_is_asked_again(

@@ -117,11 +117,16 @@ def _cards(rows: list[dict[str, Any]], pair: Callable[[str, str], Pair]) -> list
 
 
 def _asked_for(row: dict[str, Any], which: str) -> str:
-    """Prompt and noise of the output on a card; of a folder's picture its caption, if any."""
+    """Prompt, noise and torch seed of the output on a card; of a folder's picture its caption, if
+    any."""
     prompt, noise = row[f"{which}prompt"], row[f"{which}noise"]
     words = [f"“{prompt}”"] if prompt else []
     if noise != "":
-        words = [*(words or ["no prompt"]), f"noise {noise}"]
+        words = [
+            *(words or ["no prompt"]),
+            f"noise {noise}",
+            f"torch seed {row[f'{which}torch_seed']}",
+        ]
     return ", ".join(words)
 
 
