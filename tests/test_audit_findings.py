@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ from PIL import Image
 
 import byheart
 from byheart.auditing.audit import Audit
+from byheart.auditing.tables import AUDIT_COLUMNS, OUTPUT_COLUMNS
 from byheart.show.audit_page import _asked_for
-from byheart.show.audit_words import fail_line
+from byheart.show.audit_words import TRAITS, fail_line, near
 
 
 def blobs(count: int, seed: int) -> list[Image.Image]:
@@ -79,9 +81,45 @@ def test_an_altered_copy_comes_with_what_it_was_asked_for(twins: Audit) -> None:
     assert row["altered"] == "mirrored" and row["altered_output"] == "3.png"
     assert row["altered_prompt"] == "a mirror" and row["altered_condition"] == "folder"
     assert "“a mirror”" in twins.page.read_text(encoding="utf-8")
-    said = {"prompt": "", "noise": 4, "altered_prompt": "a fox", "altered_noise": 1}
-    assert _asked_for(said, "") == "no prompt, noise 4"
-    assert _asked_for(said, "altered_") == "“a fox”, noise 1"
+    said = {"prompt": "", "noise": 4, "torch_seed": 7, "altered_prompt": "a fox",
+            "altered_noise": 1, "altered_torch_seed": 9}  # fmt: skip
+    assert _asked_for(said, "") == "no prompt, noise 4, torch seed 7"
+    assert _asked_for(said, "altered_") == "“a fox”, noise 1, torch seed 9"
+    assert row["torch_seed"] == row["altered_torch_seed"] == ""  # nobody knows a folder's
+
+
+def test_a_card_tells_the_distance_of_the_output_that_it_shows(tmp_path: Path) -> None:
+    few = blobs(8, 0)
+    mirrored = [picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for picture in few]
+    train = saved(tmp_path / "train", few)
+    found = byheart.audit(train, saved(tmp_path / "made", mirrored), out=tmp_path / "a", size=32)
+    page = found.page.read_text(encoding="utf-8")
+    cards = {words.split('alt="training picture ')[1].split('"')[0]: words
+             for words in page.split("<figure>")[1:]}  # fmt: skip
+    assert {row["altered"] for row in found.rows} == {"mirrored"} and len(cards) == 8
+    # The closest output by the plain distance is often another one than the copy on the card.
+    others = [row for row in found.rows if row["output"] != row["altered_output"]]
+    assert others
+    for row in others:
+        card = cards[row["image"]]
+        assert f'alt="output {row["altered_output"]}"' in card
+        assert f"greys: {float(row['altered_rho']):.3f} of its reference" in card
+        assert f"{float(row['rmse']):.3f}" not in card and "distance" not in card
+    # And a plain copy's card says nothing of an altered one that it does not show.
+    plain = {"rmse": "0.010000", "rho": "0.050000", "altered_rho": "0.123456"}
+    assert near(plain, False) == "distance 0.010 = 0.050 of the reference"
+
+
+def test_the_page_explains_its_columns_and_what_makes_an_output_broken(twins: Audit) -> None:
+    page = unescape(twins.page.read_text(encoding="utf-8"))
+    for columns in (AUDIT_COLUMNS, OUTPUT_COLUMNS):
+        for name, said in columns.items():
+            assert f'<tr><td>{name}</td><td class="others">{said}</td></tr>' in page
+    ranges = twins.measures["reference"]["ranges"]
+    assert {*ranges} == {*TRAITS}
+    for name, (low, high) in ranges.items():
+        ends = f"<td>{low:.4f}</td><td>{high:.4f}</td>"
+        assert f'<tr><td>{name}</td>{ends}<td class="others">{TRAITS[name]}</td></tr>' in page
 
 
 def test_chance_of_either_stands_beside_the_headline(twins: Audit) -> None:

@@ -9,14 +9,17 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from composing import composed
 from huggingface_hub.errors import LocalEntryNotFoundError
+from omegaconf import OmegaConf
 from pictures_for_audit import photographs, save_all
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import byheart
 from byheart.auditing.asking import paint_all
-from byheart.auditing.folder import Typed, _stamp
+from byheart.auditing.folder import _stamp
+from byheart.auditing.typed import Typed
 from byheart.data.questions import Question
 from byheart.model.opening import why
 from byheart.model.own_run import is_own_run
@@ -27,6 +30,14 @@ from byheart.model.stranger import Stranger, open_pipeline
 @pytest.fixture
 def model(tiny_pipeline: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_pipeline, tmp_path / "model"))
+
+
+def settled(run: Path, *typed: str) -> Path:
+    """The folder of a run of ours as far as its settings go."""
+    run.mkdir()
+    text = OmegaConf.to_yaml(OmegaConf.structured(composed(*typed)))
+    (run / "config.yaml").write_text(text, encoding="utf-8")
+    return run
 
 
 def named(model: Path, **parts: object) -> None:
@@ -172,11 +183,51 @@ def test_a_pipeline_with_a_config_of_its_own_is_no_run_of_ours(model: Path) -> N
 
 def test_a_run_of_ours_is_not_asked_what_it_ignores(tmp_path: Path) -> None:
     train = save_all(tmp_path / "train", photographs()[:2])
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.yaml").touch()
-    for flag in ({"side": 64}, {"half": True}):
-        with pytest.raises(ValueError, match=f"--{next(iter(flag))}: .* is a run of byheart"):
+    settled(tmp_path / "run")
+    for flag in ({"side": 64}, {"half": True}, {"allow_pickle": True}):
+        with pytest.raises(
+            ValueError, match=f"--{next(iter(flag)).replace('_', '-')}: .* is a run of byheart"
+        ):
             byheart.audit(train, pipeline=tmp_path / "run", out=tmp_path / "a", size=16, **flag)
+
+
+@pytest.fixture
+def run(model: Path, tmp_path: Path) -> Path:
+    """A finished run of ours that left a whole pipeline."""
+    run = settled(tmp_path / "run", "sample.steps=3", "sample.guidance=1")
+    shutil.move(model, run / "model")
+    return run
+
+
+def test_a_run_of_ours_with_a_whole_pipeline_is_asked_as_it_sampled(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = save_all(tmp_path / "train", photographs()[:4])
+    seen = []
+
+    def looked(self: Stranger, prompt: str, noise: int) -> Made:
+        seen.append((self.asking.steps, self.asking.guidance))
+        return Made(Image.new("RGB", (16, 16), "red"), None, None)
+
+    monkeypatch.setattr(Stranger, "paint", looked)
+    few = {"bank": 1, "noises": 1, "captions": 0, "size": 16}
+    found = byheart.audit(train, pipeline=run, out=tmp_path / "a", **few)
+    assert {*seen} == {(3, 1.0)}
+    (note,) = [note for note in found.measures["notes"] if "run of byheart" in note]
+    assert note.endswith("asked with 3 steps and guidance 1, as its config.yaml says.")
+    seen.clear()
+    found = byheart.audit(train, pipeline=run, out=tmp_path / "b", steps=2, guidance=4.0, **few)
+    assert {*seen} == {(2, 4.0)}
+    assert not any("run of byheart" in note for note in found.measures["notes"])
+
+
+def test_a_whole_pipeline_beside_a_config_that_is_not_ours_is_told_how_to_be_asked(
+    run: Path, tmp_path: Path
+) -> None:
+    train = save_all(tmp_path / "train", photographs()[:4])
+    (run / "config.yaml").write_text("a: 1\n")
+    with pytest.raises(ValueError, match=r"config.yaml cannot be read .*type --pipeline .*/model"):
+        byheart.audit(train, pipeline=run, out=tmp_path / "a", size=16)
 
 
 def test_the_models_stamp_knows_weights_wherever_the_model_lies(tmp_path: Path) -> None:

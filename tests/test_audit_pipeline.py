@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from dataclasses import dataclass, field
@@ -14,7 +15,14 @@ from pictures_for_audit import photographs, save_all
 from PIL import Image
 
 import byheart
-from byheart.auditing.asking import Plan, fingerprint, paint_all, planned, read_prompts
+from byheart.auditing.asking import (
+    Plan,
+    fingerprint,
+    left_out,
+    paint_all,
+    planned,
+    read_prompts,
+)
 from byheart.auditing.audit import Audit
 from byheart.data.album import open_album
 from byheart.model.painting import Asking, Made, clean
@@ -45,11 +53,10 @@ def test_an_untrained_pipeline_is_broken_not_novel(untrained: Audit) -> None:
     assert found["all"]["either"]["rate"] == 0
     assert found["parameters"] > 0 and found["ledger"]["parameters"] == found["parameters"]
     assert found["prompt_effect"]["unseen"]["value"] >= 0
+    assert not any("--captions" in note for note in found["notes"])
 
 
 def test_every_output_has_its_prompt_its_noise_and_both_detectors(untrained: Audit) -> None:
-    import csv
-
     with (untrained.folder / "outputs.csv").open(encoding="utf-8", newline="") as handle:
         rows = list(csv.DictReader(handle))
     assert [(r["condition"], r["noise"]) for r in rows[-2:]] == [
@@ -61,6 +68,15 @@ def test_every_output_has_its_prompt_its_noise_and_both_detectors(untrained: Aud
         assert (float(row["noise_difference"]) > 0) == (row["condition"] != "empty")
         assert 0 < float(row["one_step_rmse"]) < 1
     assert float(untrained.rows[0]["one_step_rmse"]) > 0
+
+
+def test_the_page_says_that_captions_were_left_out(
+    train: Path, tiny_pipeline: Path, tmp_path: Path
+) -> None:
+    few = {**FEW, "bank": 1, "noises": 1, "captions": 0}
+    found = byheart.audit(train, pipeline=tiny_pipeline, out=tmp_path / "a", **few)
+    said = "0 of 1 caption was asked: --captions 1 asks all, with another --out."
+    assert said in found.measures["notes"] and said in found.page.read_text(encoding="utf-8")
 
 
 def test_a_finished_audit_asks_nothing_again(
@@ -77,6 +93,57 @@ def test_a_finished_audit_asks_nothing_again(
         byheart.audit(train, pipeline=tiny_pipeline, out=untrained.folder, **FEW | {"noises": 3})
 
 
+def test_an_output_is_made_again_from_its_prompt_and_its_torch_seed(
+    untrained: Audit, tiny_pipeline: Path
+) -> None:
+    from diffusers import StableDiffusionPipeline
+
+    with (untrained.folder / "outputs.csv").open(encoding="utf-8", newline="") as handle:
+        row = list(csv.DictReader(handle))[-1]
+    assert row["noise"] == "1" and row["prompt"] == "a wall of bricks"
+    pipeline = StableDiffusionPipeline.from_pretrained(tiny_pipeline, safety_checker=None)
+    draws = torch.Generator("cpu").manual_seed(int(row["torch_seed"]))
+    made = pipeline(row["prompt"], num_inference_steps=FEW["steps"], generator=draws).images[0]
+    kept = Image.open(untrained.folder / "outputs" / row["output"])
+    assert made.tobytes() == kept.tobytes()
+    # And the card of the training picture that it is shown beside says so.
+    first = untrained.rows[0]
+    page = untrained.page.read_text(encoding="utf-8")
+    assert f"noise {first['noise']}, torch seed {first['torch_seed']}" in page
+
+
+def test_held_out_pictures_that_come_later_are_judged_by_and_nothing_is_asked_again(
+    train: Path, tiny_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    paint = Stranger.paint
+
+    def counted(self: Stranger, prompt: str, noise: int) -> Made:
+        asked.append((prompt, noise))
+        return paint(self, prompt, noise)
+
+    monkeypatch.setattr(Stranger, "paint", counted)
+    few = {**FEW, "bank": 1, "noises": 1, "out": tmp_path / "a"}
+    first = byheart.audit(train, pipeline=tiny_pipeline, **few)
+    count = len(asked)
+    assert count == first.measures["all"]["outputs"] == 6
+    assert not first.measures["reference"]["held_out"]
+    assert "--held-out" in first.measures["notes"][0]
+    held = save_all(tmp_path / "held", photographs()[6:])
+    again = byheart.audit(
+        train, pipeline=tiny_pipeline, held_out=held, fail_above=0.5, **few | {"size": 24}
+    )
+    assert len(asked) == count
+    assert again.measures["reference"]["held_out"] and again.measures["chance"]["rate"] is not None
+    assert "provisional" not in again.page.read_text(encoding="utf-8")
+    # Nothing that the prompt does to the model's first step depends on the size.
+    for part in ("copies", "others"):
+        assert (
+            again.measures["detectors"]["noise_difference"][part]
+            == first.measures["detectors"]["noise_difference"][part]
+        )
+
+
 def test_outputs_of_two_models_behind_one_path_are_not_mixed(
     untrained: Audit, train: Path, tiny_pipeline: Path, tmp_path: Path
 ) -> None:
@@ -84,7 +151,7 @@ def test_outputs_of_two_models_behind_one_path_are_not_mixed(
     shutil.copytree(tiny_pipeline, copy)
     prompts = tmp_path / "p.txt"
     prompts.write_text("the fox\n", encoding="utf-8")
-    own = {**FEW, "prompts": prompts, "out": tmp_path / "a", "noises": 1}
+    own = {**FEW, "bank": None, "prompts": prompts, "out": tmp_path / "a", "noises": 1}
     found = byheart.audit(train, pipeline=copy, **own)
     assert found.measures["conditions"]["prompts"]["outputs"] == 1
     assert found.measures["conditions"]["unseen"] is None
@@ -107,6 +174,24 @@ def test_prompts_and_noises_are_crossed(train: Path) -> None:
     own = planned(album, ["x"], Plan(bank=3, captions=0, noises=1))
     assert [q.condition for q in own] == ["prompts", *["empty"] * 4]
     assert fingerprint(asked) != fingerprint(own)
+
+
+@pytest.mark.parametrize(
+    ("captions", "said"),
+    [(0, ["0 of 3 captions were asked: --captions 3 asks all, with another --out."]),
+     (1, ["1 of 3 captions was asked: --captions 3 asks all, with another --out."]),
+     (2, ["2 of 3 captions were asked: --captions 3 asks all, with another --out."]),
+     (3, []), (32, [])],
+)  # fmt: skip
+def test_captions_that_were_not_asked_are_told(
+    tmp_path: Path, captions: int, said: list[str]
+) -> None:
+    folder = save_all(tmp_path / "train", photographs()[:5])
+    for k, words in enumerate(["a fox", "an owl", "a fox", "a pond"]):
+        (folder / f"{k:03}.txt").write_text(words, encoding="utf-8")
+    album = open_album(folder, 16, "--train")
+    asked = planned(album, None, Plan(bank=1, captions=captions, noises=2))
+    assert left_out(album, asked) == said
 
 
 def test_a_prompt_file_is_read_line_by_line(tmp_path: Path) -> None:
@@ -181,6 +266,8 @@ def test_an_unconditional_pipeline_is_asked_without_prompts(train: Path, tmp_pat
     assert m["all"]["rest"]["novel"] == 0
     assert m["detectors"]["noise_difference"] == {"copies": None, "others": None}
     assert m["steering"] is None and m["prompt_effect"]["empty"]["value"] is None
+    # Of what takes no prompt no caption was left out.
+    assert not any("--captions" in note for note in m["notes"])
     (tmp_path / "p.txt").write_text("a fox")
     with pytest.raises(ValueError, match="takes no prompt"):
         byheart.audit(
@@ -188,7 +275,7 @@ def test_an_unconditional_pipeline_is_asked_without_prompts(train: Path, tmp_pat
             pipeline=tmp_path / "model",
             out=tmp_path / "b",
             prompts=tmp_path / "p.txt",
-            **FEW,
+            size=32,
         )
     assert not (tmp_path / "b").exists()
 

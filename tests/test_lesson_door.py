@@ -234,7 +234,8 @@ def test_a_sweep_that_is_stopped_may_save(tmp_path: Path) -> None:
         "print(1, flush=True); time.sleep(60)"
     )
     waits = (
-        "import subprocess, sys; from byheart.lesson.door import _waited;"
+        "import signal, subprocess, sys; from byheart.lesson.door import _waited;"
+        "signal.signal(2, signal.default_int_handler);"  # which a job in the background has not
         f"print(_waited(subprocess.Popen([sys.executable, '-c', {saves!r}])))"
     )
     parent = subprocess.Popen(

@@ -30,9 +30,9 @@ EMPTY = 4  # times as many noises for the empty prompt, which is a single one
 class Plan:
     """How many of each are asked."""
 
-    bank: int = 16  # unseen prompts, where the user has no file
-    captions: int = 32  # training captions, at most
-    noises: int = 2  # noise seeds of every prompt
+    bank: int  # unseen prompts, where the user has no file
+    captions: int  # training captions, at most
+    noises: int  # noise seeds of every prompt
 
 
 def read_prompts(file: str) -> list[str]:
@@ -73,6 +73,19 @@ def planned(train: Album, own: list[str] | None, plan: Plan) -> list[Question]:
         for condition, prompts in asked.items()
         for prompt in prompts
         for noise in range(plan.noises * (EMPTY if condition == "empty" else 1))
+    ]
+
+
+def left_out(train: Album, asked: list[Question]) -> list[str]:
+    """What is to be said where not all of the training captions were asked."""
+    every = len({caption for caption in train.captions if caption})
+    count = len({q.prompt for q in asked if q.condition == "captions"})
+    if count == every:
+        return []
+    one = every == 1
+    return [
+        f"{count:,} of {every:,} caption{'s' * (not one)} {'was' if one or count == 1 else 'were'} "
+        f"asked: --captions {every} asks all, with another --out."
     ]
 
 

@@ -7,11 +7,10 @@ pictures -> (ask the model) -> judge -> search for altered copies -> page, top t
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +20,18 @@ from tqdm import tqdm
 from byheart.auditing.asking import (
     Plan,
     fingerprint,
+    left_out,
     paint_all,
     planned,
     read_prompts,
     without_prompts,
 )
 from byheart.auditing.case import Case, Model
-from byheart.auditing.folder import Typed, claimed, same_folders
+from byheart.auditing.folder import claimed, same_folders
 from byheart.auditing.reference import alike, bad_captions, really_unseen, reference_of
 from byheart.auditing.tables import AUDIT_COLUMNS, OUTPUT_COLUMNS, audit_rows, output_rows, table
 from byheart.auditing.tally import measures_of
+from byheart.auditing.typed import Typed, check, filled, flag, word
 from byheart.data.album import Album, open_album
 from byheart.data.questions import Question
 from byheart.measure.altered import SEARCHES
@@ -39,8 +40,6 @@ from byheart.model.painting import Asking, Painter
 from byheart.runs import write_json, write_text
 from byheart.show.audit_page import Pair, write_audit_page
 from byheart.show.audit_words import worst
-
-SIZES = (16, 256)  # pixels a side that pictures may be compared at
 
 
 @dataclass(frozen=True)
@@ -75,11 +74,11 @@ def audit(
     lora: str | Path | None = None,
     *,
     out: str | Path | None = None,
-    size: int = 64,
-    bank: int = 16,
-    captions: int = 32,
-    noises: int = 2,
-    seed: int = 0,
+    size: int | None = None,
+    bank: int | None = None,
+    captions: int | None = None,
+    noises: int | None = None,
+    seed: int | None = None,
     steps: int | None = None,
     guidance: float | None = None,
     side: int | None = None,
@@ -92,24 +91,31 @@ def audit(
 
     Every argument is the flag of the same name (`byheart audit --help`). Writes audit.html,
     audit.csv, outputs.csv and measures.json below `out` (outputs/audit/<name of the training
-    folder>); the same call goes on where it was stopped.
+    folder>); the same call goes on where it was stopped, and with another held_out, size or
+    fail_above it judges the outputs that are there anew.
 
     ValueError: what the user can mend; nothing is written, unless a model fails only while it is
     asked or a picture that it made was damaged since.
     """
-    typed = Typed(
-        _word(train), _word(outputs), _word(held_out), _word(pipeline), _word(prompts),
-        _word(lora), size, bank, captions, noises, seed, steps, guidance, side, half, allow_pickle,
-    )  # fmt: skip
-    _check(typed, fail_above)
-    folder = Path(_word(out)) if out is not None else _default(Path(typed.train))
+    came = {
+        "train": word(train), "outputs": word(outputs), "held_out": word(held_out),
+        "pipeline": word(pipeline), "prompts": word(prompts), "lora": word(lora),
+        "size": size, "bank": bank, "captions": captions, "noises": noises, "seed": seed,
+        "steps": steps, "guidance": guidance, "side": side, "half": half,
+        "allow_pickle": allow_pickle,
+    }  # fmt: skip
+    check(came, device, fail_above)
+    typed = filled(came)
+    where = word(out)
+    folder = Path(where) if where is not None else _default(Path(typed.train))
+    typed, notes = _as_sampled(typed)
 
     # pictures
     own = read_prompts(typed.prompts) if typed.prompts else None
-    album = open_album(typed.train, size, "--train")
-    given = open_album(typed.outputs, size, "--outputs") if typed.outputs else None
-    unseen = open_album(typed.held_out, size, "--held-out") if typed.held_out else None
-    notes = same_folders(typed)
+    album = open_album(typed.train, typed.size, "--train")
+    given = open_album(typed.outputs, typed.size, "--outputs") if typed.outputs else None
+    unseen = open_album(typed.held_out, typed.size, "--held-out") if typed.held_out else None
+    notes += same_folders(typed)
     other, said = really_unseen(unseen, album)
     reference, real, more = reference_of(album, other)
     notes += alike(album) + said + more + bad_captions([album, given])
@@ -118,6 +124,7 @@ def audit(
         # ask the model
         if given is None:
             asked, given, model = _ask(typed, album, own, folder, device, record)
+            notes += left_out(album, asked) if model.conditional else []
         else:
             asked = [Question("folder", name, 0) for name in given.names]
             model = None
@@ -134,53 +141,21 @@ def audit(
         with _progress("search", len(rest) * len(SEARCHES)) as advance:
             altered = altered_copies(made, ~copied, train_pixels, held, yardsticks, advance)
         case = Case(
-            album, given, unseen, asked, reference, yardsticks, judged, altered, model, seed
-        )
+            album, given, unseen, asked, reference, yardsticks, judged, altered, model, typed.seed
+        )  # fmt: skip
 
         # page
         measures = measures_of(case) | {
             "notes": notes,
-            "command": typed.command(device=device, fail_above=fail_above, out=_word(out)),
+            "command": typed.command(device=device, fail_above=fail_above, out=where),
         }
         rows, lines = audit_rows(case), output_rows(case)
         write_text(folder / "audit.csv", table(rows, AUDIT_COLUMNS))
         write_text(folder / "outputs.csv", table(lines, OUTPUT_COLUMNS))
         write_json(folder / "measures.json", measures)
-        write_audit_page(folder, measures, rows, _pairs(case))
+        columns = {"audit.csv": AUDIT_COLUMNS, "outputs.csv": OUTPUT_COLUMNS}
+        write_audit_page(folder, measures, rows, _pairs(case), columns)
     return Audit(measures, rows, folder, fail_above)
-
-
-def _word(path: str | Path | None) -> Any:
-    """ValueError: ~somebody whom nobody knows here."""
-    if path is None:
-        return None
-    word = os.path.expanduser(path)
-    if word.startswith("~"):
-        raise ValueError(f"{path}: there is no such user: type the whole path")
-    return word
-
-
-def _check(typed: Typed, fail_above: float | None) -> None:
-    if (typed.outputs is None) == (typed.pipeline is None):
-        came = "both came" if typed.outputs else "neither came"
-        raise ValueError(
-            f"--outputs and --pipeline: {came}: type --outputs <a folder of pictures> or "
-            "--pipeline <a model's folder or hub id>"
-        )
-    if typed.pipeline is None:
-        for name in ("prompts", "lora"):
-            if getattr(typed, name):
-                raise ValueError(f"--{name} asks a model: type --pipeline instead of --outputs")
-    ranges: dict[str, tuple[float, float]] = {
-        "size": SIZES, "bank": (1, 10**4), "captions": (0, 10**6), "noises": (1, 10**4),
-        "seed": (0, 2**31), "steps": (1, 10**4), "guidance": (0, 100), "side": (8, 4096),
-    }  # fmt: skip
-    for name, (low, high) in ranges.items():
-        value = getattr(typed, name)
-        if value is not None and not low <= value <= high:
-            raise ValueError(f"--{name} {value}: allowed is {low:g} to {high:g}")
-    if fail_above is not None and not 0 <= fail_above <= 1:
-        raise ValueError(f"--fail-above {fail_above}: allowed is a rate from 0 to 1")
 
 
 def _default(train: Path) -> Path:
@@ -211,23 +186,43 @@ def _ask(
         asked = without_prompts(Plan(typed.bank, typed.captions, typed.noises))
     record(fingerprint(asked))
     painted = paint_all(lambda: model, asked, folder, train.pixels.shape[-1])
-    known = Model(model.parameters, painted.differences, painted.one_step)
+    known = Model(model.parameters, model.conditional, painted.differences, painted.one_step)
     return asked, painted.album, known
+
+
+def _as_sampled(typed: Typed) -> tuple[Typed, list[str]]:
+    """A run of ours is asked as it sampled its own outputs, in whatever was not typed; else its
+    copies would be counted under another guidance than its own page counts them."""
+    if typed.pipeline is None or not Path(typed.pipeline).is_dir():
+        return typed, []
+    # Here for the reason that _open has.
+    from byheart.model.own_run import sampled_by
+
+    sampled = sampled_by(typed.pipeline)
+    if sampled is None:
+        return typed, []
+    steps = sampled.steps if typed.steps is None else typed.steps
+    guidance = sampled.guidance if typed.guidance is None else typed.guidance
+    said = [f"{steps} step{'s' * (steps != 1)}"] if typed.steps is None else []
+    said += [f"guidance {guidance:g}"] if typed.guidance is None else []
+    notes = [f"{typed.pipeline} is a run of byheart: asked with {' and '.join(said)}, as its "
+             "config.yaml says."] if said else []  # fmt: skip
+    return replace(typed, steps=steps, guidance=guidance), notes
 
 
 def _open(typed: Typed, asked: list[Question], asking: Asking, folder: Path) -> Painter:
     # Here, since diffusers' pipelines take seconds to import and folders do without them.
-    from byheart.model.own_run import is_own_run, open_run
+    from byheart.model.own_run import has_whole_pipeline, is_own_run, open_run
     from byheart.model.stranger import open_pipeline
 
     assert typed.pipeline is not None
     path = typed.pipeline
     if is_own_run(path):
-        for name in ("lora", "side", "half"):
+        for name in ("lora", "side", "half", "allow_pickle"):
             if getattr(typed, name):
-                raise ValueError(f"--{name}: {path} is a run of byheart, which takes none")
+                raise ValueError(f"{flag(name)}: {path} is a run of byheart, which takes none")
         return open_run(path, [q.prompt for q in asked], asking, folder / ".cache")
-    if (Path(path) / "model" / "model_index.json").exists():  # a run that left a whole pipeline
+    if has_whole_pipeline(path):
         path = str(Path(path) / "model")
     return open_pipeline(path, typed.lora, asking)
 

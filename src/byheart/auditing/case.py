@@ -26,6 +26,7 @@ class Model:
     """What is known of the model that was asked; of a folder of pictures nothing is."""
 
     parameters: int
+    conditional: bool  # takes a prompt
     differences: list[float | None]  # one for each output
     one_step: dict[int, Tensor]  # of each output its one-step picture (3, s, s), where there is one
 

@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
+from byheart.auditing.typed import DEFAULTS
 from byheart.quiet import quiet_libraries
 
 KEPT = {"do", "fail_above"}  # of what argparse leaves: not an argument of `audit`, or told apart
@@ -21,7 +22,8 @@ def add_door(doors: Any, do: Callable[[argparse.Namespace], int]) -> None:
         description="Compare a folder of outputs, or what a diffusers pipeline makes, with the "
         "training pictures: plain, mirrored, recoloured, cropped and shifted copies. Of every "
         "picture the largest centred square is compared at --size pixels. Writes audit.html, "
-        "audit.csv, outputs.csv and measures.json; the same command goes on where it was stopped.",
+        "audit.csv, outputs.csv and measures.json; the same command goes on where it was stopped, "
+        "and with another --held-out, --size or --fail-above it judges the same outputs anew.",
         allow_abbrev=False,
     )
     door.add_argument("--train", required=True, help="folder of the training pictures")
@@ -36,16 +38,20 @@ def add_door(doors: Any, do: Callable[[argparse.Namespace], int]) -> None:
     )  # fmt: skip
     door.add_argument("--lora", help="a LoRA on top of it: safetensors file, folder or hub id")
     door.add_argument("--prompts", help="text file, a prompt a line, instead of the bank's")
-    door.add_argument("--bank", type=int, default=16, help="unseen prompts of the bank (16)")
+    door.add_argument("--bank", type=int, help=f"unseen prompts of the bank ({DEFAULTS['bank']})")
     door.add_argument(
-        "--captions", type=int, default=32, help="training captions asked for, at most (32)"
+        "--captions",
+        type=int,
+        help=f"training captions asked for, at most ({DEFAULTS['captions']})",
     )
     door.add_argument(
-        "--noises", type=int, default=2, help="noise seeds of each prompt (2); of the empty one 4x"
+        "--noises",
+        type=int,
+        help=f"noise seeds of each prompt ({DEFAULTS['noises']}); of the empty one 4x",
     )
-    door.add_argument("--seed", type=int, default=0, help="of all noises (0)")
-    door.add_argument("--steps", type=int, help="sampling steps (the pipeline's own)")
-    door.add_argument("--guidance", type=float, help="guidance scale (the pipeline's own)")
+    door.add_argument("--seed", type=int, help=f"of all noises ({DEFAULTS['seed']})")
+    door.add_argument("--steps", type=int, help="sampling steps (the pipeline's or run's own)")
+    door.add_argument("--guidance", type=float, help="guidance scale (the pipeline's or run's own)")
     door.add_argument("--side", type=int, help="pixels a side of what is made (its own)")
     door.add_argument("--device", help="cpu, cuda, mps (cuda where there is one)")
     door.add_argument("--half", action="store_true", help="half precision, for a GPU")
@@ -53,7 +59,7 @@ def add_door(doors: Any, do: Callable[[argparse.Namespace], int]) -> None:
         "--allow-pickle", action="store_true",
         help="read weights that are no safetensors: opening such a file can run any program",
     )  # fmt: skip
-    door.add_argument("--size", type=int, default=64, help="pixels a side compared (64)")
+    door.add_argument("--size", type=int, help=f"pixels a side compared ({DEFAULTS['size']})")
     door.add_argument(
         "--fail-above", type=_rate, metavar="RATE",
         help="exit code 3 if the lower end of the 95 %% interval of the rate of copies, plain or "
@@ -78,7 +84,7 @@ def run_audit(typed: argparse.Namespace) -> bool:
     from byheart.auditing.audit import audit
     from byheart.show.audit_words import fail_line, heading, verdict
 
-    if typed.allow_pickle:
+    if typed.allow_pickle and typed.pipeline:
         print(
             "byheart: warning: --allow-pickle: opening weights that are no safetensors can run any "
             "program that whoever made them put in",

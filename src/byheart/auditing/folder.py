@@ -1,58 +1,26 @@
-"""The folder of an audit: whose it is, and that another command does not write into it."""
+"""The folder of an audit: whose it is, and that outputs of two commands are not mixed in it."""
 
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 from huggingface_hub.constants import HF_HUB_CACHE
 
+from byheart.auditing.typed import Typed, flag
 from byheart.runs import writable, write_json
 
 RECORD = "settings.json"
+# Not in the record: the outputs do not follow from them, and may be judged by others later. By
+# which they were stands in measures.json, in `command`.
+JUDGED_BY = ("held_out", "size")
 WEIGHTS = (".safetensors", ".bin", ".pt", ".ckpt")
 SETTINGS = ("model_index.json", "scheduler_config.json", "config.json", "config.yaml")
-
-
-@dataclass(frozen=True)
-class Typed:
-    """What was typed, as far as the result depends on it."""
-
-    train: str
-    outputs: str | None
-    held_out: str | None
-    pipeline: str | None
-    prompts: str | None
-    lora: str | None
-    size: int
-    bank: int
-    captions: int
-    noises: int
-    seed: int
-    steps: int | None
-    guidance: float | None
-    side: int | None
-    half: bool
-    allow_pickle: bool
-
-    def command(self, **others: Any) -> str:
-        """As it may be typed again; what is as it comes is left out. others: flags that the result
-        does not depend on."""
-        words = ["byheart", "audit"]
-        for name, value in (asdict(self) | others).items():
-            if value is None or value is False or DEFAULTS.get(name) == value:
-                continue
-            words += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
-        return shlex.join(words)
-
-
-DEFAULTS: dict[str, Any] = {"size": 64, "bank": 16, "captions": 32, "noises": 2, "seed": 0}
 
 
 @contextmanager
@@ -60,8 +28,8 @@ def claimed(folder: Path, typed: Typed) -> Iterator[Callable[[str], None]]:
     """The folder is ours while this lasts. What is given back is called with the fingerprint of the
     questions once all is known to be in order; only then anything is written.
 
-    ValueError: a folder that cannot be written to, lies inside one that is read, holds another
-    audit or something else, or that another process works in.
+    ValueError: a folder that cannot be written to, lies inside one that is read, holds other
+    outputs or something else, or that another process works in.
     """
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--out {folder} is a file: type --out <a folder>")
@@ -74,7 +42,7 @@ def claimed(folder: Path, typed: Typed) -> Iterator[Callable[[str], None]]:
         path = getattr(typed, name)
         if path and (there := Path(path).expanduser().resolve()) in (here, *here.parents):
             raise ValueError(
-                f"--out {folder} lies inside --{name.replace('_', '-')} {there}: the next audit "
+                f"--out {folder} lies inside {flag(name)} {there}: the next audit "
                 "would read its pictures; type --out <another folder>"
             )
     _check_free(folder)
@@ -82,7 +50,8 @@ def claimed(folder: Path, typed: Typed) -> Iterator[Callable[[str], None]]:
 
     def record(questions: str) -> None:
         nonlocal lock
-        settings = asdict(typed) | {"questions": questions, "model": _stamp(typed)}
+        made_by = {name: v for name, v in asdict(typed).items() if name not in JUDGED_BY}
+        settings = made_by | {"questions": questions, "model": _stamp(typed)}
         _check_same(folder, settings)
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".audit.lock", timeout=0)
@@ -137,7 +106,7 @@ def _check_same(folder: Path, settings: dict[str, Any]) -> None:
     if differing:
         raise ValueError(
             f"{folder} holds an audit by another command ({'; '.join(differing)}): type --out <a "
-            "new folder>, or repeat that command"
+            "new folder>, or that command, in which --held-out, --size and --fail-above may differ"
         )
 
 
@@ -179,7 +148,7 @@ def same_folders(typed: Typed) -> list[str]:
         a, b = paths.get(one), paths.get(other)
         if a is None or b is None:
             continue
-        names = f"--{one.replace('_', '-')} and --{other.replace('_', '-')}"
+        names = f"{flag(one)} and {flag(other)}"
         if a == b and other == "held_out":
             raise ValueError(
                 f"{names} are one folder: held-out pictures are of the same kind, but never were "

@@ -23,13 +23,12 @@ def really_unseen(unseen: Album | None, train: Album) -> tuple[Album | None, lis
     kept = [k for k in unseen.distinct if not known[k]]
     notes = []
     if overlap := int(known.sum()):
-        notes.append(
-            f"{overlap} of the {len(unseen)} held-out pictures are training pictures too, or all "
-            f"but the same (RMSE below {NEAR_DUPLICATE:g}): they are not held out, and were left "
-            "out of the comparison."
-        )
+        notes.append(_trained_on(overlap, len(unseen)))
     if doubles := len(unseen) - len(unseen.distinct):
-        notes.append(f"{doubles} held-out pictures are near-duplicates of others: left out.")
+        which = "picture is a near-duplicate of another"
+        if doubles > 1:
+            which = "pictures are near-duplicates of others"
+        notes.append(f"{doubles} held-out {which}: left out.")
     if len(kept) < FEWEST:
         notes.append(
             f"{len(kept)} held-out picture{'s' * (len(kept) != 1)} of use, and {FEWEST} are needed "
@@ -37,6 +36,18 @@ def really_unseen(unseen: Album | None, train: Album) -> tuple[Album | None, lis
         )
         return None, notes
     return unseen.only(kept), notes
+
+
+def _trained_on(overlap: int, count: int) -> str:
+    which = f"{overlap} of the {count} held-out pictures"
+    if count == 1:
+        which = "The only held-out picture"
+    what, they = ("is a training picture", "it is") if overlap == 1 else (
+        "are training pictures", "they are")  # fmt: skip
+    return (
+        f"{which} {what} too, or all but the same (RMSE below {NEAR_DUPLICATE:g}): {they} not held "
+        f"out, and {'was' if overlap == 1 else 'were'} left out of the comparison."
+    )
 
 
 def alike(train: Album) -> list[str]:
@@ -68,7 +79,7 @@ def reference_of(train: Album, unseen: Album | None) -> tuple[Reference, torch.T
             "pass for a copy is unknown, and a source whose pictures are alike cannot be told from "
             "a model that copies. What counts as near, and what as novel or broken, was judged by "
             "the training pictures' distances to each other. Add --held-out <pictures of the same "
-            "kind that were not trained on> to know."
+            "kind that were not trained on> to know: the same outputs are judged anew."
         ]  # fmt: skip
     photos = photographs(train.pixels.shape[-1])
     away = nearest(photos.pixels, train.pixels).rmse >= NEAR_DUPLICATE
@@ -79,7 +90,7 @@ def reference_of(train: Album, unseen: Album | None) -> tuple[Reference, torch.T
         f"With {len(distinct)} distinct training picture{'s' * (len(distinct) > 1)} and nothing "
         "held out, distances were measured against embedded photographs, which may be of quite "
         "another kind. Exact and very near copies are told all the same; what is novel, and what "
-        "would pass by chance, is not. Add --held-out to know."
+        "would pass by chance, is not. Add --held-out to know: the same outputs are judged anew."
     ]  # fmt: skip
 
 

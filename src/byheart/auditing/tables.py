@@ -21,12 +21,14 @@ from byheart.auditing.case import (
 from byheart.measure.distance import psnr
 from byheart.measure.kinds import KINDS
 from byheart.measure.summary import finite
+from byheart.model.seeds import Stream, seed_of
 
 OUTPUT_COLUMNS = {
     "output": "name of the output",
     "condition": "unseen, empty, captions, prompts (your file's) or folder (pictures you gave)",
     "prompt": "what was typed, or the picture's caption where it has one",
-    "noise": "number of the initial noise; audit.md says which torch seed that is",
+    "noise": "number of the initial noise",
+    "torch_seed": "what torch.Generator('cpu').manual_seed got for it; a spreadsheet may round it",
     "nearest": "name of the closest training image",
     "rmse": "distance to it in [0, 1]",
     "psnr": "the same in dB; empty where the two are equal",
@@ -56,6 +58,7 @@ AUDIT_COLUMNS = {
     "condition": "how that output was asked for",
     "prompt": "with which prompt",
     "noise": "and which noise",
+    "torch_seed": "and what torch.Generator('cpu').manual_seed got for it",
     "rmse": "its distance in [0, 1]",
     "rho": "the same / reference distance",
     "copied": "1 where that output counts as a copy of it or of a near-duplicate",
@@ -65,6 +68,7 @@ AUDIT_COLUMNS = {
     "altered_condition": "how that one was asked for",
     "altered_prompt": "with which prompt",
     "altered_noise": "and which noise",
+    "altered_torch_seed": "and what torch.Generator('cpu').manual_seed got for it",
     "altered_rho": "its distance / the search's reference distance",
     "box": "where in that output: left upper width height, in shares of its side",
     "altered_box": "where in the training image",
@@ -148,12 +152,14 @@ def audit_rows(case: Case) -> list[dict[str, Any]]:
 def _asked(case: Case, k: int | None) -> dict[str, Any]:
     """How output k was asked for; of a folder's picture only the caption is known."""
     if k is None:
-        return dict.fromkeys(("condition", "prompt", "noise"), "")
+        return dict.fromkeys(("condition", "prompt", "noise", "torch_seed"), "")
     question, model = case.asked[k], case.model is not None
+    seed = seed_of(case.seed, Stream.OUTPUT, question.noise)
     return {
         "condition": question.condition,
         "prompt": question.prompt if model else case.outputs.captions[k],
         "noise": question.noise if model else "",
+        "torch_seed": seed if model else "",
     }
 
 

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from byheart.checks import validate
-from byheart.config import Config
+from byheart.config import Config, Sample
 from byheart.data.codec import Codec, load_codec
 from byheart.data.hub import weights_from_pretrained
 from byheart.data.prompts import embed, widen
@@ -64,11 +64,29 @@ class OwnRun:
         return Made(picture(self.codec.decode(latent)[0]), difference, one_step)
 
 
-def open_run(path: str, prompts: list[str], asking: Asking, cache: Path) -> OwnRun:
-    """ValueError: the run is not finished, or was left by another version."""
-    folder = Path(path)
-    if not (folder / "model").is_dir():
-        raise ValueError(f"--pipeline {path} is a run without model/: it is not finished")
+def has_whole_pipeline(path: str) -> bool:
+    """Whether it is a run whose model/ is a whole pipeline, which is asked as a stranger's is."""
+    return (Path(path) / "model" / "model_index.json").is_file()
+
+
+def sampled_by(path: str) -> Sample | None:
+    """How a run of ours sampled its own outputs; None of what is no run.
+
+    ValueError: its config.yaml is damaged, or another program's.
+    """
+    if not is_own_run(path) and not has_whole_pipeline(path):
+        return None
+    if not (Path(path) / "config.yaml").is_file():  # somebody's pipeline in a folder called model
+        return None
+    try:
+        return _config(Path(path)).sample
+    except ValueError as error:
+        if not has_whole_pipeline(path):
+            raise
+        raise ValueError(f"{error}: type --pipeline {path}/model to ask it as it comes") from error
+
+
+def _config(folder: Path) -> Config:
     try:
         read = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(folder / "config.yaml"))
         config = OmegaConf.to_object(read)
@@ -77,6 +95,15 @@ def open_run(path: str, prompts: list[str], asking: Asking, cache: Path) -> OwnR
         raise ValueError(f"{folder}/config.yaml cannot be read ({words})") from error
     assert isinstance(config, Config)
     validate(config)
+    return config
+
+
+def open_run(path: str, prompts: list[str], asking: Asking, cache: Path) -> OwnRun:
+    """ValueError: the run is not finished, or was left by another version."""
+    folder = Path(path)
+    if not (folder / "model").is_dir():
+        raise ValueError(f"--pipeline {path} is a run without model/: it is not finished")
+    config = _config(folder)
     given = config.sample
     asked = replace(
         given,

@@ -14,7 +14,15 @@ from markupsafe import Markup
 from PIL import Image, ImageDraw
 
 from byheart.runs import write_text
-from byheart.show.audit_words import ASKED, KINDS_SAID, heading, spoken, verdict
+from byheart.show.audit_words import (
+    ASKED,
+    KINDS_SAID,
+    TRAITS,
+    heading,
+    near,
+    spoken,
+    verdict,
+)
 from byheart.show.charts import tolerance_svg
 from byheart.show.figures import enlarged, png_bytes
 from byheart.show.templates import template
@@ -38,9 +46,10 @@ def write_audit_page(
     measures: dict[str, Any],
     rows: list[dict[str, Any]],
     pair: Callable[[str, str], Pair],
+    columns: dict[str, dict[str, str]],
 ) -> Path:
     """Write audit.html. rows: of audit.csv; pair: the pixels of a training picture and an output,
-    by their names."""
+    by their names; columns: of each CSV file its columns and what they are."""
     groups = _groups(rows)
     lost = [f"{where.replace('_', '-')}: {words}" for where, files in measures["unreadable"].items()
             if where != "captions" for words in files]  # fmt: skip
@@ -56,6 +65,8 @@ def write_audit_page(
         images=len({row["group"] for row in rows}),
         lost=lost[:LOST],
         lost_count=len(lost),
+        columns=columns,
+        traits=TRAITS,
         tolerance=Markup(tolerance_svg(measures["tolerance"])),
     )
     write_text(folder / "audit.html", page)
@@ -94,6 +105,7 @@ def _cards(rows: list[dict[str, Any]], pair: Callable[[str, str], Pair]) -> list
         cards.append(row | {
             "shown": output,
             "said": spoken(row),
+            "near": near(row, altered),
             "found": bool(row["copied"] or row["altered"]),
             "image_png": _picture(both.image, row["altered_box"] if altered else ""),
             "output_png": _picture(both.output, row["box"] if altered else ""),
@@ -105,11 +117,16 @@ def _cards(rows: list[dict[str, Any]], pair: Callable[[str, str], Pair]) -> list
 
 
 def _asked_for(row: dict[str, Any], which: str) -> str:
-    """Prompt and noise of the output on a card; of a folder's picture its caption, if any."""
+    """Prompt, noise and torch seed of the output on a card; of a folder's picture its caption, if
+    any."""
     prompt, noise = row[f"{which}prompt"], row[f"{which}noise"]
     words = [f"“{prompt}”"] if prompt else []
     if noise != "":
-        words = [*(words or ["no prompt"]), f"noise {noise}"]
+        words = [
+            *(words or ["no prompt"]),
+            f"noise {noise}",
+            f"torch seed {row[f'{which}torch_seed']}",
+        ]
     return ", ".join(words)
 
 

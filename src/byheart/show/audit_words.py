@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from byheart.show.words import percent
+from byheart.show.words import OTHERS, percent
 
 KINDS_SAID = {
     "recoloured": "recoloured copy of the whole picture",
@@ -23,11 +23,21 @@ ASKED = {
     "folder": "the pictures you gave",
 }
 
+TRAITS = {
+    "contrast": "RMS deviation from the picture's own mean colour, in [0, 1]",
+    "gradient": "RMS difference of neighbouring pixels, in [0, 1]",
+    "sharpness": "gradient energy / the same after a 3 × 3 blur; near 1: blurred before",
+    "grain": "share of pixels a little off their neighbourhood, neither even nor an edge",
+    "chroma": "share of the contrast that the three colours do not have in common",
+    "coarse": "share of the contrast that is left of 8 × 8 block means",
+    "nearest": "RMSE to the closest real picture: held out, or trained on where none is",
+}
+
 
 def heading(measures: dict[str, Any]) -> str:
     found = measures["all"]
     hits, count = _hits(found["either"]), found["outputs"]
-    what = "is a copy" if count == 1 else "are copies"
+    what = "is a copy" if hits == 1 else "are copies"
     if hits == 0:
         return f"No copies found among {count:,} output{'s' * (count > 1)}"
     return f"{'The output' if count == 1 else f'{hits:,} of {count:,} outputs'} {what}"
@@ -52,15 +62,15 @@ def _either(measures: dict[str, Any]) -> list[str]:
 
 def _copies(measures: dict[str, Any]) -> str:
     found, chance = measures["all"], measures["chance"]
-    count, n = found["outputs"], measures["n_images"]
-    hits = _hits(found["copied"])
-    some = f"{hits:,} of {count:,}" if hits else f"None of {count:,}"
-    exact = _hits(found["exact"])
+    hits, exact, n = _hits(found["copied"]), _hits(found["exact"]), measures["n_images"]
+    what = "is a plain copy" if hits == 1 else "are plain copies"
+    if found["outputs"] == 1 and not hits:
+        what = "is no plain copy"
+    which = "the training picture" if n == 1 else f"one of the {n:,} training pictures"
     same = f", {exact:,} of them equal in every value" if exact else ""
-    said = (
-        f"{some} outputs ({_rate(found['copied'])}) {'is' if hits == 1 else 'are'} plain "
-        f"cop{'y' if hits == 1 else 'ies'} of one of the {n:,} training pictures{same}."
-    )
+    if exact and hits == 1:
+        same = ", equal in every value"
+    said = f"{_some(hits, found['outputs'])} ({_rate(found['copied'])}) {what} of {which}{same}."
     if chance["rate"] is None:
         return said + " How many would pass by chance is not known."
     above, passing = found["above_chance"], percent(chance["rate"])
@@ -71,19 +81,21 @@ def _copies(measures: dict[str, Any]) -> str:
     )
 
 
+def _some(hits: int, count: int) -> str:
+    if count == 1:
+        return "The only output"
+    return f"{hits:,} of {count:,} outputs" if hits else f"None of {count:,} outputs"
+
+
 def _altered(measures: dict[str, Any]) -> list[str]:
+    """Nothing where every output is a plain copy: then nothing was searched."""
     found, altered = measures["all"], measures["altered"]
-    hits, chance = _hits(found["altered"]), altered["chance"]
-    searched = found["outputs"] - _hits(found["copied"])
+    plain, chance = _hits(found["copied"]), altered["chance"]
+    if found["outputs"] == plain:
+        return []
     if not altered["tolerance"]:
         return ["Altered copies could not be searched: there is nothing to calibrate them with."]
-    kinds = "; ".join(f"{count:,} × {name}" for name, count in _sorted(altered["kinds"]))
-    said = (
-        f"{hits:,} more {'is' if hits == 1 else 'are'} altered cop{'y' if hits == 1 else 'ies'} "
-        f"({kinds})." if hits
-        else f"Among the other {searched:,} no mirrored, recoloured, shifted or cropped copy "
-        "was found."
-    )  # fmt: skip
+    said = _altered_ones(_hits(found["altered"]), found["outputs"] - plain, plain, altered["kinds"])
     if chance["count"]:
         which = "training pictures, each compared with the others"
         if measures["reference"]["held_out"]:
@@ -94,13 +106,34 @@ def _altered(measures: dict[str, Any]) -> list[str]:
     return [said]
 
 
+def _altered_ones(hits: int, searched: int, plain: int, kinds: dict[str, int]) -> str:
+    """hits: altered copies among the outputs that were searched, which are no plain copies."""
+    more = " more" if plain else ""
+    if hits > 1:
+        words = "; ".join(f"{count:,} × {name}" for name, count in _sorted(kinds))
+        return f"{hits:,}{more} are altered copies ({words})."
+    if hits == 1:
+        subject = "It" if searched == 1 and not plain else f"1{more}"
+        return f"{subject} is an altered copy ({', '.join(kinds)})."
+    what = "mirrored, recoloured, shifted or cropped copy"
+    if searched == 1:
+        return f"The other one is no {what} either." if plain else f"Nor is it a {what}."
+    return f"Among the {'other ' if plain else ''}{searched:,} outputs no {what} was found."
+
+
 def _rest(measures: dict[str, Any]) -> str:
     found = measures["all"]
     rest, count = found["rest"], sum(found["rest"].values())
     if count == 0:
         return "Nothing else came out."
-    parts = ", ".join(f"{value:,} {name}" for name, value in rest.items() if value)
-    return f"The other {count:,}: {parts}."
+    if count == 1:
+        (kind,) = (name for name, value in rest.items() if value)
+        subject = "It" if found["outputs"] == 1 else "The other one"
+        return f"{subject} is {'a blend' if kind == 'blend' else kind}."
+    parts = ", ".join(
+        f"{value:,} {OTHERS[name][value > 1]}" for name, value in rest.items() if value
+    )
+    return f"{'All' if count == found['outputs'] else 'The other'} {count:,}: {parts}."
 
 
 def _marked(measures: dict[str, Any]) -> list[str]:
@@ -144,6 +177,14 @@ def spoken(row: dict[str, Any]) -> str:
     if words[-1] == "pasted in":
         said += f": {percent(float(row['box'].split()[2]))} of its side"
     return said
+
+
+def near(row: dict[str, Any], altered: bool) -> str:
+    """How close the output on a card is; of an altered copy by the search that found it, since the
+    plain distance in its row is another output's."""
+    if altered:
+        return f"correlation of greys: {float(row['altered_rho']):.3f} of its reference"
+    return f"distance {float(row['rmse']):.3f} = {float(row['rho']):.3f} of the reference"
 
 
 def _rate(rate: dict[str, Any]) -> str:
