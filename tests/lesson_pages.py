@@ -37,19 +37,23 @@ def watched(
         if not call.url.startswith((url, "data:", "blob:")):
             complaints.append(f"asked {call.url}")
 
+    def said(line: Any) -> None:
+        if line.type == "error":
+            complaints.append(f"{line.text} at {line.location['url'].removeprefix(url)}")
+
     context = chromium.new_context(viewport={"width": width, "height": 900})
     try:
         context.on("request", asked)
         tab = context.new_page()
         tab.set_default_timeout(PATIENCE)
-        tab.on("console", lambda said: said.type == "error" and complaints.append(said.text))
+        tab.on("console", said)
         tab.on("pageerror", lambda error: complaints.append(str(error)))
         tab.on("dialog", lambda dialog: (complaints.append("a dialog"), dialog.dismiss()))
         tab.goto(url)
         yield tab
     finally:
         context.close()
-    assert complaints == [*expected]
+    assert complaints == [*expected], complaints
 
 
 def open_part(tab: Any, name: str) -> None:

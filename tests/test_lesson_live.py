@@ -56,6 +56,12 @@ def test_the_curve_grows_and_the_pictures_pointed_at_stay(
         assert shown.locator("img").get_attribute("src") == pictures
         on = tab.locator("#curve .mark.on")
         assert on.count() == 1 and on.get_attribute("data-run") == "n3-shared-s0"
+        on.focus()
+        finish(folder, sweep, "n3-own-s0")
+        tab.wait_for_selector("#curve .mark >> nth=3", state="attached")
+        tab.wait_for_function("document.querySelectorAll('#curve figure').length === 4")
+        assert tab.evaluate("document.activeElement.dataset.run") == "n3-shared-s0"
+        assert "3 images, one caption for all" in shown.inner_text() and shown.count() == 1
 
 
 def test_a_page_opened_before_the_first_run_is_finished(
@@ -72,6 +78,7 @@ def test_a_page_opened_before_the_first_run_is_finished(
         for name, part in (("Curve", "#curve"), ("OK range", "#tolerance"), ("Ledger", "#ledger")):
             open_part(tab, name)
             says(tab, part, "yet")
+        assert "no run of early is finished yet" in tab.inner_text("#ledger")
         open_part(tab, "Curve")
         shutil.copy(folder / "n3-own-s0" / "trajectory.jsonl", sweep / "n3-own-s0")
         says(tab, "#curve", "Not finished: 3 images")

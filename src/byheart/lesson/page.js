@@ -28,15 +28,17 @@
       range.setAttribute("aria-valuetext", words);
     }
   };
-  // Runs by the names of their folders: a redrawn curve counts its marks anew.
-  let focused = null, pointed = null, drawn = null, places = null;
+  // Runs by the names of their folders: Gradio redraws in place, so the element that was one run's
+  // mark may be another's a moment later.
+  let focused = null, pointed = null, places = null;
   const markOf = (run) =>
     [...document.querySelectorAll("#curve .mark")].find((one) => one.dataset.run === run);
   const reveal = (mark) => {
     pointed = mark.dataset.run;
     const curve = mark.closest(".curve");
     curve.querySelectorAll("[data-of]").forEach((one) => {
-      one.hidden = one.dataset.of !== mark.dataset.show;
+      const hide = one.dataset.of !== mark.dataset.show;
+      if (one.hidden !== hide) one.hidden = hide; // else we would hear of it again and again
     });
     curve.querySelectorAll(".mark").forEach((one) => one.classList.toggle("on", one === mark));
   };
@@ -51,17 +53,18 @@
     const now = document.querySelector("#n-said [data-ns]");
     if (now !== places) setTimeout(sayN, 300); // the slider itself may move a moment later
     places = now;
-    const curve = document.querySelector("#curve .curve"), looked = pointed;
-    if (focused && !focused.isConnected && document.activeElement === document.body) {
-      markOf(focused.dataset.run)?.focus({ preventScroll: true }); // which is pointing too
+    const active = document.activeElement, looked = pointed, mark = markOf(focused);
+    if (mark && mark !== active && (active === document.body || active.matches("#curve .mark"))) {
+      mark.focus({ preventScroll: true }); // which is pointing too
     }
-    if (curve && curve !== drawn && markOf(looked)) reveal(markOf(looked));
-    drawn = curve;
+    if (markOf(looked)) reveal(markOf(looked));
   };
-  new MutationObserver(redrawn).observe(document.documentElement, { childList: true, subtree: true });
+  new MutationObserver(redrawn).observe(document.documentElement, {
+    childList: true, subtree: true, attributeFilter: ["class", "data-run", "hidden"],
+  });
   for (const kind of ["focusin", "pointerdown"]) {
     document.addEventListener(kind, (event) => {
-      focused = event.target.closest?.("#curve .mark");
+      focused = event.target.closest?.("#curve .mark")?.dataset.run;
     });
   }
   document.addEventListener("input", (event) => {

@@ -28,7 +28,7 @@ PARTS = {
     "Teach": teach_part,
 }
 LIVE = ("Curve", "OK range", "Teach")  # look for news while they are looked at
-EVERY = 1.5  # seconds between two looks
+EVERY = 2.0  # seconds between two looks
 
 
 def build(room: Room) -> gr.Blocks:

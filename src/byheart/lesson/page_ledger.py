@@ -9,7 +9,7 @@ import gradio as gr
 
 from byheart.lesson import ledger
 from byheart.lesson.ledger import Numbers
-from byheart.lesson.pictures import trouble
+from byheart.lesson.pictures import safe, trouble
 from byheart.lesson.room import Room
 
 SETTLED = 0.5  # seconds after which the fields that were filled in have asked for their answers
@@ -35,10 +35,17 @@ def ledger_part(room: Room, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> No
     table = gr.HTML(elem_id="ledger", apply_default_css=False)
     typed = [images, size, parameters, precision]
 
+    def yet() -> str:
+        return safe(f"There are no numbers of this sweep: {room.nothing_yet}.")
+
+    def swept() -> Numbers:
+        """Where there are none yet, the published ones, so that there is something to move."""
+        return ledger.run_numbers(room.runs) if room.runs else ledger.stable_diffusion_numbers()
+
     def count(*words: object) -> str:
         try:
-            known = ledger.measured(room.runs)
-            return ledger.shown(ledger.numbers(*words), known)
+            html = ledger.shown(ledger.numbers(*words), ledger.measured(room.runs))
+            return html if room.runs else f'<p class="faint">{yet()}</p>{html}'
         except ValueError as error:
             return trouble(error)
 
@@ -54,16 +61,15 @@ def ledger_part(room: Room, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> No
         time.sleep(SETTLED)
 
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    swept = gr.on(
-        [page.load, own.click], lambda: filled(lambda: ledger.run_numbers(room.runs)),
-        outputs=[*typed, table], **quiet,
-    )  # fmt: skip
+    measured = gr.on(
+        [page.load, own.click], lambda: filled(swept), outputs=[*typed, table], **quiet
+    )
     published = stable.click(
         lambda: filled(ledger.stable_diffusion_numbers), outputs=[*typed, table], **quiet
     )
     # Every field that is filled in asks for its own answer, with the others as they were, and
     # Gradio does not see to it that the last one comes last: so it is asked for once more.
-    for filling in (swept, published):
+    for filling in (measured, published):
         filling.then(settle, **quiet).then(count, typed, table, **quiet)
     # Not `input`: Gradio 6.31 keeps quiet about the first key after numbers were filled in.
     gr.on([item.change for item in typed], count, typed, table, trigger_mode="always_last", **quiet)
