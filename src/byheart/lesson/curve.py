@@ -16,7 +16,7 @@ from byheart.lesson.pictures import picture, safe
 from byheart.owner import OWNER, at_work
 from byheart.runs import flatten, read_jsonl
 from byheart.show.figures import ACCENT
-from byheart.show.finished import Finished, finished_runs
+from byheart.show.finished import Finished, begun_runs, finished_runs
 from byheart.show.outputs import PIXELS, read_outputs
 from byheart.show.words import percent
 
@@ -76,16 +76,14 @@ def _dates(folder: Path, names: Sequence[str]) -> Stamp:
 def learning_runs(folder: Path) -> list[Learning]:
     """Runs that were looked at and have no report yet; what cannot be read is left out."""
     found = []
-    for file in sorted(folder.glob("*/trajectory.jsonl")):
-        if (file.parent / "report.html").exists():
-            continue
+    for path in begun_runs(folder):
         try:
-            words = (file.parent / "config.yaml").read_text(encoding="utf-8")
-            config, rows = flatten(safe_load(words)), read_jsonl(file)
+            words = (path / "config.yaml").read_text(encoding="utf-8")
+            config, rows = flatten(safe_load(words)), read_jsonl(path / "trajectory.jsonl")
             if rows:
                 mode = str(config["captions.mode"])
-                n, busy = int(config["n_images"]), at_work(file.parent)
-                found.append(Learning(file.parent, n, mode, rows, busy))
+                n, busy = int(config["n_images"]), at_work(path)
+                found.append(Learning(path, n, mode, rows, busy))
         except (OSError, ValueError, KeyError, AttributeError, YAMLError):
             continue
     return found

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import gradio as gr
 
 from byheart.lesson import tolerance
+from byheart.lesson.curve import Stamp
 from byheart.lesson.pictures import trouble
 from byheart.lesson.room import Room, who
 
@@ -42,7 +44,7 @@ def tolerance_part(room: Room, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) ->
     seen, votes, place = gr.State(()), gr.State([]), gr.State(0)
     shown_rho = gr.State(None)  # of the pair on the page: the runs may be others when it is judged
 
-    def known(tau: float, votes: list[tolerance.Vote]) -> object:
+    def known(tau: float, votes: list[tolerance.Vote]) -> tuple[Stamp, int, float, int]:
         """What a chart is drawn from; with the slider and the own votes, which may have moved on
         while an older chart was still under way."""
         return room.finished_at, room.tally.counted, float(tau), len(votes)
@@ -50,7 +52,7 @@ def tolerance_part(room: Room, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) ->
     def draw(tau: float, votes: list[tolerance.Vote]) -> tuple[str, object]:
         at = known(tau, votes)
         try:
-            html = tolerance.drawn(room.folder, room.finished_at, float(tau), votes, room.tally)
+            html = tolerance.drawn(room.folder, at[0], float(tau), votes, room.tally)
         except ValueError as error:
             html = trouble(error)
         return html, at
@@ -93,22 +95,21 @@ def tolerance_part(room: Room, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) ->
         said = tolerance.verdict(votes, room.tally)
         return *draw(tau, votes), asked, said, votes, place, next_rho
 
-    # Not partial: Gradio does not see what that takes.
-    def alike(
-        tau: float, votes: list[tolerance.Vote], place: int, rho: float | None, request: gr.Request
-    ) -> Table:
-        return vote(True, tau, votes, place, rho, request)
+    def judging(answer: bool) -> Callable[..., Table]:
+        # Not partial: Gradio does not see that it takes a request.
+        def judge(
+            tau: float, votes: list[tolerance.Vote], place: int, rho: float | None,
+            request: gr.Request,
+        ) -> Table:  # fmt: skip
+            return vote(answer, tau, votes, place, rho, request)
 
-    def unlike(
-        tau: float, votes: list[tolerance.Vote], place: int, rho: float | None, request: gr.Request
-    ) -> Table:
-        return vote(False, tau, votes, place, rho, request)
+        return judge
 
     everything = [chart, seen, pair, result, votes, place, shown_rho]
     judged = [tau, votes, place, shown_rho]
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
     gr.on([page.load, again.click], begin, tau, everything, **quiet)
     tau.change(draw, [tau, votes], [chart, seen], trigger_mode="always_last", **quiet)
-    same.click(alike, judged, everything, **quiet)
-    other.click(unlike, judged, everything, **quiet)
+    same.click(judging(True), judged, everything, **quiet)
+    other.click(judging(False), judged, everything, **quiet)
     timer.tick(grow_tolerance, [tau, votes, seen], [chart, seen, result], **quiet)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +16,7 @@ from jaxtyping import UInt8
 from byheart.lesson.curve import CAPTIONS, Stamp, runs_of
 from byheart.lesson.drawing import Axis, frame, legend, line, log_axis, up, upright
 from byheart.lesson.pictures import picture
+from byheart.lesson.recent import Recent
 from byheart.measure.tolerance import TOLERANCES
 from byheart.show.charts import COPY
 from byheart.show.figures import ACCENT, INK
@@ -50,21 +50,18 @@ class Tally:
 
     def __init__(self) -> None:
         self.counted = 0  # all that ever came: what changes with each of them
-        self._of: OrderedDict[str, deque[Vote]] = OrderedDict()
+        self._votes: Recent[Vote] = Recent(REMEMBERED, PAIRS)
         self._lock = threading.Lock()
 
     def add(self, who: str, vote: Vote) -> None:
         with self._lock:
             self.counted += 1
-            self._of.setdefault(who, deque(maxlen=PAIRS)).append(vote)
-            self._of.move_to_end(who)
-            while len(self._of) > REMEMBERED:
-                self._of.popitem(last=False)
+            self._votes.add(who, vote)
 
     @property
     def votes(self) -> list[Vote]:
         with self._lock:
-            return [vote for votes in self._of.values() for vote in votes]
+            return self._votes.all()
 
     def threshold(self) -> float | None:
         return threshold(self.votes)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from byheart.lesson.recent import Recent
 
 WAITING = 24  # questions that may wait for the model: about half a minute of them
 AT_ONCE = WAITING + 8  # let in by Gradio: more than may wait, so that we are the ones who say busy
@@ -22,12 +23,12 @@ class Pace:
 
     def __init__(self, most: int, seconds: int, doing: str) -> None:
         self.most, self.seconds, self.doing = most, seconds, doing
-        self._times: OrderedDict[str, deque[float]] = OrderedDict()
+        self._times: Recent[float] = Recent(REMEMBERED, most)
 
     def check(self, who: str, now: float) -> None:
         """ValueError: too many, and when to try again."""
-        times = self._times.get(who)
-        if times and len(times) == self.most and now - times[0] < self.seconds:
+        times = self._times.of(who)
+        if len(times) == self.most and now - times[0] < self.seconds:
             left = self.seconds - (now - times[0])
             within = "a minute" if self.seconds == 60 else f"{self.seconds // 60} minutes"
             raise ValueError(
@@ -36,10 +37,7 @@ class Pace:
             )
 
     def count(self, who: str, now: float) -> None:
-        self._times.setdefault(who, deque(maxlen=self.most)).append(now)
-        self._times.move_to_end(who)
-        while len(self._times) > REMEMBERED:
-            self._times.popitem(last=False)
+        self._times.add(who, now)
 
 
 class Turns:
