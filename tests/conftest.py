@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from byheart.quiet import quiet_libraries
+from byheart.runtime.environment import quiet_libraries
 
 quiet_libraries()  # tests beside each other are other programs on the same cores
 

@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from composing import CONFIGS, composed, tree
 from omegaconf import OmegaConf
+from support.composing import CONFIGS, composed, tree
 
 from byheart import config as module
-from byheart.checks import validate
-from byheart.command import help_text
-from byheart.config import Config, exposures, settings, total_steps
+from byheart.config import Config, exposures, settings, total_steps, validate
 from byheart.data.images import load_images
-from byheart.runs import flatten
+from byheart.runtime.command import help_text
+from byheart.runtime.files import flatten
 
 PRESETS = sorted(CONFIGS.glob("*/*.yaml"))
 # The setting that tells which file of a group was chosen.

@@ -33,8 +33,7 @@ def test_the_first_commands_are_the_promised_ones():
 def test_every_run_in_the_readme_is_a_valid_configuration(command, monkeypatch):
     from hydra import compose, initialize_config_dir
 
-    from byheart.checks import read
-    from byheart.config import declare
+    from byheart.config import declare, read
 
     declare()
     typed = re.search(r"train/overfit\.py ?(.*)", command).group(1).split()
@@ -52,7 +51,7 @@ def test_every_run_in_the_readme_is_a_valid_configuration(command, monkeypatch):
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("byheart ")])
 def test_every_byheart_command_in_the_readme_is_understood(command, capsys, tmp_path, monkeypatch):
     """Without the run it speaks of it may only miss the run. What takes minutes is only read."""
-    from byheart.benching.door import PARTS
+    from byheart.bench.cli import PARTS
     from byheart.cli import _parser, main
 
     for long in ("bench", "lesson", "audit"):

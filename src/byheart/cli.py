@@ -13,9 +13,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
-from byheart.measure.ledger import Ledger, from_json, ledger, stable_diffusion
-from byheart.measure.ledger_lines import lines
-from byheart.runs import Run, one_at_a_time
+from byheart.measure.ledger import Ledger, from_json, ledger, lines, stable_diffusion
+from byheart.runtime.files import Run
+from byheart.runtime.lock import one_at_a_time
 
 # exit codes; ABOVE: more copies than --fail-above allows
 USER_MISTAKE, ABOVE, INTERRUPTED = 2, 3, 130
@@ -258,7 +258,7 @@ def _report(typed: argparse.Namespace) -> None:
     # Here, since drawing needs matplotlib and the ledger does not.
     from jinja2 import TemplateError
 
-    from byheart.show.page import write_report
+    from byheart.show.pages import write_report
 
     try:
         print(write_report(Run(folder, folder.parent.parent / ".cache")))
@@ -271,9 +271,9 @@ def _report(typed: argparse.Namespace) -> None:
 
 
 def _curve(typed: argparse.Namespace) -> None:
-    from byheart.show.finished import finished_runs
-    from byheart.show.sweep import write_curve
-    from byheart.show.sweep_words import sentences
+    from byheart.show.pages import write_curve
+    from byheart.show.runs import finished_runs
+    from byheart.show.trends import sentences
 
     folder = Path(typed.folder)
     with one_at_a_time(folder) if folder.is_dir() else nullcontext():
@@ -288,13 +288,13 @@ def _curve(typed: argparse.Namespace) -> None:
 
 def _audit_door(doors: Any) -> None:
     # Its flags stand with what they do; parsing them needs no torch.
-    from byheart.auditing.door import add_door
+    from byheart.auditing.cli import add_door
 
     add_door(doors, _audit)
 
 
 def _audit(typed: argparse.Namespace) -> int:
-    from byheart.auditing.door import run_audit
+    from byheart.auditing.cli import run_audit
 
     try:
         return ABOVE if run_audit(typed) else 0
@@ -305,13 +305,13 @@ def _audit(typed: argparse.Namespace) -> int:
 
 def _bench(typed: argparse.Namespace) -> None:
     # torch, unlike every other door's needs
-    from byheart.benching.door import run_bench
+    from byheart.bench.cli import run_bench
 
     print(run_bench(typed.settings, Path(typed.out), typed.only))
 
 
 def _lesson(typed: argparse.Namespace) -> None:
-    from byheart.lesson.door import open_lesson
+    from byheart.lesson.cli import open_lesson
 
     open_lesson(typed.folder, typed.host, typed.port, typed.password)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from byheart.measure.controls import COUNT, controls, spread_out
 from byheart.measure.distance import nearest, rmse_matrix
-from byheart.measure.reference import Reference, reference
+from byheart.measure.kinds import Reference, reference
 
 
 def noise(count: int, seed: int) -> Tensor:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from byheart.measure.extrapolation import Extrapolation, extrapolate
+from byheart.measure.trends import Extrapolation, extrapolate
 
 Run = tuple[int, int, float, int, int]
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from byheart.measure.interval import Rate, wilson
+from byheart.measure.intervals import Rate, wilson
 
 
 def test_nothing_seen_in_a_hundred_is_not_never() -> None:

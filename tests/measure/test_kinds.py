@@ -6,17 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from composing import composed
+from support.composing import composed
 from torch import Tensor
 
 from byheart.data.images import ImageSet, load_images
 from byheart.measure.controls import altered, controls
 from byheart.measure.copying import judge
-from byheart.measure.interval import wilson
-from byheart.measure.kinds import KINDS, Findings, examine
+from byheart.measure.intervals import wilson
+from byheart.measure.kinds import KINDS, Findings, Reference, examine, reference
 from byheart.measure.panel import panel
-from byheart.measure.reference import Reference, reference
-from byheart.measure.rows import rows_of
+from byheart.runtime.processes import rows_of
 
 SIZES = (1, 10, 100, 1000)
 

@@ -13,9 +13,11 @@ from byheart.measure.ledger import (
     FIGURES,
     from_json,
     ledger,
+    lines,
+    readable,
+    readable_bits,
     stable_diffusion,
 )
-from byheart.measure.ledger_lines import lines, readable, readable_bits
 
 JPEG = {"images": 3, "out_of_reach": 1, "bits": 24_000, "header_bits": 7_368, "raw_bits": 294_912}
 COLLISION = {

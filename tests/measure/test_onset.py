@@ -10,7 +10,7 @@ import pytest
 from scipy.optimize import minimize
 from scipy.stats import norm
 
-from byheart.measure.onset import Onset, onset
+from byheart.measure.trends import Onset, onset
 
 Run = tuple[int, int, int | None]
 SIZES = (1, 3, 10, 30, 100)

@@ -7,8 +7,7 @@ import torch
 
 from byheart.measure.copying import reference_distance
 from byheart.measure.distance import rmse_matrix
-from byheart.measure.reference import reference
-from byheart.measure.traits import natural_ranges
+from byheart.measure.kinds import natural_ranges, reference
 
 
 def test_it_is_made_of_the_held_out_images_alone() -> None:

@@ -7,14 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from byheart.measure import resampling
-from byheart.measure.interval import Rate, wilson
-from byheart.measure.resampling import (
+from byheart.measure import intervals as resampling
+from byheart.measure.intervals import (
+    Rate,
     by_prompt_and_noise,
     clustered,
     difference,
     pair_interval,
     rate_interval,
+    wilson,
 )
 
 SEED = 3

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from byheart.measure.rows import joined, rows_of
+from byheart.runtime.processes import joined, rows_of
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from byheart.data.questions import Question
-from byheart.measure.interval import wilson
+from byheart.data.prompts import Question
+from byheart.measure.intervals import clustered, difference, wilson
 from byheart.measure.kinds import KINDS, Findings
 from byheart.measure.panel import Metric
-from byheart.measure.resampling import clustered, difference
 from byheart.measure.summary import (
     condition,
     finite,

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from byheart.measure.copying import judge, unseen_pictures
-from byheart.measure.tolerance import TOLERANCES, tolerance_curve
+from byheart.measure.copying import TOLERANCES, judge, tolerance_curve, unseen_pictures
 
 
 def noise(count: int, seed: int) -> Tensor:

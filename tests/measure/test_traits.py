@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from byheart.measure import traits as module
-from byheart.measure.traits import natural_ranges, outside, traits
+from byheart.measure import kinds as module
+from byheart.measure.kinds import natural_ranges, outside, traits
 
 
 def grey(rows: list[list[int]]) -> Tensor:

@@ -16,8 +16,7 @@ from accelerate.state import AcceleratorState
 from omegaconf import DictConfig
 from torch import Tensor
 
-from byheart.checks import read
-from byheart.config import Config, declare
+from byheart.config import Config, declare, read
 from byheart.data.codec import PatchCodec
 from byheart.model.conditioning import Conditioning
 from byheart.model.fit import State, Step, fit, start

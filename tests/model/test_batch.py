@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from byheart.model.batch import Batch, draw
-from byheart.model.seeds import Stream, generator, seed_of, training_seed
+from byheart.model.rng import Stream, generator, seed_of, training_seed
 
 CPU = torch.device("cpu")
 

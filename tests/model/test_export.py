@@ -18,7 +18,7 @@ from diffusers import (
 
 from byheart.config import Config
 from byheart.data.codec import PatchCodec, load_codec
-from byheart.data.prompts import embed
+from byheart.data.text import embed
 from byheart.model.export import save_model
 from byheart.model.objective import build_schedule
 from byheart.model.sample import Conditions, initial_noise, sample

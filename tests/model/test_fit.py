@@ -15,8 +15,8 @@ from diffusers.training_utils import EMAModel
 
 from byheart.config import Config, Fit
 from byheart.model import checkpoint
-from byheart.model.average import Average
 from byheart.model.fit import State, fit, learning_rate, parts_of, start
+from byheart.model.optim import Average
 
 Compose = Callable[..., Config]
 Train = Callable[[Config], Any]

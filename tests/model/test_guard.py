@@ -13,7 +13,7 @@ import torch
 from byheart.config import Config
 from byheart.model import fit as module
 from byheart.model.fit import State, halved
-from byheart.model.guard import clip
+from byheart.model.optim import clip
 from byheart.model.sample import Conditions, sample
 
 Compose = Callable[..., Config]

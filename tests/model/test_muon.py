@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from byheart.model.muon import QUINTIC, ROUNDS, Muon, orthogonalised
+from byheart.model.optim import QUINTIC, ROUNDS, Muon, orthogonalised
 
 SHAPES = [(6, 20), (20, 6), (6, 6), (9, 31)]
 

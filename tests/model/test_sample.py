@@ -14,8 +14,8 @@ from torch import Tensor
 
 from byheart.config import Config, Sample
 from byheart.model.objective import build_schedule
+from byheart.model.rng import Stream, generator
 from byheart.model.sample import Conditions, initial_noise, sample, sample_shared
-from byheart.model.seeds import Stream, generator
 from byheart.model.unet import build_unet
 
 Compose = Callable[..., Config]

@@ -11,12 +11,12 @@ from typing import Any
 
 import pandas
 import pytest
-from composing import composed
-from pictures import finished_run, looked, sweep_of, with_measures
+from support.composing import composed
+from support.sweep_pictures import finished_run, looked, sweep_of, with_measures
 
-from byheart.runs import Run
-from byheart.show.curve import COLUMNS, rows, table
-from byheart.show.finished import Finished, finished_runs, first_copied
+from byheart.runtime.files import Run
+from byheart.show.runs import Finished, finished_runs, first_copied
+from byheart.show.table import COLUMNS, rows, table
 
 RUNS: dict[str, dict[str, Any]] = {
     "z": {"n_images": 1},

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pictures import finished_run, looked
+from support.sweep_pictures import finished_run, looked
 
-from byheart.measure.interval import wilson
-from byheart.show.curve_figures import figures
-from byheart.show.finished import Finished
+from byheart.measure.intervals import wilson
+from byheart.show.panels import figures
 from byheart.show.plots import Panel, Point, Series, drawn
+from byheart.show.runs import Finished
 
 Make = Callable[..., Finished]
 

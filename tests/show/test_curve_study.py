@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pictures import finished_run
+from support.sweep_pictures import finished_run
 
-from byheart.measure.interval import wilson
-from byheart.show.curve_study import BY_MODE, studied, study
-from byheart.show.finished import Finished
+from byheart.measure.intervals import wilson
+from byheart.show.panels import BY_MODE, studied, study
 from byheart.show.plots import Panel, Series, drawn
+from byheart.show.runs import Finished
 
 Make = Callable[..., Finished]
 

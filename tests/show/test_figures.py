@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import places
 from PIL import Image
+from support.sweep_pictures import places
 
-from byheart.show.figures import enlarged, live, png_bytes, save_pixels, sheet
+from byheart.show.pictures import enlarged, live, png_bytes, save_pixels, sheet
 
 
 def noise(count: int, side: int, seed: int) -> np.ndarray:

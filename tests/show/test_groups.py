@@ -7,14 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from composing import composed
 from omegaconf import OmegaConf
+from support.composing import composed
 
-from byheart.runs import flatten
-from byheart.show.curve_points import AXES
-from byheart.show.finished import Finished
-from byheart.show.groups import CHOICES, MODES, YOUNGER, groups, settings, varied
-from byheart.show.setting_words import NAMES, said, value_words
+from byheart.runtime.files import flatten
+from byheart.show.groups import (
+    CHOICES,
+    MODES,
+    NAMES,
+    YOUNGER,
+    groups,
+    said,
+    settings,
+    value_words,
+    varied,
+)
+from byheart.show.panels import AXES
+from byheart.show.runs import Finished
 
 PLAIN: dict[str, Any] = flatten(
     OmegaConf.to_container(OmegaConf.structured(composed()))  # type: ignore[arg-type]

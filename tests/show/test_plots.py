@@ -17,7 +17,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from PIL import Image
 
-from byheart.show.axes import plain
 from byheart.show.plots import (
     BLUE,
     GREEN,
@@ -32,6 +31,7 @@ from byheart.show.plots import (
     _figure,
     _medians,
     drawn,
+    plain,
 )
 
 SERIES = Series(

@@ -13,14 +13,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pictures import HOSTILE, OPENMOJI, Reader, finished_run, looked, noise, places, sweep_of
 from PIL import Image
+from support.sweep_pictures import (
+    HOSTILE,
+    OPENMOJI,
+    Reader,
+    finished_run,
+    looked,
+    noise,
+    places,
+    sweep_of,
+)
 
-from byheart.runs import Run
-from byheart.show import sweep
-from byheart.show.finished import Finished
-from byheart.show.sweep import TITLES, write_curve
-from byheart.show.sweep_words import sentences
+from byheart.runtime.files import Run
+from byheart.show import pages as sweep
+from byheart.show.pages import TITLES, write_curve
+from byheart.show.runs import Finished
+from byheart.show.trends import sentences
 
 HOSTILE_RUN = "<img src=x onerror=alert(3)>&'\""
 

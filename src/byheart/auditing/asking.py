@@ -15,12 +15,12 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from byheart.data.album import Album
-from byheart.data.pixels import read_square
-from byheart.data.prompts import unseen_prompts
-from byheart.data.questions import Question, spread
-from byheart.model.painting import Painter
-from byheart.runs import append_jsonl, beside, read_jsonl, write_text
+from byheart.auditing.pictures import Album
+from byheart.auditing.pipeline import Painter
+from byheart.data.decode import read_square
+from byheart.data.prompts import Question, spread
+from byheart.data.text import unseen_prompts
+from byheart.runtime.files import append_jsonl, atomic_write, read_jsonl, write_text
 
 LONGEST = 10_000  # characters of a prompt
 EMPTY = 4  # times as many noises for the empty prompt, which is a single one
@@ -162,7 +162,7 @@ def _one_step(folder: Path, k: int) -> Path:
 
 
 def _save(path: Path, image: Image.Image) -> None:
-    with beside(path) as part:
+    with atomic_write(path) as part:
         image.save(part, "PNG")
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from byheart.auditing.arguments import Typed, check, filled, flag, word
 from byheart.auditing.asking import (
     Plan,
     fingerprint,
@@ -26,20 +27,24 @@ from byheart.auditing.asking import (
     read_prompts,
     without_prompts,
 )
-from byheart.auditing.case import Case, Model
 from byheart.auditing.folder import claimed, same_folders
+from byheart.auditing.inputs import Case, Model
+from byheart.auditing.judging import altered_copies, calibrate, judge_all
+from byheart.auditing.matching import SEARCHES
+from byheart.auditing.measures import (
+    AUDIT_COLUMNS,
+    OUTPUT_COLUMNS,
+    audit_rows,
+    measures_of,
+    output_rows,
+    table,
+)
+from byheart.auditing.pictures import Album, open_album
+from byheart.auditing.pipeline import Asking, Painter
 from byheart.auditing.reference import alike, bad_captions, really_unseen, reference_of
-from byheart.auditing.tables import AUDIT_COLUMNS, OUTPUT_COLUMNS, audit_rows, output_rows, table
-from byheart.auditing.tally import measures_of
-from byheart.auditing.typed import Typed, check, filled, flag, word
-from byheart.data.album import Album, open_album
-from byheart.data.questions import Question
-from byheart.measure.altered import SEARCHES
-from byheart.measure.judging import altered_copies, calibrate, judge_all
-from byheart.model.painting import Asking, Painter
-from byheart.runs import write_json, write_text
-from byheart.show.audit_page import Pair, write_audit_page
-from byheart.show.audit_words import worst
+from byheart.auditing.report import Pair, worst, write_audit_page
+from byheart.data.prompts import Question
+from byheart.runtime.files import write_json, write_text
 
 
 @dataclass(frozen=True)
@@ -196,7 +201,7 @@ def _as_sampled(typed: Typed) -> tuple[Typed, list[str]]:
     if typed.pipeline is None or not Path(typed.pipeline).is_dir():
         return typed, []
     # Here for the reason that _open has.
-    from byheart.model.own_run import sampled_by
+    from byheart.auditing.own_run import sampled_by
 
     sampled = sampled_by(typed.pipeline)
     if sampled is None:
@@ -212,8 +217,8 @@ def _as_sampled(typed: Typed) -> tuple[Typed, list[str]]:
 
 def _open(typed: Typed, asked: list[Question], asking: Asking, folder: Path) -> Painter:
     # Here, since diffusers' pipelines take seconds to import and folders do without them.
-    from byheart.model.own_run import has_whole_pipeline, is_own_run, open_run
-    from byheart.model.stranger import open_pipeline
+    from byheart.auditing.own_run import has_whole_pipeline, is_own_run, open_run
+    from byheart.auditing.pipeline import open_pipeline
 
     assert typed.pipeline is not None
     path = typed.pipeline

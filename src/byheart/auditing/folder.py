@@ -12,8 +12,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 from huggingface_hub.constants import HF_HUB_CACHE
 
-from byheart.auditing.typed import Typed, flag
-from byheart.runs import writable, write_json
+from byheart.auditing.arguments import Typed, flag
+from byheart.runtime.files import check_writable, write_json
 
 RECORD = "settings.json"
 # Not in the record: the outputs do not follow from them, and may be judged by others later. By
@@ -34,7 +34,7 @@ def claimed(folder: Path, typed: Typed) -> Iterator[Callable[[str], None]]:
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--out {folder} is a file: type --out <a folder>")
     try:
-        writable(folder)
+        check_writable(folder)
     except ValueError as error:
         raise ValueError(f"--out {folder}: {str(error).split(': type')[0]}") from None
     here = folder.expanduser().resolve()

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import torch
 
-from byheart.data.album import NEAR_DUPLICATE, Album, photographs
+from byheart.auditing.judging import own_reference
+from byheart.auditing.pictures import NEAR_DUPLICATE, Album, photographs
 from byheart.measure.distance import nearest
-from byheart.measure.judging import own_reference
-from byheart.measure.reference import Reference
+from byheart.measure.kinds import Reference
 
 FEWEST = 4  # distinct pictures that a verdict may stand on: two of them to judge the others by
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from byheart.config import Codec as CodecConfig
-from byheart.data.hub import folder_or_hub, weights_from_pretrained
-from byheart.data.store import stored
+from byheart.data.cache import stored
+from byheart.data.pretrained import folder_or_hub, weights_from_pretrained
 
 VAE_BATCH = 8  # images through the VAE at once: bounds memory at 512 px to about 4 GB
 

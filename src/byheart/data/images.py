@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from byheart.data.own import folder, hub
+from byheart.data.folder import folder, hub
 from byheart.data.sources import Pictures, emoji, photos
 
 if TYPE_CHECKING:

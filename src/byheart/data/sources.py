@@ -16,8 +16,8 @@ import torch
 from jaxtyping import UInt8
 from PIL import Image
 
-from byheart.data.pixels import read_square
-from byheart.data.store import stored
+from byheart.data.cache import stored
+from byheart.data.decode import read_square
 
 # Near-duplicates are judged at this size whatever `images.size` is, so that a resolution does not
 # change which pictures there are.

@@ -6,19 +6,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import gradio as gr
 import numpy as np
 from PIL import Image, ImageDraw
 from yaml import YAMLError, safe_load
 
 from byheart.lesson.drawing import dot, frame, legend, line, log_axis, whisker
-from byheart.lesson.pictures import picture, safe
-from byheart.owner import OWNER, at_work
-from byheart.runs import flatten, read_jsonl
-from byheart.show.figures import ACCENT
-from byheart.show.finished import Finished, begun_runs, finished_runs
-from byheart.show.outputs import PIXELS, read_outputs
+from byheart.lesson.html import picture, safe, trouble
+from byheart.runtime.files import flatten, read_jsonl
+from byheart.runtime.lock import OWNER, at_work
+from byheart.show.plots import BLUE as ACCENT
+from byheart.show.runs import PIXELS, Finished, begun_runs, finished_runs, read_outputs
 from byheart.show.words import percent
+
+if TYPE_CHECKING:
+    from byheart.lesson.session import Room
 
 AXES = {
     "training images": "training images (n)",
@@ -213,3 +217,29 @@ def _sheet(path: Path, headline: str, made_at: int) -> np.ndarray:
         draw.rectangle((x, side + 1, x + side - 1, side + bar), fill=ACCENT)
         canvas.paste(Image.fromarray(made.nearest([k])[0]), (x, side + bar + 2))
     return np.asarray(canvas)
+
+
+def curve_part(room: Room, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:
+    gr.Markdown(
+        "## The curve\n"
+        "How many of its outputs are copies? It grows by itself while a sweep runs elsewhere."
+    )
+    axis = gr.Radio([*AXES], value=next(iter(AXES)), label="against", elem_id="axis")
+    chart = gr.HTML(elem_id="curve", apply_default_css=False)
+    seen = gr.State(())
+
+    def draw(against: str) -> tuple[str, object]:
+        at = room.at
+        try:
+            return drawn(room.folder, against, at), at
+        except ValueError as error:
+            return trouble(error), at
+
+    def grow(against: str, before: object) -> object:
+        # Nothing new: nothing is sent, so what a reader has open stays open.
+        return gr.skip() if room.at == before else draw(against)
+
+    gr.on([page.load, axis.change], draw, axis, [chart, seen], show_progress="hidden",
+          api_visibility="private")  # fmt: skip
+    timer.tick(grow, [axis, seen], [chart, seen], show_progress="hidden",
+               api_visibility="private")  # fmt: skip

@@ -6,9 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from byheart.lesson.pictures import safe
-from byheart.show.charts import COPY, FAINT
-from byheart.show.figures import ACCENT, INK
+from byheart.lesson.html import safe
+from byheart.show.plots import BLUE as ACCENT
+from byheart.show.plots import GREY as FAINT
+from byheart.show.plots import INK
+from byheart.show.plots import ORANGE as COPY
 
 WIDTH, HEIGHT = 720, 384
 LEFT, RIGHT, TOP, BOTTOM = 88, 16, 40, 62

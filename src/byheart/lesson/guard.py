@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import unquote
 
-from byheart.lesson.teach import LARGEST_FILE
-
 App = Callable[..., Awaitable[None]]
 # Gradio's own ways to have the server fetch an address for a visitor: a proxy for strangers.
 OUTWARD = ("/file=http:", "/file=https:", "/file/http:", "/file/https:", "/proxy=")
 # What it calls where an address stands instead of a file, in gradio.processing_utils.
 FETCHERS = ("async_ssrf_protected_get", "async_ssrf_protected_download", "unsafe_download")
 WRITING = ("/upload", "/process_recording")  # whose requests become files
+LARGEST_FILE = 20 * 2**20  # bytes of an upload
 LARGEST_REQUEST = LARGEST_FILE + 64 * 1024  # one file, and the form around it
 MOST_KEPT = 500 * 10**6  # bytes of all uploads
 MOST_OF_ONE = 200 * 10**6  # announced by one other machine's address within OLDEST
@@ -113,3 +112,18 @@ def fetch_nothing() -> None:
     for name in FETCHERS:
         assert callable(getattr(processing_utils, name, None)), f"Gradio has no {name} any more"
         setattr(processing_utils, name, refuse)
+
+
+def who(request: Any) -> str:
+    """The open page behind a request: its session, which a reload ends; else the address.
+
+    Not the address alone: behind one there may be a whole class.
+    """
+    session = getattr(request, "session_hash", None)
+    client = getattr(request, "client", None)
+    return str(session or getattr(client, "host", None) or "somebody")[:100]
+
+
+def here(request: Any) -> bool:
+    """Whether the person sits at this machine."""
+    return from_here(getattr(getattr(request, "request", None), "scope", None) or {})

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from byheart.lesson.pictures import safe
-from byheart.measure.ledger import BITS_PER_VALUE, Ledger, ledger, stable_diffusion
-from byheart.measure.ledger_lines import Line, lines, readable, readable_bits
-from byheart.show.finished import Finished
+import gradio as gr
+
+from byheart.lesson.html import safe, trouble
+from byheart.measure.ledger import (
+    BITS_PER_VALUE,
+    Ledger,
+    Line,
+    ledger,
+    lines,
+    readable,
+    readable_bits,
+    stable_diffusion,
+)
+from byheart.show.runs import Finished
+
+if TYPE_CHECKING:
+    from byheart.lesson.session import Room
 
 JPEG_ASSUMED = 10.0  # times smaller than raw pixels, at sizes where no run has measured it
 PRECISIONS = (32, 16, 8, 4)  # bits of one parameter
@@ -196,3 +210,66 @@ def _bars(made: Ledger, known: Measured) -> str:
         '<table class="bars"><caption>Each step along a bar is a factor, not a sum</caption>'
         f"<tbody>{drawn}</tbody></table>"
     )
+
+
+SETTLED = 0.5  # seconds after which the fields that were filled in have asked for their answers
+
+
+def ledger_part(room: Room, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:
+    gr.Markdown(
+        "## The ledger\n"
+        "Can the pictures be in there at all? Bits of parameters against bits of pictures: change "
+        "any number."
+    )
+    with gr.Row():
+        images = gr.Textbox(label="training images", elem_id="images", min_width=150)
+        size = gr.Textbox(label="their side in pixels", elem_id="size", min_width=150)
+        parameters = gr.Textbox(label="parameters", elem_id="parameters", min_width=150)
+        precision = gr.Radio(
+            [(f"{bits} bits", bits) for bits in PRECISIONS], value=32,
+            label="a parameter has", elem_id="precision", min_width=220,
+        )  # fmt: skip
+    with gr.Row():
+        stable = gr.Button("Stable Diffusion's numbers", elem_id="stable")
+        own = gr.Button("This sweep's numbers", elem_id="own")
+    table = gr.HTML(elem_id="ledger", apply_default_css=False)
+    typed = [images, size, parameters, precision]
+
+    def yet() -> str:
+        return safe(f"There are no numbers of this sweep: {room.nothing_yet}.")
+
+    def swept() -> Numbers:
+        """Where there are none yet, the published ones, so that there is something to move."""
+        return run_numbers(room.runs) if room.runs else stable_diffusion_numbers()
+
+    def count(*words: object) -> str:
+        try:
+            html = shown(numbers(*words), measured(room.runs))
+            return html if room.runs else f'<p class="faint">{yet()}</p>{html}'
+        except ValueError as error:
+            return trouble(error)
+
+    def filled(known: Callable[[], Numbers]) -> tuple[object, ...]:
+        try:
+            numbers = known()
+        except ValueError as error:
+            return (*[gr.skip()] * len(typed), trouble(error))
+        words = (f"{numbers.images:,}", f"{numbers.size:,}", f"{numbers.parameters:,}")
+        return (*words, numbers.precision, count(*words, numbers.precision))
+
+    def settle() -> None:
+        time.sleep(SETTLED)
+
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    measured = gr.on(
+        [page.load, own.click], lambda: filled(swept), outputs=[*typed, table], **quiet
+    )
+    published = stable.click(
+        lambda: filled(stable_diffusion_numbers), outputs=[*typed, table], **quiet
+    )
+    # Every field that is filled in asks for its own answer, with the others as they were, and
+    # Gradio does not see to it that the last one comes last: so it is asked for once more.
+    for filling in (measured, published):
+        filling.then(settle, **quiet).then(count, typed, table, **quiet)
+    # Not `input`: Gradio 6.31 keeps quiet about the first key after numbers were filled in.
+    gr.on([item.change for item in typed], count, typed, table, trigger_mode="always_last", **quiet)

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import gradio as gr
 import numpy as np
 from jaxtyping import UInt8
 
 from byheart.lesson.curve import CAPTIONS, Stamp, runs_of
 from byheart.lesson.drawing import Axis, frame, legend, line, log_axis, up, upright
-from byheart.lesson.pictures import picture
-from byheart.lesson.recent import Recent
-from byheart.measure.tolerance import TOLERANCES
-from byheart.show.charts import COPY
-from byheart.show.figures import ACCENT, INK
-from byheart.show.finished import Finished
-from byheart.show.outputs import read_outputs
+from byheart.lesson.guard import who
+from byheart.lesson.html import picture, trouble
+from byheart.lesson.queue import Recent
+from byheart.measure.copying import TOLERANCES
+from byheart.show.plots import BLUE as ACCENT
+from byheart.show.plots import INK
+from byheart.show.plots import ORANGE as COPY
+from byheart.show.runs import Finished, read_outputs
 from byheart.show.words import percent
+
+if TYPE_CHECKING:
+    from byheart.lesson.session import Room
 
 WIDEST = TOLERANCES[-1]  # of the reference distance
 CRITERION = 1 / 3
@@ -255,3 +261,106 @@ def verdict(mine: Sequence[Vote], tally: Tally) -> str:
     if others is not None:
         words += f" The class, in {len(tally.votes)} votes: {others:.2f}."
     return f'<p class="said" role="status">{words}</p>'
+
+
+DONE = '<p class="said">That was the last pair. Press “Begin again” to judge them once more.</p>'
+NO_PAIRS_YET = "no pairs yet: press “Begin again” when a run is finished"
+NO_PAIRS = (
+    "no game: the runs have no pictures to compare (outputs.npz is missing or damaged, or all of "
+    "them are alike)"
+)
+# Chart, what it was drawn from, pair, verdict; then the votes so far, the place and the distance of
+# the pair shown.
+Table = tuple[str, object, str, str, list[Vote], int, float | None]
+
+
+def tolerance_part(room: Room, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:
+    gr.Markdown(
+        "## Your OK range\n"
+        "When are two pictures the same picture? Move the limit and watch the curve; then find "
+        "out where your own limit is."
+    )
+    tau = gr.Slider(
+        0, WIDEST, value=0.35, step=0.05, elem_id="tau", buttons=[],
+        label="how far apart “the same picture” may be (ρ)",
+    )  # fmt: skip
+    chart = gr.HTML(elem_id="tolerance", apply_default_css=False)
+    gr.Markdown("### The game")
+    pair = gr.HTML(elem_id="pair", apply_default_css=False)
+    with gr.Row():
+        same = gr.Button("Same picture", variant="primary", elem_id="same")
+        other = gr.Button("Different pictures", variant="secondary", elem_id="different")
+        again = gr.Button("Begin again", variant="secondary", elem_id="again")
+    result = gr.HTML(elem_id="verdict", apply_default_css=False)
+    seen, votes, place = gr.State(()), gr.State([]), gr.State(0)
+    shown_rho = gr.State(None)  # of the pair on the page: the runs may be others when it is judged
+
+    def known(tau: float, votes: list[Vote]) -> tuple[Stamp, int, float, int]:
+        """What a chart is drawn from; with the slider and the own votes, which may have moved on
+        while an older chart was still under way."""
+        return room.finished_at, room.tally.counted, float(tau), len(votes)
+
+    def draw(tau: float, votes: list[Vote]) -> tuple[str, object]:
+        at = known(tau, votes)
+        try:
+            html = drawn(room.folder, at[0], float(tau), votes, room.tally)
+        except ValueError as error:
+            html = trouble(error)
+        return html, at
+
+    def grow_tolerance(tau: float, votes: list[Vote], before: object) -> object:
+        if known(tau, votes) == before:
+            return gr.skip()
+        return *draw(tau, votes), verdict(votes, room.tally) if votes else ""
+
+    def playable() -> tuple[Pair, ...]:
+        found = pairs(room.folder, room.finished_at)
+        if not found:
+            raise ValueError(NO_PAIRS if room.runs else NO_PAIRS_YET)
+        return found
+
+    def begin(tau: float) -> Table:
+        try:
+            there = playable()
+        except ValueError as error:
+            return *draw(tau, []), trouble(error), "", [], 0, None
+        start = random.randrange(len(there))  # not all of a class see the same pair first
+        first = there[start]
+        return *draw(tau, []), question(first), "", [], start, first.rho
+
+    def vote(
+        answer: bool, tau: float, votes: list[Vote], place: int, rho: float | None,
+        request: gr.Request,
+    ) -> Table:  # fmt: skip
+        if rho is not None:
+            votes, place = [*votes, (rho, answer)], place + 1
+            room.tally.add(who(request), (rho, answer))
+        asked, next_rho = DONE, None
+        try:
+            there = playable()
+            if rho is not None and len(votes) < len(there):
+                shown = there[place % len(there)]
+                asked, next_rho = question(shown), shown.rho
+        except ValueError as error:
+            asked = trouble(error)
+        said = verdict(votes, room.tally)
+        return *draw(tau, votes), asked, said, votes, place, next_rho
+
+    def judging(answer: bool) -> Callable[..., Table]:
+        # Not partial: Gradio does not see that it takes a request.
+        def judge(
+            tau: float, votes: list[Vote], place: int, rho: float | None,
+            request: gr.Request,
+        ) -> Table:  # fmt: skip
+            return vote(answer, tau, votes, place, rho, request)
+
+        return judge
+
+    everything = [chart, seen, pair, result, votes, place, shown_rho]
+    judged = [tau, votes, place, shown_rho]
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    gr.on([page.load, again.click], begin, tau, everything, **quiet)
+    tau.change(draw, [tau, votes], [chart, seen], trigger_mode="always_last", **quiet)
+    same.click(judging(True), judged, everything, **quiet)
+    other.click(judging(False), judged, everything, **quiet)
+    timer.tick(grow_tolerance, [tau, votes, seen], [chart, seen, result], **quiet)

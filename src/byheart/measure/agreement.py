@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from byheart.measure.fitting import RESAMPLES
+from byheart.measure.trends import RESAMPLES
 
 Pixels = UInt8[np.ndarray, "s h w 3"]
 

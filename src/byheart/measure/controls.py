@@ -13,7 +13,7 @@ from PIL import Image
 from skimage.filters import gaussian
 from torch import Tensor
 
-from byheart.measure.reference import Reference, reference
+from byheart.measure.kinds import Reference, reference
 
 Images = UInt8[Tensor, "s c h w"]
 COUNT = 64  # outputs of each control

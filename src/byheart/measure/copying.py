@@ -1,4 +1,5 @@
-"""What counts as a copy: near a training image by a yardstick that no training set can bend."""
+"""What counts as a copy: near a training image by a reference that no training set can bend, and
+how the share of copies grows with the tolerance."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from byheart.measure.distance import nearest, nearest_other
-from byheart.measure.interval import Rate, wilson
+from byheart.measure.intervals import Rate, wilson
 
 TOLERANCE = 1 / 3  # of the reference distance; after Gu et al. 2023, who ask d1 / d2 < 1/3
 
@@ -97,3 +98,37 @@ def coverage(verdicts: Verdicts, n_images: int) -> float:
 def uniform_coverage(copies: int, n_images: int) -> float:
     """Expected coverage of as many copies drawn uniformly: 1 - (1 - 1/n)^copies."""
     return 1 - (1 - 1 / n_images) ** copies
+
+
+TOLERANCES = tuple(k / 20 for k in range(41))  # of the reference distance, 0 to 2
+
+
+def tolerance_curve(
+    verdicts: Verdicts, chance: Verdicts | None, reference: float
+) -> list[dict[str, float | None]]:
+    """Per tolerance tau on rho (rmse: the same as an RMSE in [0, 1]):
+
+    copied, chance: shares that are within it and nearer to a training than to a held-out image,
+        of the outputs and of real pictures the model never saw; at 1/3 the headline's criterion.
+    within, chance_within: shares that are within it, whatever else they are near to.
+    """
+    return [
+        {
+            "tau": tau,
+            "rmse": tau * reference,
+            "copied": _share(verdicts, tau, True),
+            "chance": _share(chance, tau, True),
+            "within": _share(verdicts, tau, False),
+            "chance_within": _share(chance, tau, False),
+        }
+        for tau in TOLERANCES
+    ]
+
+
+def _share(verdicts: Verdicts | None, tau: float, nearer: bool) -> float | None:
+    if verdicts is None or len(verdicts.rho) == 0:
+        return None
+    accepted = verdicts.rho <= tau
+    if nearer:
+        accepted &= verdicts.rmse < verdicts.held_out_rmse
+    return float(accepted.to(torch.float64).mean())

@@ -12,16 +12,14 @@ from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from byheart.data.images import ImageSet
-from byheart.data.questions import CONDITIONS, Question
+from byheart.data.prompts import CONDITIONS, Question
 from byheart.measure.copying import coverage, uniform_coverage
 from byheart.measure.distance import psnr
-from byheart.measure.effect import noise_effect, prompt_effect, same_image, steering
-from byheart.measure.interval import Rate, wilson
-from byheart.measure.kinds import KINDS, Findings
+from byheart.measure.intervals import Rate, clustered, difference, wilson
+from byheart.measure.kinds import KINDS, Findings, Reference
 from byheart.measure.panel import Metric
-from byheart.measure.reference import Reference
-from byheart.measure.resampling import clustered, difference
-from byheart.measure.rows import rows_of
+from byheart.measure.prompt_effect import noise_effect, prompt_effect, same_image, steering
+from byheart.runtime.processes import rows_of
 
 Images = UInt8[Tensor, "s 3 w w"]
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from byheart.model.seeds import Stream, generator
+from byheart.model.rng import Stream, generator
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from byheart.config import Captions
 from byheart.model.batch import Batch
-from byheart.model.seeds import Stream, generator
+from byheart.model.rng import Stream, generator
 
 
 def training_captions(config: Captions, own: tuple[str, ...]) -> tuple[str, ...]:

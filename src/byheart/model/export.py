@@ -10,7 +10,7 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionMod
 
 from byheart.config import Config
 from byheart.data.codec import Codec, VaeCodec
-from byheart.data.prompts import clip_parts
+from byheart.data.text import clip_parts
 
 
 def save_model(

@@ -15,14 +15,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from byheart.config import Config, Fit, total_steps
-from byheart.machine import check_room, forget_cached
-from byheart.model.average import Average
 from byheart.model.batch import Batch, draw
 from byheart.model.conditioning import Conditioning
-from byheart.model.guard import LeftOut, clip, guarded_step, none_left_out
-from byheart.model.muon import Muon, matrices_and_rest
 from byheart.model.objective import loss
-from byheart.model.seeds import training_seed
+from byheart.model.optim import (
+    Average,
+    LeftOut,
+    Muon,
+    clip,
+    guarded_step,
+    matrices_and_rest,
+    none_left_out,
+)
+from byheart.model.rng import training_seed
+from byheart.runtime.processes import check_room, forget_cached
 
 
 @dataclass

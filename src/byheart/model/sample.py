@@ -13,9 +13,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from byheart.config import Sample
-from byheart.machine import forget_cached, out_of_memory
 from byheart.model.objective import build_sampler
-from byheart.model.seeds import Stream, generator
+from byheart.model.rng import Stream, generator
+from byheart.runtime.processes import forget_cached, out_of_memory
 
 Denoiser = Callable[..., tuple[Tensor]]  # a UNet, or anything that is called like one
 

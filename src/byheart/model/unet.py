@@ -9,8 +9,8 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from byheart.config import UNet
-from byheart.data.hub import folder_or_hub, from_pretrained, weights_from_pretrained
-from byheart.model.seeds import Stream, seed_of
+from byheart.data.pretrained import folder_or_hub, from_pretrained, weights_from_pretrained
+from byheart.model.rng import Stream, seed_of
 
 # What a pipeline's scheduler may be: Ho et al. 2020's, in discrete timesteps.
 BETAS = ("linear", "scaled_linear", "squaredcos_cap_v2")

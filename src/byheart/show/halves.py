@@ -6,28 +6,18 @@ Agreement rises only where copying has ended (Kadkhodaie et al. 2024, arXiv:2310
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from byheart.config import BYSTANDERS
 from byheart.measure.agreement import Median, correlation, median
-from byheart.show.curve import Halves
-from byheart.show.curve_points import Axis, Value, interval, points_of
-from byheart.show.finished import Finished, naming
-from byheart.show.groups import groups
-from byheart.show.outputs import PIXELS, Outputs, read_outputs
-from byheart.show.plots import BLUE, GREY, ORANGE, Line, Panel, Point, Series
-from byheart.show.words import CONDITIONS
+from byheart.show.runs import PIXELS, Finished, Outputs, naming, read_outputs
+from byheart.show.table import Halves
 
 CONDITION = "unseen"
 Key = tuple[str, int]  # prompt and initial noise
-PARTS: dict[str, tuple[str, str, str, Line, bool]] = {
-    "agreement": ("the two models, from the same noise", BLUE, "o", "-", True),
-    "likeness": ("an output and its nearest training image", ORANGE, "s", "--", True),
-    "chance": ("the two models, from different noises", GREY, "D", (0, (1, 3)), False),
-}
 
 
 @dataclass(frozen=True)
@@ -112,33 +102,3 @@ def columns(pairs: Sequence[Pair]) -> Halves:
             row |= {name: part.value, f"{name}_low": part.low, f"{name}_high": part.high}
         found[pair.a.path] = found[pair.b.path] = row
     return found
-
-
-def halves(pairs: Sequence[Pair], axis: Axis) -> list[Panel]:
-    """Agreement beside likeness to what was seen: a panel for each group of pairs."""
-    of = {pair.a.path: pair for pair in pairs}
-
-    def value(part: str) -> Value:
-        return lambda run: interval(asdict(getattr(of[run.path], part)))
-
-    panels = []
-    for group in groups([pair.a for pair in pairs], axis.along):
-        series = tuple(
-            Series(label, points_of(group.runs, value(part), axis), colour, marker, line, filled)
-            for part, (label, colour, marker, line, filled) in PARTS.items()
-        )
-        worse = tuple(
-            Point(axis.place(run), *max(map(_broken, (of[run.path].a, of[run.path].b))))
-            for run in group.runs
-        )
-        words = "share of outputs that are broken, the worse half"
-        series = (*series, Series(words, worse, GREY, "X", ":"))
-        title = f"{group.words}, under {CONDITIONS[CONDITION]}"
-        panels.append(Panel(title, axis.words, "correlation, median", series, axis.log))
-    return panels
-
-
-def _broken(run: Finished) -> tuple[float, float, float]:
-    """Networks that have not learned yet may well agree: that is no generalization."""
-    found = run.measures["conditions"][CONDITION]["kinds"]["broken"]
-    return found["rate"], found["low"], found["high"]

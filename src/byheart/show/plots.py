@@ -6,16 +6,118 @@ import io
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import inf, isfinite
+from math import inf, isfinite, log10, sqrt
 from statistics import median
 from typing import Any
-
-from byheart.show.axes import LETTERS, headroom, horizontal, verbatim, vertical
 
 # Okabe & Ito 2008: told apart by readers who see colours differently.
 ORANGE, BLUE, GREEN, YELLOW, PURPLE, GREY = (
     "#d55e00", "#0072b2", "#009e73", "#e69f00", "#cc79a7", "#767680",
 )  # fmt: skip
+INK, PAPER, GROUND = "#1d1d1f", "#ffffff", "#e9e9ee"  # of pages and contact sheets
+LETTERS = 36  # that fit below one panel, side by side
+BELOW_ARROWS = 0.84  # of an axis; above it there is room for an arrow
+
+
+def horizontal(axis: Any, xs: Sequence[float], log: bool, ticks: Sequence[str] = ()) -> None:
+    """Limits, and on a logarithmic axis 1, 10, 100: the values themselves where they are few.
+
+    ticks: names of the places 0, 1, 2, … instead.
+    """
+    from matplotlib.ticker import NullLocator
+
+    if ticks:
+        _named(axis, ticks)
+        return
+    low, high = min(xs), max(xs)
+    if not log:
+        margin = 0.04 * (high - low) or 0.5
+        axis.set_xlim(low - margin, high + margin)
+        return
+    margin = max((high / low) ** 0.08, 1.5)
+    axis.set_xscale("log")
+    axis.set_xlim(low / margin, high * margin)
+    if len(set(xs)) <= 6 and all(x == int(x) for x in xs):
+        places: list[float] = []
+        for x in sorted(set(xs)):
+            # A label takes up to an eighth of the axis.
+            if not places or log10(x / places[-1]) > log10(high / low * margin**2) / 8:
+                places.append(x)
+    else:
+        places = _log_ticks(low / margin, high * margin)
+    axis.set_xticks(places)
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter(lambda x, _: plain(x))
+
+
+def _named(axis: Any, ticks: Sequence[str]) -> None:
+    """Each name in the lines that its share of the axis has room for; many of them upright."""
+    axis.set_xlim(-0.5, len(ticks) - 0.5)
+    room = LETTERS // len(ticks) - 1
+    upright = max(len(word) for name in ticks for word in name.split()) > room
+    names = [textwrap.shorten(n, 24) if upright else textwrap.fill(n, room) for n in ticks]
+    axis.set_xticks(range(len(ticks)), map(verbatim, names), rotation=90 if upright else 0)
+
+
+def vertical(axis: Any, ys: Sequence[float], log: bool) -> None:
+    from matplotlib.ticker import NullLocator
+
+    positive = [y for y in ys if y > 0]
+    if not log or not positive:
+        low, high = min(0.0, *ys), max(ys)
+        margin = 0.05 * (high - low) or 0.5
+        axis.set_ylim(low - margin, high + margin)
+        axis.yaxis.set_major_formatter(lambda y, _: plain(y))
+        return
+    low, high = min(positive) / 1.5, max(positive) * 1.5
+    widen = max(1.0, sqrt(10 * low / high))  # at least a decade: two ticks or more
+    low, high = low / widen, high * widen
+    ticks = _log_ticks(low, high)
+    if min(ys) <= 0:
+        # Linear below the least positive value, so that 0 has a place.
+        axis.set_yscale("symlog", linthresh=low, linscale=0.3)
+        axis.set_ylim(-low / 3, high)
+        ticks = [0.0, *ticks]
+    else:
+        axis.set_yscale("log")
+        axis.set_ylim(low, high)
+    axis.set_yticks(ticks)
+    axis.yaxis.set_minor_locator(NullLocator())
+    axis.yaxis.set_major_formatter(lambda y, _: plain(y))
+
+
+def headroom(axis: Any, ys: Sequence[float]) -> None:
+    """Room above the highest of these for its arrow, whatever the scale."""
+    scale = axis.yaxis.get_transform()
+    low, high, highest = scale.transform([*axis.get_ylim(), max(ys)])
+    needed = low + (highest - low) / BELOW_ARROWS
+    axis.set_ylim(top=float(scale.inverted().transform([max(high, needed)])[0]))
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """Powers of ten between, or of less than two decades 1, 2, 5, 10, …"""
+    from matplotlib.ticker import LogLocator
+
+    locator = LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 100 else (1.0,), numticks=7)
+    return [float(tick) for tick in locator.tick_values(low, high) if low <= tick <= high]
+
+
+def verbatim(words: str) -> str:
+    """For matplotlib, which takes what stands between two dollars for a formula."""
+    return words.replace("$", r"\$")
+
+
+def plain(value: float) -> str:
+    """A tick's number without powers of ten in small print: 0.001, 20, 1,000, 2 M; 1e-5."""
+    for size, letter in ((1e9, " G"), (1e6, " M")):
+        if abs(value) >= size:
+            return f"{value / size:,.10g}{letter}"
+    if value == 0 or abs(value) >= 1e-4:
+        return f"{value:,.10g}"
+    mantissa, exponent = f"{value:.10e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
+
+
 WIDTH, HEIGHT = 5.6, 4.2  # inches of one of several panels
 Line = str | tuple[int, tuple[int, ...]]  # as matplotlib takes it
 ALONE = 8.4  # inches of the width of a single panel
@@ -39,6 +141,7 @@ class Point:
     low: float | None = None
     high: float | None = None
     censored: bool = False  # the true value lies above: drawn as an arrow
+    name: str = ""  # the id of its element in an SVG; '' for none
 
 
 @dataclass(frozen=True)
@@ -68,21 +171,26 @@ class Panel:
     log_y: bool = False  # a y of 0 stands below all others
     share: bool = False  # y runs from 0 to 1
     ticks: tuple[str, ...] = ()  # names of the places 0, 1, 2, … along x, instead of numbers
+    marks: tuple[tuple[float, str, str], ...] = ()  # vertical lines: x, words, colour
 
 
 def drawn(
-    panels: Sequence[Panel], kinds: Sequence[str] = ("svg", "png"), columns: int = 3
+    panels: Sequence[Panel],
+    kinds: Sequence[str] = ("svg", "png"),
+    columns: int = 3,
+    height: float = HEIGHT,
 ) -> dict[str, bytes]:
     """The panels, `columns` side by side over one legend, as "svg", "png" or both.
 
     The same numbers give the same bytes. A label means the same look in every panel.
+    height: of a row of panels, inches.
     """
     from matplotlib import style
 
     files = {}
     # Whatever a matplotlibrc says: the figure is the same on everyone's machine.
     with style.context(["default", STYLE]):
-        made = _figure(panels, columns)
+        made = _figure(panels, columns, height)
         for kind in kinds:
             buffer = io.BytesIO()
             made.savefig(buffer, format=kind, metadata=METADATA[kind])
@@ -90,22 +198,34 @@ def drawn(
     return files
 
 
-def _figure(panels: Sequence[Panel], columns: int) -> Any:
+def svg(panel: Panel, height: float = 2.8) -> str:
+    """One panel as an SVG element, to stand in a page."""
+    return element(drawn([panel], ["svg"], height=height)["svg"])
+
+
+def element(content: bytes) -> str:
+    """The element of an SVG file alone, without what stands before it."""
+    text = content.decode("utf-8")
+    return text[text.index("<svg") :]
+
+
+def _figure(panels: Sequence[Panel], columns: int, each: float) -> Any:
     from matplotlib.figure import Figure
 
     across = min(columns, len(panels))
     down = -(-len(panels) // across)
-    made = Figure(figsize=(WIDTH * across if across > 1 else ALONE, HEIGHT * down))
+    made = Figure(figsize=(WIDTH * across if across > 1 else ALONE, each * down))
     axes = made.subplots(down, across, squeeze=False)
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
     for axis, panel in zip(axes.flat, panels, strict=False):
         _draw(axis, panel)
         letters = 40 if across > 1 else 60
-        axis.set_title(verbatim(textwrap.fill(panel.title, letters)))
+        if panel.title:
+            axis.set_title(verbatim(textwrap.fill(panel.title, letters)))
     shown = {s.label: s for panel in panels for s in panel.series if s.points}
     legend = _legend(made, list(shown.values()))
-    height = HEIGHT * down + legend
+    height = each * down + legend
     made.set_figheight(height)
     made.tight_layout(rect=(0, legend / height, 1, 1))
     return made
@@ -143,6 +263,10 @@ def _draw(axis: Any, panel: Panel) -> None:
     axis.set_xlabel(textwrap.fill(panel.x, LETTERS))
     axis.set_ylabel(textwrap.fill(panel.y, 24))
     axis.grid(axis="y", color="#e5e5ea", linewidth=0.8)
+    for row, (x, words, colour) in enumerate(panel.marks):
+        axis.axvline(x, color=colour, linewidth=1.4, linestyle=":")
+        axis.annotate(verbatim(words), (x, 1), (4, -16 - 18 * row), color=colour, fontsize=12,
+                      xycoords=("data", "axes fraction"), textcoords="offset points")  # fmt: skip
     # Along a linear axis without names run curves, apart as they are.
     aside = min(ASIDE, SPREAD / len(shown)) if panel.log_x or panel.ticks else 0.0
     for number, series in enumerate(shown):
@@ -183,8 +307,12 @@ def _draw_points(axis: Any, series: Series, aside: float) -> None:
     between = [p for p in known if p.low is not None and p.high is not None]
     axis.vlines([p.x for p in between], [p.low for p in between], [p.high for p in between],
                 colors=series.colour, linewidth=1.4, alpha=0.7, **place)  # fmt: skip
-    axis.plot([p.x for p in known], [p.y for p in known], linestyle="none", **_look(series),
+    plain = [p for p in known if not p.name]
+    axis.plot([p.x for p in plain], [p.y for p in plain], linestyle="none", **_look(series),
               **place)  # fmt: skip
+    for p in known:
+        if p.name:
+            axis.plot([p.x], [p.y], linestyle="none", gid=p.name, **_look(series), **place)
     arrows = [p for p in series.points if p.censored]
     above = axis.transData + ScaledTranslation(aside / 72, 15 / 72, axis.figure.dpi_scale_trans)
     for look, where in (

@@ -1,0 +1,142 @@
+"""All that an audit looked at and all that it saw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from byheart.auditing.judging import KINDS as ALTERED
+from byheart.auditing.judging import PIECE, Altered, Judged, Yardsticks
+from byheart.auditing.pictures import Album
+from byheart.data.prompts import CONDITIONS, Question
+from byheart.measure.distance import rmse_matrix
+from byheart.measure.kinds import Reference
+
+ASKED = (*CONDITIONS, "prompts", "folder")  # the user's own prompts; a folder of finished pictures
+
+Images = UInt8[Tensor, "k 3 s s"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is known of the model that was asked; of a folder of pictures nothing is."""
+
+    parameters: int
+    conditional: bool  # takes a prompt
+    differences: list[float | None]  # one for each output
+    one_step: dict[int, Tensor]  # of each output its one-step picture (3, s, s), where there is one
+
+
+@dataclass(frozen=True)
+class OneSteps:
+    of_output: dict[int, float]  # of each one-step picture the distance to its closest image
+    of_image: Float[Tensor, " n"]  # of each training image that to its closest one-step picture
+
+
+@dataclass(frozen=True)
+class Case:
+    """All that was looked at and all that was seen."""
+
+    train: Album
+    outputs: Album
+    held_out: Album | None  # as it was given
+    asked: list[Question]  # of each output
+    reference: Reference
+    yardsticks: Yardsticks
+    judged: Judged
+    altered: Altered
+    model: Model | None
+    seed: int
+
+    @property
+    def either(self) -> Tensor:
+        """Outputs that are copies, plain or altered."""
+        return self.judged.findings.copied | self.altered.found
+
+    @property
+    def unseen(self) -> Images:
+        return self.reference.images
+
+    @cached_property
+    def one_steps(self) -> OneSteps:
+        """Distances of the one-step pictures, each compared with all training images once."""
+        smallest = torch.full((len(self.train),), torch.inf, dtype=torch.float64)
+        of_output: dict[int, float] = {}
+        one_step = self.model.one_step if self.model else {}
+        numbers = list(one_step)
+        for first in range(0, len(numbers), PIECE):
+            part = numbers[first : first + PIECE]
+            distances = rmse_matrix(torch.stack([one_step[k] for k in part]), self.train.pixels)
+            of_output |= dict(zip(part, distances.min(1).values.tolist(), strict=True))
+            smallest = torch.minimum(smallest, distances.min(0).values)
+        return OneSteps(of_output, smallest)
+
+
+def altered_words(case: Case, k: int) -> str:
+    """What output k is besides a plain copy; '' where nothing was found."""
+    kind = case.altered.kind[k]
+    if kind is None:
+        return ""
+    if not bool(case.altered.mirrored[k]):
+        return ALTERED[kind]
+    return "mirrored" if kind == "whole" else f"mirrored, {ALTERED[kind]}"
+
+
+def closest_outputs(case: Case) -> list[tuple[int, float, bool]]:
+    """Of each training image the output to show beside it, its distance, and whether that is a
+    plain copy: the best copy of the image, else the closest copy of a near-duplicate, else the
+    closest output of all."""
+    found, judged, group = case.judged.findings, case.judged, case.train.group
+    own: dict[int, list[int]] = {}
+    of_group: dict[int, list[int]] = {}
+    for k in found.copied.nonzero()[:, 0].tolist():
+        t = int(found.nearest[k])
+        own.setdefault(t, []).append(k)
+        of_group.setdefault(group[t], []).append(k)
+    rows = []
+    for t, head in enumerate(group):
+        k, rmse = int(judged.output[t]), float(judged.rmse[t])
+        copies = of_group.get(head, [])
+        if t in own:
+            k = min(own[t], key=lambda k: float(found.rmse[k]))
+            rmse = float(found.rmse[k])
+        elif copies and k not in copies:
+            distances = rmse_matrix(case.outputs.pixels[copies], case.train.pixels[t : t + 1])
+            k, rmse = copies[int(distances.argmin())], float(distances.min())
+        rows.append((k, rmse, bool(copies)))
+    return rows
+
+
+def altered_outputs(case: Case) -> list[int | None]:
+    """Of each training image the output that is its best altered copy, or else one of a
+    near-duplicate's; None where there is none."""
+    altered, group = case.altered, case.train.group
+    own: dict[int, int] = {}
+    of_group: dict[int, int] = {}
+    for k in sorted(range(len(case.asked)), key=lambda k: float(altered.rho[k])):
+        if altered.kind[k]:
+            t = int(altered.nearest[k])
+            own.setdefault(t, k)
+            of_group.setdefault(group[t], k)
+    return [own.get(t, of_group.get(head)) for t, head in enumerate(group)]
+
+
+def copies_of(case: Case) -> list[int]:
+    """Of each output that is a copy, plain or altered, the training image it is one of."""
+    findings, altered = case.judged.findings, case.altered
+    nearest = findings.nearest.where(findings.copied, altered.nearest)
+    return nearest[case.either].tolist()
+
+
+def detector_rows(case: Case) -> list[dict[str, float | None]]:
+    """Of each output what the two detectors say; None where one is not defined."""
+    model = case.model
+    differences = model.differences if model else [None] * len(case.asked)
+    return [
+        {"noise_difference": one, "one_step_rmse": case.one_steps.of_output.get(k)}
+        for k, one in enumerate(differences)
+    ]

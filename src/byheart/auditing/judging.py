@@ -1,0 +1,257 @@
+"""Many outputs against many training images in bounded memory, and from both sides: the closest
+training image of every output, and the closest output of every training image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+from byheart.auditing.matching import SEARCHES, Found, Search, at_once, search
+from byheart.measure.copying import TOLERANCE, reference_distance, verdicts
+from byheart.measure.distance import inner_products, nearest, nearest_other, norms, root
+from byheart.measure.intervals import Rate, wilson
+from byheart.measure.kinds import TAIL, Findings, Reference, layout, told_apart, traits
+from byheart.measure.mixture import mixture
+from byheart.measure.prompt_effect import spread
+from byheart.runtime.processes import joined
+
+PIECE = 128  # outputs at once
+MIXED = 48  # closest training images that a blend is looked for among
+MOST = 256  # real pictures that the searches for altered copies are calibrated with
+FALSE = 0.05  # share of real pictures that may pass one such search
+KINDS = {
+    "whole": "recoloured",
+    "shift": "shifted",
+    "crop": "crop",
+    "inside": "pasted in",
+    "part": "part",
+}  # in the order in which they are believed
+
+Images = UInt8[Tensor, "k 3 s s"]
+Advance = Callable[[int], object]
+
+
+def silent(done: int) -> None:
+    """Progress that nobody looks at."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the outputs are, and which of them is the closest to each training image."""
+
+    findings: Findings
+    output: Int[Tensor, " n"]  # of each training image its closest output
+    rmse: Float[Tensor, " n"]  # and the distance to it
+
+
+@dataclass(frozen=True)
+class Yardsticks:
+    """Of each search for altered copies what real pictures say of it."""
+
+    reference: dict[str, float]  # median distance to the closest training image
+    tolerance: dict[str, float]  # a third of that, and at most FALSE of the real pictures pass
+    chance: Rate  # real pictures that pass at least one
+    either: Rate  # held-out pictures that pass at least one or count as plain copies
+
+
+@dataclass(frozen=True)
+class Altered:
+    """Per output the altered copy that it is, if any."""
+
+    kind: list[str | None]  # a name of KINDS; None: none was found
+    nearest: Int[Tensor, " s"]
+    distance: Float[Tensor, " s"]  # sqrt(1 - correlation)
+    rho: Float[Tensor, " s"]  # over the search's reference distance; infinite where none was found
+    mirrored: Bool[Tensor, " s"]
+    box: Float[Tensor, "s 4"]  # left, upper, width, height in the output
+    its_box: Float[Tensor, "s 4"]  # in the training image
+
+    @property
+    def found(self) -> Bool[Tensor, " s"]:
+        return torch.tensor([kind is not None for kind in self.kind], dtype=torch.bool)
+
+
+def own_reference(train: Images, held_out: Images, source: str) -> Reference:
+    """The yardstick of held-out images; without any, of the training images themselves.
+
+    Real pictures, held out or trained on, say what a picture looks like; an output that comes near
+    to one of them is not broken for that. Of fewer than a hundred pictures the whole range counts,
+    since their central 98 % leaves some of them out. ValueError: fewer than two to tell distances
+    by.
+    """
+    real = held_out if len(held_out) else train
+    chosen = places(len(train) + len(held_out), 4 * MOST)
+    ours = chosen < len(train)
+    some = torch.cat([train[chosen[ours]], held_out[chosen[~ours] - len(train)]])
+    values = traits(some) | layout(some) | {"nearest": nearest_other(real)}
+    ranges = {}
+    for name, value in values.items():
+        tail = TAIL if len(value) >= 100 else 0.0
+        ranges[name] = (float(value.quantile(tail)), float(value.quantile(1 - tail)))
+    ranges["nearest"] = (0.0, ranges["nearest"][1])
+    return Reference(held_out, reference_distance(real), spread(real), ranges, source)
+
+
+def judge_all(
+    outputs: Images, train: Images, reference: Reference, advance: Advance = silent
+) -> Judged:
+    """`examine`, but a blend is looked for among the 48 closest training images only: memory does
+    not grow with the square of their number."""
+    of_train, found = norms(train), []
+    closest = torch.full((len(train),), torch.inf, dtype=torch.float64)
+    where = torch.zeros(len(train), dtype=torch.long)
+    for first in range(0, len(outputs), PIECE):
+        part = outputs[first : first + PIECE]
+        squared = norms(part)[:, None] - 2 * inner_products(part, train) + of_train
+        order = squared.sort(dim=1, stable=True).indices[:, :MIXED]
+        values, rows = squared.min(dim=0)
+        nearer = values < closest
+        closest = torch.where(nearer, values, closest)
+        where = torch.where(nearer, rows + first, where)
+        rmse = root(squared.gather(1, order[:, :1])[:, 0], part)
+        judged = verdicts(part, order[:, 0], rmse, reference.images, reference.distance)
+        found.append(told_apart(part, judged, _mixed(part, train, order), reference))
+        advance(len(part))
+    return Judged(joined(found), where, root(closest, train))
+
+
+def _mixed(part: Images, train: Images, order: Int[Tensor, "p k"]) -> Float[Tensor, " p"]:
+    """Distance of each output to the closest mixture of its closest training images."""
+    if len(train) <= MIXED:  # all of them, for all outputs at once
+        return mixture(part, train).rmse
+    each = [mixture(one[None], train[k]).rmse for one, k in zip(part, order, strict=True)]
+    return torch.cat(each)
+
+
+def calibrate(
+    train: Images, held_out: Images, group: list[int], advance: Advance = silent
+) -> Yardsticks:
+    """What the searches find where there is nothing to find: in held-out pictures; without any, in
+    training images compared with the others.
+
+    group: of each training image the place of the one it is a near-duplicate of.
+    """
+    apart: Callable[[int], list[int]] = lambda row: []  # noqa: E731
+    real = held_out[places(len(held_out), MOST)]
+    if not len(held_out):
+        chosen = places(len(train), MOST).tolist()
+        real = train[chosen]
+        members: dict[int, list[int]] = {}
+        for place, head in enumerate(group):
+            members.setdefault(head, []).append(place)
+        apart = lambda row: members[group[chosen[row]]]  # noqa: E731
+    found = _searched(real, train, apart, advance)
+    references, tolerances = {}, {}
+    for name, one in found.items():
+        known = one.distance[one.distance.isfinite()].double()
+        if len(known):
+            references[name] = float(known.quantile(0.5))
+            most = float(known.quantile(FALSE, interpolation="lower"))  # a picture's own distance
+            tolerances[name] = min(references[name] * TOLERANCE, most)
+    passing = torch.zeros(len(real), dtype=torch.bool)
+    for name, limit in tolerances.items():
+        # At the limit itself stands a real picture: it must not pass.
+        passing |= found[name].distance < limit
+    by_chance = wilson(int(passing.sum()), len(passing))
+    return Yardsticks(references, tolerances, by_chance, _either(real, passing, train, held_out))
+
+
+def _either(real: Images, passing: Bool[Tensor, " r"], train: Images, held_out: Images) -> Rate:
+    """Held-out pictures that pass for copies, plain or altered: each is judged as an output would
+    be, with the others held out. None counted where fewer than four are held out."""
+    if len(held_out) < 4:
+        return wilson(0, 0)
+    to_train = nearest(real, train).rmse
+    near = to_train <= reference_distance(held_out) * TOLERANCE
+    plain = near & (to_train < nearest_other(held_out)[places(len(held_out), MOST)])
+    return wilson(int((plain | passing).sum()), len(real))
+
+
+def altered_copies(
+    outputs: Images,
+    asked: Bool[Tensor, " s"],
+    train: Images,
+    held_out: Images,
+    yardsticks: Yardsticks,
+    advance: Advance = silent,
+) -> Altered:
+    """Of each output the altered copy that it is: within the search's tolerance of a training image
+    and closer to it than to any held-out image. Of several searches the first in KINDS counts.
+
+    asked: which outputs are searched; of a plain copy nothing more need be found.
+    """
+    count = len(outputs)
+    kind: list[str | None] = [None] * count
+    best = Found(
+        torch.zeros(count, dtype=torch.long), torch.full((count,), torch.inf),
+        torch.zeros(count, dtype=torch.bool), torch.zeros(count, 4), torch.zeros(count, 4),
+    )  # fmt: skip
+    rho = torch.full((count,), torch.inf)
+    places_ = asked.nonzero()[:, 0]
+    if len(places_) and yardsticks.tolerance:
+        found = _searched(outputs[places_], train, lambda row: [], advance)
+        close = {name: found[name].distance < limit for name, limit in yardsticks.tolerance.items()}
+        rows = torch.stack(list(close.values())).any(0).nonzero()[:, 0]
+        if len(held_out) and len(rows):
+            unseen = _searched(outputs[places_[rows]], held_out, lambda row: [], silent)
+            for name in close:
+                close[name][rows] &= found[name].distance[rows] < unseen[name].distance
+        for name in KINDS:
+            if name not in close:
+                continue
+            new = torch.zeros(count, dtype=torch.bool)
+            new[places_] = close[name]
+            new &= rho.isinf()
+            whole = _placed(found[name], places_, best)
+            rho = torch.where(new, whole.distance / yardsticks.reference[name], rho)
+            best = _chosen(new, whole, best)
+            for k in new.nonzero()[:, 0].tolist():
+                kind[k] = name
+    return Altered(kind, best.nearest, best.distance, rho, best.mirrored, best.box, best.its_box)
+
+
+def _searched(
+    outputs: Images, train: Images, apart: Callable[[int], list[int]], advance: Advance
+) -> dict[str, Found]:
+    """All searches, in pieces of the outputs. `advance` is told outputs, once for each search."""
+    found: dict[str, Found] = {}
+    for how in SEARCHES:
+        pieces: dict[str, list[Found]] = {}
+        for first in range(0, len(outputs), rows := at_once(how)):
+            part = outputs[first : first + rows]
+            for name, one in _search(part, train, how, apart, first).items():
+                pieces.setdefault(name, []).append(one)
+            advance(len(part))
+        found |= {name: joined(parts) for name, parts in pieces.items()}
+    return found
+
+
+def _search(
+    part: Images, train: Images, how: Search, apart: Callable[[int], list[int]], first: int
+) -> dict[str, Found]:
+    return search(part, train, how, lambda row: apart(first + row))
+
+
+def _placed(one: Found, rows: Int[Tensor, " k"], like: Found) -> Found:
+    """A result for some outputs as one for all."""
+    columns = {name: value.clone() for name, value in vars(like).items()}
+    for name, value in vars(one).items():
+        columns[name][rows] = value.to(columns[name].dtype)
+    return Found(**columns)
+
+
+def _chosen(new: Bool[Tensor, " s"], one: Found, other: Found) -> Found:
+    columns = {}
+    for name, value in vars(one).items():
+        rows = new.view(-1, *[1] * (value.dim() - 1))
+        columns[name] = torch.where(rows, value, getattr(other, name))
+    return Found(**columns)
+
+
+def places(count: int, most: int) -> Int[Tensor, " k"]:
+    """At most `most` places, evenly spread over `count`."""
+    return torch.arange(min(count, most)) * count // max(1, min(count, most))

@@ -1,0 +1,416 @@
+"""measures.json, outputs.csv and audit.csv of an audit."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from byheart.auditing.inputs import (
+    ASKED,
+    Case,
+    altered_outputs,
+    altered_words,
+    closest_outputs,
+    copies_of,
+    detector_rows,
+)
+from byheart.auditing.judging import judge_all, places
+from byheart.data.images import ImageSet, content_hash
+from byheart.data.prompts import CONDITIONS
+from byheart.measure.collision import chance_collision
+from byheart.measure.controls import controls
+from byheart.measure.copying import chance, tolerance_curve, unseen_pictures
+from byheart.measure.distance import psnr
+from byheart.measure.intervals import Rate, clustered, difference, wilson
+from byheart.measure.kinds import KINDS, Reference
+from byheart.measure.ledger import ledger
+from byheart.measure.panel import Metric, panel
+from byheart.measure.summary import (
+    condition,
+    effects,
+    finite,
+    panel_of,
+    panels,
+    rate_json,
+    rows_under,
+    shares,
+)
+from byheart.model.rng import Stream, seed_of
+
+OUTPUT_COLUMNS = {
+    "output": "name of the output",
+    "condition": "unseen, empty, captions, prompts (your file's) or folder (pictures you gave)",
+    "prompt": "what was typed, or the picture's caption where it has one",
+    "noise": "number of the initial noise",
+    "torch_seed": "what torch.Generator('cpu').manual_seed got for it; a spreadsheet may round it",
+    "nearest": "name of the closest training image",
+    "rmse": "distance to it in [0, 1]",
+    "psnr": "the same in dB; empty where the two are equal",
+    "held_out_rmse": "distance to the closest held-out image; empty without any",
+    "mixture_rmse": "distance to the closest mixture of at most three training images",
+    "rho": "rmse / reference distance; a copy has at most 1/3",
+    "exact": "1 where every 8-bit value is equal",
+    "copied": "1 where the output counts as a copy",
+    "kind": "copied, blend, broken or novel",
+    "altered": "what else was found: recoloured, mirrored, shifted, crop, pasted in or part",
+    "altered_of": "of which training image",
+    "altered_rho": "distance under that search / its reference distance",
+    "box": "where in the output: left upper width height, in shares of its side",
+    "altered_box": "where in the training image",
+    "noise_difference": "Wen et al. 2024: length of the difference the prompt makes at step one",
+    "one_step_rmse": "Webster 2023: distance of the one-step output to its closest training image",
+}
+AUDIT_COLUMNS = {
+    "rank": "1 is the most exposed training image; those with a copy come first",
+    "image": "name of the training image",
+    "caption": "its caption, where one was written",
+    "group": "name of the first of its near-duplicates; its own where it has none",
+    "group_size": "how many they are",
+    "exposed": "the smaller of rho and altered_rho",
+    "copies": "outputs that are copies, plain or altered, of it or of its near-duplicates",
+    "output": "its best plain copy, else that of a near-duplicate, else the closest output of all",
+    "condition": "how that output was asked for",
+    "prompt": "with which prompt",
+    "noise": "and which noise",
+    "torch_seed": "and what torch.Generator('cpu').manual_seed got for it",
+    "rmse": "its distance in [0, 1]",
+    "rho": "the same / reference distance",
+    "copied": "1 where that output counts as a copy of it or of a near-duplicate",
+    "altered": "its best altered copy, else that of a near-duplicate: recoloured, mirrored, "
+    "shifted, crop, pasted in or part",
+    "altered_output": "name of that output",
+    "altered_condition": "how that one was asked for",
+    "altered_prompt": "with which prompt",
+    "altered_noise": "and which noise",
+    "altered_torch_seed": "and what torch.Generator('cpu').manual_seed got for it",
+    "altered_rho": "its distance / the search's reference distance",
+    "box": "where in that output: left upper width height, in shares of its side",
+    "altered_box": "where in the training image",
+    "noise_difference": "Wen et al. 2024, of the output in `output`",
+    "one_step_rmse": "Webster 2023, smallest distance of any one-step output to it",
+}
+
+
+def output_rows(case: Case) -> list[dict[str, Any]]:
+    """outputs.csv, in the order of the outputs."""
+    found, altered = case.judged.findings, case.altered
+    level, detectors = psnr(found.rmse), detector_rows(case)
+    rows = []
+    for k in range(len(case.asked)):
+        words, decibel = altered_words(case, k), finite(level[k])
+        held_out = finite(found.held_out_rmse[k])
+        rows.append({
+            "output": case.outputs.names[k],
+            **_asked(case, k),
+            "nearest": case.train.names[int(found.nearest[k])],
+            "rmse": _digits(float(found.rmse[k])),
+            "psnr": "" if decibel is None else f"{decibel:.3f}",
+            "held_out_rmse": _digits(held_out),
+            "mixture_rmse": _digits(float(found.mixture_rmse[k])),
+            "rho": _digits(float(found.rho[k])),
+            "exact": int(found.exact[k]),
+            "copied": int(found.copied[k]),
+            "kind": KINDS[found.kind[k]],
+            "altered": words,
+            "altered_of": case.train.names[int(altered.nearest[k])] if words else "",
+            "altered_rho": _digits(float(altered.rho[k])) if words else "",
+            "box": _box(altered.box[k]) if words else "",
+            "altered_box": _box(altered.its_box[k]) if words else "",
+            **{key: _digits(value) for key, value in detectors[k].items()},
+        })  # fmt: skip
+    return rows
+
+
+def audit_rows(case: Case) -> list[dict[str, Any]]:
+    """audit.csv: a row for each training image, the most exposed first."""
+    altered, group = case.altered, case.train.group
+    copies = Counter(group[t] for t in copies_of(case))
+    sizes = Counter(group)
+    shown, best = closest_outputs(case), altered_outputs(case)
+    detectors = detector_rows(case)
+    plain = [rmse / case.reference.distance for _, rmse, _ in shown]
+    exposed = [
+        rho if other is None else min(rho, float(altered.rho[other]))
+        for rho, other in zip(plain, best, strict=True)
+    ]
+    # Copies first: what is near may be nearer still to a picture that nobody trained on.
+    order = sorted(range(len(group)), key=lambda t: (copies[group[t]] == 0, exposed[t]))
+    rows = []
+    for rank, t in enumerate(order, start=1):
+        (k, rmse, copied), other = shown[t], best[t]
+        rows.append({
+            "rank": rank,
+            "image": case.train.names[t],
+            "caption": case.train.captions[t],
+            "group": case.train.names[group[t]],
+            "group_size": sizes[group[t]],
+            "exposed": _digits(exposed[t]),
+            "copies": copies[group[t]],
+            "output": case.outputs.names[k],
+            **_asked(case, k),
+            "rmse": _digits(rmse),
+            "rho": _digits(plain[t]),
+            "copied": int(copied),
+            "altered": "" if other is None else altered_words(case, other),
+            "altered_output": "" if other is None else case.outputs.names[other],
+            **{f"altered_{key}": value for key, value in _asked(case, other).items()},
+            "altered_rho": "" if other is None else _digits(float(altered.rho[other])),
+            "box": "" if other is None else _box(altered.box[other]),
+            "altered_box": "" if other is None else _box(altered.its_box[other]),
+            "noise_difference": _digits(detectors[k]["noise_difference"]),
+            "one_step_rmse": _digits(finite(case.one_steps.of_image[t])),
+        })  # fmt: skip
+    return rows
+
+
+def _asked(case: Case, k: int | None) -> dict[str, Any]:
+    """How output k was asked for; of a folder's picture only the caption is known."""
+    if k is None:
+        return dict.fromkeys(("condition", "prompt", "noise", "torch_seed"), "")
+    question, model = case.asked[k], case.model is not None
+    seed = seed_of(case.seed, Stream.OUTPUT, question.noise)
+    return {
+        "condition": question.condition,
+        "prompt": question.prompt if model else case.outputs.captions[k],
+        "noise": question.noise if model else "",
+        "torch_seed": seed if model else "",
+    }
+
+
+def table(rows: list[dict[str, Any]], columns: Iterable[str]) -> str:
+    """As CSV. A cell that a spreadsheet would take for a formula gets a quote before it."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = list(columns)
+    writer.writerow(names)
+    for row in rows:
+        writer.writerow([_safe(row[name]) for name in names])
+    return text.getvalue()
+
+
+def _safe(cell: Any) -> Any:
+    # A file's name or a caption is a stranger's text.
+    return f"'{cell}" if isinstance(cell, str) and cell[:1] in {"=", "+", "-", "@"} else cell
+
+
+def _digits(value: float | None) -> str:
+    return "" if value is None else f"{value:.6f}"
+
+
+def _box(box: Tensor) -> str:
+    return " ".join(f"{value:.3f}" for value in box.tolist())
+
+
+VERSION = 1  # of measures.json
+SHOWN = 1024  # training images that controls are made of, at most
+PAIRS = 2**24  # pairs of outputs up to which the effects are measured: 1,000 prompts, 16 noises
+PANEL = 10_000  # training images up to which the panel is measured: it compares all with all
+
+
+def measures_of(case: Case) -> dict[str, Any]:
+    """measures.json, with the keys that a run's has; null where an audit defines none."""
+    found, n, pixels = case.judged.findings, len(case.train), case.train.pixels
+    by_chance = chance(pixels, case.unseen)
+    asked_for = {
+        name: _condition(case, name, by_chance)
+        for name in ASKED
+        if name in CONDITIONS or len(rows_under(case.asked, name))
+    }
+    model = case.model
+    real = unseen_pictures(pixels, case.unseen)
+    return {
+        "version": VERSION,
+        "n_images": n,
+        "seed": case.seed if model else None,
+        "captions_mode": None,
+        "image_size": pixels.shape[-1],
+        "codec": None,
+        "parameters": model.parameters if model else None,
+        "steps": None,
+        "exposures_per_image": None,
+        # Of this command's time nothing stands here: the same command writes the same bytes.
+        "seconds": dict.fromkeys(("train", "sample", "measure", "total")),
+        "conditions": asked_for,
+        "all": _all(case, by_chance) | _alone(asked_for),
+        "chance": rate_json(by_chance),
+        "either_chance": rate_json(case.yardsticks.either if len(case.unseen) else wilson(0, 0)),
+        "altered": {
+            "reference": case.yardsticks.reference,
+            "tolerance": case.yardsticks.tolerance,
+            "chance": rate_json(case.yardsticks.chance),
+            "kinds": dict(Counter(words for k in range(len(case.asked))
+                                  if (words := altered_words(case, k)))),
+        },
+        "controls": _controls(case),
+        **_effects(case),
+        "denoising": None,
+        "panel": _panel(case),
+        "tolerance": tolerance_curve(found, real, case.reference.distance),
+        "ledger": _ledger(case) if model else None,
+        "detectors": _detectors(case),
+        "reference": {
+            "distance": case.reference.distance,
+            "spread": case.reference.spread,
+            "ranges": {name: list(ends) for name, ends in case.reference.ranges.items()},
+            "images": len(case.unseen),
+            "held_out": len(case.unseen) > 0,
+            "source": case.reference.source,
+        },
+        "weights": None,
+        "images": {
+            "content_hash": content_hash(pixels, case.train.captions),
+            "near_duplicates": n - len(case.train.distinct),
+            "captions": sum(map(bool, case.train.captions)),
+        },
+        "unreadable": {
+            "train": list(case.train.unreadable),
+            "outputs": list(case.outputs.unreadable),
+            "held_out": list(case.held_out.unreadable) if case.held_out else [],
+            "captions": [*case.train.bad_captions, *case.outputs.bad_captions],
+        },
+    }  # fmt: skip
+
+
+def _condition(case: Case, name: str, by_chance: Rate) -> dict[str, Any] | None:
+    found = condition(name, case.asked, case.judged.findings, len(case.train), by_chance)
+    if found is not None:
+        rows = rows_under(case.asked, name)
+        grid = (found["prompts"], found["noises"])
+        hits = case.either[rows].view(grid)
+        found["either"] = rate_json(clustered(hits))
+        found["altered"] = rate_json(clustered(case.altered.found[rows].view(grid)))
+    return found
+
+
+def _all(case: Case, by_chance: Rate) -> dict[str, Any]:
+    """Of all outputs together, each counted by itself."""
+    count, copied = len(case.asked), case.judged.findings.copied
+    plain = wilson(int(copied.sum()), count)
+    above, low, high = difference(plain, by_chance)
+    rest = case.judged.findings.kind[~case.either]
+    return {
+        "outputs": count,
+        "copied": rate_json(plain),
+        "above_chance": {"rate": above, "low": low, "high": high},
+        "altered": rate_json(wilson(int(case.altered.found.sum()), count)),
+        "either": rate_json(wilson(int(case.either.sum()), count)),
+        "exact": rate_json(wilson(int(case.judged.findings.exact.sum()), count)),
+        "rest": {kind: int((rest == place).sum()) for place, kind in enumerate(KINDS) if place},
+        "images": len({*copies_of(case)}),
+    }
+
+
+def _alone(asked_for: dict[str, dict[str, Any] | None]) -> dict[str, Any]:
+    """Where all outputs are of one kind, its own rates and intervals: what is said of all of them
+    and what `--fail-above` compares are then the same."""
+    found = [one for one in asked_for.values() if one]
+    names = ("copied", "above_chance", "altered", "either", "exact")
+    return {name: found[0][name] for name in names} if len(found) == 1 else {}
+
+
+def _controls(case: Case) -> dict[str, Any]:
+    train = case.train.pixels
+    few = train[places(len(train), SHOWN)]
+    known = controls(few, case.reference, case.seed)
+    return {
+        name: {
+            "expected": one.expected,
+            **shares(judge_all(one.outputs, train, _as_here(case, one.reference)).findings,
+                     len(train)),
+        }
+        for name, one in known.items()
+    }  # fmt: skip
+
+
+def _as_here(case: Case, other: Reference) -> Reference:
+    """Another set of held-out pictures under this audit's rules."""
+    return replace(other, distance=case.reference.distance, ranges=case.reference.ranges)
+
+
+def _effects(case: Case) -> dict[str, Any]:
+    """What the prompt and the noise change; null of a folder, whose neither is known."""
+    keys = ("prompt_effect", "noise_effect", "same_image", "steering")
+    if case.model is None or case.reference.spread == 0 or _pairs(case) > PAIRS:
+        return dict.fromkeys(keys)
+    own = "own" if any(case.train.captions) else "none"
+    train, none = case.train, case.train.pixels[:0]
+    images = ImageSet(
+        train.pixels, none, train.captions, (), train.names, (), train.where, "", (), (), ""
+    )
+    found = effects(
+        case.asked, case.outputs.pixels, case.judged.findings, images, case.reference, own
+    )
+    # The user's prompts as if they were the bank's: what they change is counted alike.
+    theirs = [replace(q, condition=_OTHER.get(q.condition, q.condition)) for q in case.asked]
+    if theirs != case.asked:
+        more = effects(
+            theirs, case.outputs.pixels, case.judged.findings, images, case.reference, own
+        )
+        for key in keys[:3]:
+            found[key]["prompts"] = more[key]["unseen"]
+    return found
+
+
+def _pairs(case: Case) -> int:
+    """The most pairs of outputs that one effect is a mean over: they are held all at once."""
+    most = 0
+    for name in ASKED:
+        rows = rows_under(case.asked, name).tolist()
+        prompts = max(1, len({case.asked[k].prompt for k in rows}))
+        most = max(most, len(rows) * max(prompts, len(rows) // prompts))
+    return most
+
+
+_OTHER = {"prompts": "unseen", "unseen": "bank"}
+
+
+def _panel(case: Case) -> dict[str, Any] | None:
+    if len(case.train) > PANEL:
+        return None
+    found, train = case.judged.findings, case.train.pixels
+    seen = panel(case.outputs.pixels, train, case.unseen, found.nearest, case.reference.distance)
+    real: dict[str, Metric | None] = {}
+    if (unseen := unseen_pictures(train, case.unseen)) is not None:
+        outputs, others = case.unseen[0::2], case.unseen[1::2]
+        real = panel(outputs, train, others, unseen.nearest, case.reference.distance)
+    whole = panel_of(seen, slice(None))
+    return {
+        key: None if one is None else one | {"all": whole[key]}
+        for key, one in panels(seen, real, case.asked).items()
+    }
+
+
+def _ledger(case: Case) -> dict[str, Any]:
+    assert case.model is not None
+    n = len(case.train)
+    draws = torch.Generator().manual_seed(case.seed)
+    collision = chance_collision(case.unseen, case.reference.distance, n, draws)
+    return ledger(
+        max(1, case.model.parameters), n, case.train.pixels[0].numel(),
+        given_back=len({*copies_of(case)}), chance_collision=asdict(collision),
+    ).to_json()  # fmt: skip
+
+
+def _detectors(case: Case) -> dict[str, Any] | None:
+    """Medians over copies and over the rest: a detector that tells them apart shows a gap."""
+    if case.model is None:
+        return None
+    rows = detector_rows(case)
+    parts = {"copies": case.either.tolist(), "others": (~case.either).tolist()}
+    return {
+        key: {part: _median([row[key] for row, here in zip(rows, where, strict=True) if here])
+              for part, where in parts.items()}
+        for key in ("noise_difference", "one_step_rmse")
+    }  # fmt: skip
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(torch.tensor(known, dtype=torch.float64).quantile(0.5)) if known else None

@@ -1,0 +1,409 @@
+"""Somebody's diffusers pipeline, asked from outside: one output per (prompt, noise seed).
+
+Whatever `AutoPipelineForText2Image` or `DiffusionPipeline` opens, with or without a prompt. Weights
+are safetensors unless the user says otherwise, and no code that comes with a model is run.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import diffusers
+import torch
+from diffusers import AutoPipelineForText2Image, DiffusionPipeline, UNet2DConditionModel
+from huggingface_hub import constants
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from byheart.data.captions import one_line
+from byheart.data.codec import to_8bit
+from byheart.data.pretrained import folder_or_hub, not_fetched, quiet_loading
+from byheart.model.ideal import image_of
+from byheart.model.rng import Stream, generator
+from byheart.model.unet import PREDICTIONS
+
+
+@dataclass(frozen=True)
+class Made:
+    """One output, and what the network said at its first step.
+
+    difference: length of the difference of the network's predictions with the prompt and with the
+    empty one, at the first step from pure noise (Wen et al. 2024, "Detecting, explaining, and
+    mitigating memorization in diffusion models", eq. 3), in the prediction's own units.
+    one_step: the picture that this first prediction, with the prompt, says is under the noise
+    (Webster 2023, "A reproducible extraction of training images from diffusion models").
+    Both None where they are not defined.
+    """
+
+    image: Image.Image
+    difference: float | None
+    one_step: Image.Image | None
+
+
+class Painter(Protocol):
+    """A model that can be asked."""
+
+    @property
+    def conditional(self) -> bool: ...  # takes a prompt
+
+    @property
+    def parameters(self) -> int: ...  # of the denoising network
+
+    def paint(self, prompt: str, noise: int) -> Made: ...
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How a model is asked. None: as it comes."""
+
+    seed: int = 0
+    steps: int | None = None
+    guidance: float | None = None
+    side: int | None = None  # pixels of what is painted
+    device: str = "cpu"
+    half: bool = False
+    allow_pickle: bool = False
+
+
+def clean(
+    x: Float[Tensor, "b c h w"], said: Float[Tensor, "b c h w"], alpha: float, kind: str
+) -> Float[Tensor, "b c h w"] | None:
+    """x_0 from a prediction at the noise level with alpha_bar = `alpha`. None: it says nothing of
+    the picture (epsilon at alpha = 0), or is of a kind that nobody here knows."""
+    if kind not in PREDICTIONS:
+        return None
+    return image_of(x, said, alpha**0.5, (1 - alpha) ** 0.5, kind)
+
+
+def length_between(one: Tensor, other: Tensor) -> float:
+    """Of the difference of two predictions. Off the device first: mps knows no float64."""
+    return float((one - other).float().cpu().double().norm())
+
+
+def moved(network: Any, device: str) -> Any:
+    """The network or pipeline on a device. ValueError: no such device, or it is too small."""
+    try:
+        return network.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"--device {device}: {first_words(error)}: type --device cpu") from error
+
+
+def first_words(error: BaseException) -> str:
+    """huggingface's messages run over many lines; the first says what is missing."""
+    return one_line(str(error))[:300].rstrip(".: ") or type(error).__name__
+
+
+def picture(image: Tensor) -> Image.Image:
+    """(3, h, w) of 8 bits."""
+    return Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+
+
+LIBRARIES = {"diffusers", "transformers"}
+PICKLED = {".bin", ".pt", ".ckpt"}
+
+
+def check_parts(config: dict[str, Any], where: str) -> None:
+    """ValueError: model_index.json names a part outside diffusers and transformers. diffusers would
+    import that module from anywhere, the folder that byheart is started in included."""
+    if not isinstance(config.get("_class_name"), str):
+        raise ValueError("its model_index.json names a pipeline of its own, and no code is run")
+    for part, named in config.items():
+        if part.startswith("_") or not isinstance(named, list | tuple):
+            continue
+        library = named[0] if named else None
+        if library is None:
+            continue
+        known = isinstance(library, str) and library.isidentifier()
+        if not known or not (library in LIBRARIES or hasattr(diffusers.pipelines, library)):
+            raise ValueError(
+                f"its model_index.json takes {part} from {library!r}: parts of diffusers and "
+                "transformers are opened, and no other code is run"
+            )
+        if (code := Path(where) / part / f"{library}.py").exists():
+            raise ValueError(f"it brings code ({code}), and none is run")
+
+
+def absent(config: dict[str, Any]) -> list[str]:
+    """The further text encoders that model_index.json says the pipeline goes without. What no
+    pipeline goes without is left to diffusers, which refuses it."""
+    further = re.compile(r"(text_encoder|tokenizer)_\d")
+    return [
+        part for part, named in config.items()
+        if further.fullmatch(part) and named in ([None, None], (None, None))
+    ]  # fmt: skip
+
+
+def variants(where: str) -> list[str | None]:
+    """Which sets of weights are tried: some models are there in half precision alone."""
+    halved = not Path(where).is_dir() or any(Path(where).rglob("*.fp16.safetensors"))
+    return [None, "fp16"] if halved else [None]
+
+
+def lora_file(lora: str, asking: Asking) -> tuple[str, str | None]:
+    """Folder (or hub id) and name of the one file that is meant; None: whatever the hub has.
+
+    ValueError: a folder with none or several, or a pickle without --allow-pickle.
+    """
+    path = Path(lora)
+    if path.is_file():
+        if path.suffix != ".safetensors" and not asking.allow_pickle:
+            raise ValueError(
+                f"--lora {lora} is no safetensors file: convert it, or, if you trust who made it, "
+                "add --allow-pickle"
+            )
+        return str(path.parent), path.name
+    where = folder_or_hub(lora, "--lora")
+    if not path.is_dir():
+        return where, None
+    names = sorted(file.name for file in path.glob("*.safetensors"))
+    if not names and asking.allow_pickle:
+        names = sorted(file.name for file in path.iterdir() if file.suffix in PICKLED)
+    if len(names) == 1:
+        return where, names[0]
+    if names:
+        shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+        raise ValueError(f"--lora {lora} holds {len(names)} files ({shown}): type the path of one")
+    words = f"--lora {lora} holds no safetensors file"
+    if any(file.suffix in PICKLED for file in path.iterdir()):
+        words += ": convert what is there, or, if you trust who made it, add --allow-pickle"
+    raise ValueError(words)
+
+
+def why(error: BaseException, where: str, asking: Asking) -> str:
+    """What went wrong, and whether --allow-pickle is a way out of it."""
+    if reason := not_fetched(error):
+        return reason
+    words = first_words(error)
+    if asking.allow_pickle:
+        return words
+    if not Path(where).is_dir() and constants.HF_HUB_OFFLINE:
+        return f"{words}: HF_HUB_OFFLINE forbids to fetch what is missing: unset that"
+    if Path(where).is_dir():
+        pickled = any(file.suffix in PICKLED for file in Path(where).rglob("*"))
+    else:  # of a hub id only what diffusers says is known
+        pickled = "safetensors" in words and any(
+            end in words for end in (*PICKLED, "find", "found")
+        )
+    if pickled and any(word in words for word in ("safetensors", *PICKLED)):
+        return (
+            f"{words}: only safetensors are read; convert it, or, if you trust who made it, add "
+            "--allow-pickle"
+        )
+    return words
+
+
+GUIDED = 7.5  # guidance under which the first step is looked at: any above 1 asks both ways
+FIRST_OF = 50  # steps, so that the first begins near pure noise whatever the user asked for
+
+
+@dataclass(frozen=True)
+class Stranger:
+    pipeline: Any
+    asking: Asking
+
+    @property
+    def conditional(self) -> bool:
+        return "prompt" in self._takes
+
+    @property
+    def _takes(self) -> Any:
+        return inspect.signature(self.pipeline.__call__).parameters
+
+    @property
+    def network(self) -> Any:
+        """The denoising network."""
+        parts = (getattr(self.pipeline, name, None) for name in ("unet", "transformer", "prior"))
+        return next((part for part in parts if isinstance(part, torch.nn.Module)), None)
+
+    @property
+    def parameters(self) -> int:
+        network = self.network
+        return 0 if network is None else sum(p.numel() for p in network.parameters())
+
+    def paint(self, prompt: str, noise: int) -> Made:
+        """One at a time, so that no output depends on its neighbours. ValueError: it cannot."""
+        image = self._called(prompt, noise).images[0]
+        difference, one_step = self._first_step(prompt, noise) if self.conditional else (None, None)
+        return Made(image.convert("RGB"), difference, one_step)
+
+    def _called(self, prompt: str, noise: int, **changed: Any) -> Any:
+        asking, takes = self.asking, self._takes
+        given = {
+            "num_inference_steps": asking.steps,
+            "guidance_scale": asking.guidance,
+            "height": asking.side,
+            "width": asking.side,
+            "output_type": "pil",
+        } | changed
+        words = {name: v for name, v in given.items() if v is not None and name in takes}
+        if self.conditional:
+            words["prompt"] = prompt
+        # Drawn on the CPU: the same on every device.
+        draws = generator("cpu", asking.seed, Stream.OUTPUT, noise)
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(draws.initial_seed())  # for what ignores its generator
+                made = self.pipeline(**words, generator=draws)
+        except torch.OutOfMemoryError as error:
+            raise ValueError(
+                f"--device {asking.device}: out of memory: type --half, a smaller --side or "
+                "--device cpu"
+            ) from error
+        except (ValueError, TypeError, AttributeError, LookupError, RuntimeError) as error:
+            raise ValueError(
+                f"{type(self.pipeline).__name__} cannot be asked for a picture "
+                f"({first_words(error)}): it may need more than a prompt; type --outputs <a folder "
+                "of its pictures> instead"
+            ) from error
+        if not hasattr(made, "images"):
+            raise ValueError(f"{type(self.pipeline).__name__} makes no pictures")
+        return made
+
+    def _first_step(self, prompt: str, noise: int) -> tuple[float | None, Image.Image | None]:
+        schedule = getattr(self.pipeline.scheduler, "alphas_cumprod", None)
+        if not isinstance(self.network, UNet2DConditionModel) or schedule is None:
+            return None, None
+        seen = _first_call(
+            self.network,
+            lambda: self._called(
+                prompt, noise, guidance_scale=GUIDED, num_inference_steps=FIRST_OF
+            ),
+        )
+        if seen is None or len(seen.prediction) != 2:
+            return None, None
+        x = seen.x[1:].float()
+        # Some networks foresee the variance as well, in as many channels more.
+        empty, said = seen.prediction[:, : x.shape[1]].float()
+        difference = length_between(said, empty)
+        vae = getattr(self.pipeline, "vae", None)
+        if vae is None or said.shape != x.shape[1:]:
+            return difference, None
+        kind = getattr(self.pipeline.scheduler.config, "prediction_type", "")
+        x0 = clean(x, said[None], float(schedule[seen.timestep]), kind)
+        return difference, None if x0 is None else picture(to_8bit(_decoded(vae, x0))[0])
+
+
+def _decoded(vae: Any, x0: Tensor) -> Tensor:
+    shift = getattr(vae.config, "shift_factor", None) or 0.0
+    own = vae.dtype
+    # Some VAEs overflow in half precision, and say so.
+    upcast = own == torch.float16 and getattr(vae.config, "force_upcast", False)
+    with torch.inference_mode():
+        if upcast:
+            vae.to(torch.float32)
+        latent = (x0 / vae.config.scaling_factor + shift).to(vae.dtype)
+        decoded = vae.decode(latent, return_dict=False)[0].cpu()
+        if upcast:
+            vae.to(own)
+    return decoded
+
+
+@dataclass(frozen=True)
+class _Call:
+    x: Tensor  # what the network was given: the noisy latent, scaled so that its variance is 1
+    timestep: int
+    prediction: Tensor
+
+
+class _EnoughError(Exception):
+    """Ends a pipeline once the first prediction is there."""
+
+
+def _first_call(network: torch.nn.Module, ask: Callable[[], object]) -> _Call | None:
+    """The first call of the network while something is asked; all after it is left out."""
+    seen: list[_Call] = []
+
+    def look(module: Any, words: Any, named: Any, output: Any) -> None:
+        x = words[0] if words else named.get("sample")
+        t = words[1] if len(words) > 1 else named.get("timestep")
+        said = output[0] if isinstance(output, tuple) else output.sample
+        seen.append(_Call(x, round(float(torch.as_tensor(t).flatten()[0])), said))
+        raise _EnoughError
+
+    hook = network.register_forward_hook(look, with_kwargs=True)
+    try:
+        ask()
+    except _EnoughError:
+        pass
+    finally:
+        hook.remove()
+    return seen[0] if seen else None
+
+
+def open_pipeline(path: str, lora: str | None, asking: Asking) -> Stranger:
+    """ValueError: nothing that can be opened there, no safetensors, or a LoRA that does not fit."""
+    where = folder_or_hub(path, "--pipeline")
+    try:
+        opened = _opened(where, asking)
+    except Exception as error:  # hub, network, file system and pipelines each have their own
+        reason = why(error, where, asking)
+        raise ValueError(f"--pipeline {path} cannot be opened: {reason}") from error
+    if lora:
+        _add_lora(opened, lora, asking)
+    opened.set_progress_bar_config(disable=True)
+    # A black picture in place of an objectionable one would hide a copy.
+    if getattr(opened, "safety_checker", None) is not None:
+        opened.safety_checker = None
+    return Stranger(moved(opened, asking.device), asking)
+
+
+def _opened(where: str, asking: Asking) -> Any:
+    local = Path(where).is_dir()
+    with quiet_loading():
+        config = DiffusionPipeline.load_config(where, local_files_only=local)
+    check_parts(config, where)
+    # A part that was saved as missing (Stable Diffusion 3 without its largest text encoder) is to
+    # be missing: diffusers takes that from the caller only.
+    options: dict[str, Any] = dict.fromkeys(absent(config)) | {
+        "torch_dtype": torch.float16 if asking.half else torch.float32,
+        "use_safetensors": None if asking.allow_pickle else True,
+        "local_files_only": local,
+    }
+    refused: list[Exception] = []
+    for variant in variants(where):
+        options["variant"] = variant
+        try:
+            with quiet_loading(), warnings.catch_warnings():
+                # That torch_dtype has a shorter name since, which the oldest diffusers that we
+                # support does not know.
+                warnings.simplefilter("ignore", FutureWarning)
+                return _by_its_class(where, options)
+        except Exception as error:
+            refused.append(error)
+    raise refused[0]  # the usual weights' own reason
+
+
+def _by_its_class(where: str, options: dict[str, Any]) -> Any:
+    try:
+        return AutoPipelineForText2Image.from_pretrained(where, **options)
+    except ValueError as error:
+        if "AutoPipeline" not in str(error):
+            raise
+        return DiffusionPipeline.from_pretrained(where, **options)
+
+
+def _add_lora(pipeline: Any, lora: str, asking: Asking) -> None:
+    if not hasattr(pipeline, "load_lora_weights"):
+        raise ValueError(f"--lora {lora}: {type(pipeline).__name__} takes no LoRA")
+    try:
+        import peft  # noqa: F401  (diffusers needs it to put a LoRA into a network)
+    except ImportError:
+        raise ValueError("--lora needs the lora extra: pip install -e '.[lora]'") from None
+    where, name = lora_file(lora, asking)
+    options: dict[str, Any] = {"use_safetensors": None if asking.allow_pickle else True}
+    if name is not None:
+        options["weight_name"] = name
+    try:
+        with quiet_loading():
+            pipeline.load_lora_weights(where, **options)
+    except Exception as error:  # hub, network and every kind of LoRA have their own
+        raise ValueError(f"--lora {lora} cannot be loaded: {why(error, where, asking)}") from error
+    if not pipeline.get_active_adapters():
+        raise ValueError(f"--lora {lora} holds nothing for this pipeline")

@@ -1,0 +1,300 @@
+"""How fast it is, and how near to what the machine can do: `byheart bench`.
+
+Everything is measured in this process, on this machine, within this run; what is compared is
+measured in turn. Only the recipe of the example trainers (memorize.py) takes long.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from diffusers import UNet2DConditionModel
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+import byheart
+from byheart.config import Config
+from byheart.data.images import load_images
+from byheart.experiment.prepare import Setup, fresh_network, prepare
+from byheart.measure.compression import CODECS, file_sizes, given_back
+from byheart.measure.kinds import examine, reference
+from byheart.measure.panel import panel
+from byheart.model.batch import draw
+from byheart.model.conditioning import Conditioning
+from byheart.model.fit import State, Step, fit, start
+from byheart.model.objective import loss
+from byheart.model.optim import clip
+from byheart.model.sample import sample
+from byheart.runtime.machine import cores
+
+WARMUP, ROUNDS = 2, 7
+EVALUATIONS = (4, 8, 16, 32)  # of the network for one output
+NOISY = 0.05  # standard deviation of the noise on the copies that the measure is timed with
+COPIED = 10  # of an audit that is timed every tenth output is a training picture
+GRAIN = 8  # pixels a side of the noise that its pictures are enlarged from
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all measurements share: a run's set-up, and a fresh network for each of them."""
+
+    setup: Setup
+    accelerator: Accelerator
+
+    @property
+    def device(self) -> torch.device:
+        return self.accelerator.device
+
+    @cached_property
+    def conditioning(self) -> Conditioning:
+        return self.setup.conditioning
+
+    def unet(self) -> UNet2DConditionModel:
+        given = self.setup.conditions
+        width = given.prompts.shape[-1]
+        return fresh_network(self.setup.config, given.shape, width, self.accelerator)
+
+    def loop(self, state: State, config: Config) -> Iterator[Step]:
+        return fit(
+            state, self.setup.latents, self.conditioning, self.setup.conditions.schedule, config,
+            self.accelerator,
+        )  # fmt: skip
+
+
+def bench_of(config: Config, accelerator: Accelerator, cache: Path) -> Bench:
+    """ValueError: as for `prepare`."""
+    return Bench(prepare(config, cache, accelerator), accelerator)
+
+
+def in_turn(
+    works: Mapping[str, Callable[[], object]], rounds: int, device: torch.device, warmup: int = 2
+) -> dict[str, list[float]]:
+    """Seconds of every work in every round, one after the other within a round.
+
+    A machine that is shared or grows warm slows all of them alike, so quotients within a round
+    stand where times do not.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for number in range(warmup + rounds):
+        for name, work in works.items():
+            synchronize(device)
+            began = time.perf_counter()
+            work()
+            synchronize(device)
+            if number >= warmup:
+                seconds[name].append(time.perf_counter() - began)
+    return seconds
+
+
+def ratio(one: list[float], other: list[float], unlike: int = 0) -> float:
+    """Median over the rounds of one / other.
+
+    unlike: so many of the last rounds are of another kind; both kinds count by their share.
+    """
+    quotients = [a / b for a, b in zip(one, other, strict=True)]
+    first = len(quotients) - unlike
+    kinds = [kind for kind in (quotients[:first], quotients[first:]) if kind]
+    return sum(len(kind) * median(kind) for kind in kinds) / len(quotients)
+
+
+def synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def matmul_peak(device: torch.device, dtype: torch.dtype, rounds: int = 5) -> float:
+    """FLOP/s of the best square matrix product among three sizes: what this machine can do."""
+    best = 0.0
+    for side in (1024, 2048, 4096) if device.type == "cpu" else (4096, 8192, 16384):
+        a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+        taken = in_turn({"": partial(torch.matmul, a, b)}, rounds, device, warmup=1)[""]
+        best = max(best, 2 * side**3 / median(taken))
+    return best
+
+
+def training(here: Bench) -> dict[str, Any]:
+    """Our loop against the bare step: the same network, batch and optimizer, nothing around.
+
+    Both work on one network in turn, since a large one has no room beside another. Our loop goes
+    through a whole, short run, for what is done in a share of the steps only. The peak is this
+    machine's best matrix product, in the precision of the training.
+    """
+    steps = WARMUP + ROUNDS * 4
+    config = replace(
+        here.setup.config, budget=replace(here.setup.config.budget, steps=steps, exposures=None)
+    )
+    state = start(here.unet(), config)
+    loop = here.loop(state, config)
+    gradient, step = _bare(here, state)
+    with FlopCounterMode(display=False) as counter:
+        gradient()
+    works = {"fit": lambda: next(loop), "bare": step}
+    rounds = ROUNDS * 4
+    seconds = in_turn(works, rounds, here.device, WARMUP)
+    averaged = 0 if state.ema is None else min(rounds, steps - state.ema.update_after_step)
+    typical, batch, flops = median(seconds["fit"]), config.fit.batch, counter.get_total_flops()
+    bf16 = here.accelerator.mixed_precision == "bf16"
+    peak = matmul_peak(here.device, torch.bfloat16 if bf16 else torch.float32)
+    return {
+        "seconds_per_step": typical,
+        "bare_seconds_per_step": median(seconds["bare"]),
+        "overhead": ratio(seconds["fit"], seconds["bare"], averaged) - 1,
+        "images_per_second": batch / typical,
+        "precision": "bf16" if bf16 else "fp32",
+        "flops_per_step": flops,  # of the network's two passes; the optimizer's are not counted
+        "flops_per_second": flops / typical,
+        "peak_flops_per_second": peak,
+        "share_of_peak": flops / typical / peak,
+    }
+
+
+def _bare(here: Bench, state: State) -> tuple[Callable[[], None], Callable[[], None]]:
+    """The gradient of a batch that never changes, and a whole step with it."""
+    unet, optimizer = state.unet.train(), state.optimizer
+    x0, noise, t, prompt = _batch(here)
+
+    def gradient() -> None:
+        with here.accelerator.autocast():
+            error = loss(unet, here.setup.conditions.schedule, x0, noise, t, prompt)
+        error.backward()
+
+    def step() -> None:
+        gradient()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return gradient, step
+
+
+def _batch(here: Bench) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    config, given = here.setup.config, here.setup.conditions
+    found = draw(
+        config.seed, 0, config.fit.batch, len(here.setup.latents), config.images.duplicates,
+        given.schedule.config.num_train_timesteps, given.shape, config.captions.dropout,
+        here.device,
+    )  # fmt: skip
+    prompt = here.conditioning.prompt(found, config.seed, 0, slice(None))
+    return here.setup.latents[found.image], found.noise, found.t, prompt
+
+
+def breakdown(here: Bench) -> dict[str, float]:
+    """Seconds of the parts of a step, each after the ones it needs. The average is taken in a run's
+    last steps only."""
+    config, unet = here.setup.config, here.unet().train()
+    state = start(unet, config)
+    weights = list(unet.parameters())
+    x0, noise, t, prompt = _batch(here)
+    kept: list[Tensor] = []
+
+    def forward() -> None:
+        with here.accelerator.autocast():
+            kept[:] = [loss(unet, here.setup.conditions.schedule, x0, noise, t, prompt)]
+
+    works: dict[str, Callable[[], object]] = {
+        "batch": lambda: _batch(here),
+        "forward": forward,
+        "backward": lambda: kept[0].backward(),
+        "clip": lambda: clip(weights, config.fit.clip or torch.inf),
+        "optimizer": state.optimizer.step,
+        "forget": lambda: state.optimizer.zero_grad(set_to_none=True),
+    }
+    if state.ema is not None:
+        state.ema.optimization_step = state.ema.update_after_step
+        works["average"] = lambda: state.ema and state.ema.step(weights)
+    return {name: median(times) for name, times in in_turn(works, ROUNDS, here.device).items()}
+
+
+def sampling(here: Bench) -> dict[str, float]:
+    """Outputs a second, by evaluations of the network for one output."""
+    unet, config = here.unet().eval(), here.setup.config.sample
+    count = config.batch if here.device.type == "cuda" else min(config.batch, 16)
+    rows, noises = torch.ones(count, dtype=torch.long), torch.arange(count)
+    works = {
+        str(steps): partial(
+            sample, unet, here.setup.conditions, rows, noises, here.setup.config.seed,
+            replace(config, steps=steps), here.device,
+        )
+        for steps in EVALUATIONS
+    }  # fmt: skip
+    found = in_turn(works, 3, here.device, warmup=1)
+    return {name: count / median(times) for name, times in found.items()}
+
+
+def measuring(here: Bench, cache: Path) -> dict[str, float]:
+    """Seconds that a thousand noisy copies of a thousand emoji take at 64 px, on all cores: kinds,
+    the panel without SSCD, and the sizes of files for the ledger."""
+    count = 1000
+    config = replace(
+        here.setup.config.images,
+        source="emoji",
+        size=64,
+        seed=1079,
+        held_out=385.0,
+        near_duplicate=0.1,
+    )
+    images = load_images(config, count, cache)
+    against = reference(images.held_out, "")
+    draws = torch.Generator().manual_seed(0)
+    noise = torch.randn(images.train.shape, generator=draws) * NOISY
+    outputs = (images.train / 255 + noise).clamp(0, 1).mul(255).round().to(torch.uint8)
+    before, found = torch.get_num_threads(), {}
+    torch.set_num_threads(cores())
+    try:
+        began = time.perf_counter()
+        seen = examine(outputs, images.train, against)
+        found["kinds"] = time.perf_counter() - began
+        panel(outputs, images.train, images.held_out, seen.nearest, against.distance, None)
+        found["panel"] = time.perf_counter() - began - found["kinds"]
+        index, rmse = given_back(seen)
+        file_sizes(images.train[index], rmse, list(CODECS))
+        found["total"] = time.perf_counter() - began
+    finally:
+        torch.set_num_threads(before)
+    return found | {"ledger": found["total"] - found["kinds"] - found["panel"]}
+
+
+def audit_seconds(
+    outputs: int = 2000, images: int = 5000, side: int = 256, size: int = 64
+) -> dict[str, float]:
+    """Seconds of one whole audit of made-up pictures, from the files to the page.
+
+    side: pixels of the files; size: pixels they are compared at. `found`: the share of the copies
+    put in that came out as copies, 1 where the audit does what it should.
+    """
+    draws = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as place:
+        train, held_out, made = (Path(place) / name for name in ("train", "held_out", "outputs"))
+        for folder, count in ((train, images), (held_out, max(8, images // 20)), (made, outputs)):
+            folder.mkdir()
+            for k in range(count):
+                picture = _picture(draws, side)
+                if folder == made and k % COPIED == 0:
+                    picture = np.array(Image.open(train / f"{k % images:05d}.jpg"))
+                Image.fromarray(picture).save(folder / f"{k:05d}.jpg", quality=90)
+        began = time.perf_counter()
+        found = byheart.audit(train, made, held_out, out=Path(place) / "audit", size=size)
+        seconds = time.perf_counter() - began
+    rate, copies = found.measures["all"]["copied"]["rate"], -(-outputs // COPIED)
+    return {"seconds": seconds, "outputs": outputs, "images": images, "side": side,
+            "size": size, "found": rate * outputs / copies}  # fmt: skip
+
+
+def _picture(draws: np.random.Generator, side: int) -> UInt8[np.ndarray, "side side 3"]:
+    """Soft blobs of colour with a hard-edged square: neither flat nor noise."""
+    coarse = Image.fromarray(draws.integers(0, 256, (GRAIN, GRAIN, 3), dtype=np.uint8))
+    picture = np.array(coarse.resize((side, side), Image.Resampling.BICUBIC))
+    left, upper = draws.integers(0, side // 2, 2)
+    picture[upper : upper + side // 4, left : left + side // 4] = draws.integers(0, 256, 3)
+    return picture

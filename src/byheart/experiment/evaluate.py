@@ -1,0 +1,256 @@
+"""Outputs -> outputs.csv and measures.json: what the answers amount to."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from jaxtyping import UInt8
+from torch import Tensor
+from tqdm import tqdm
+
+from byheart.config import Config
+from byheart.data.codec import round_trip_rmse
+from byheart.data.images import ImageSet
+from byheart.data.prompts import CONDITIONS, Question
+from byheart.experiment.prepare import Setup
+from byheart.measure.collision import chance_collision
+from byheart.measure.compression import CODECS, file_sizes, given_back, memorized
+from byheart.measure.controls import altered, controls, spread_out
+from byheart.measure.copying import chance, tolerance_curve, unseen_pictures
+from byheart.measure.denoising_gap import Level, gap
+from byheart.measure.distance import psnr
+from byheart.measure.kinds import KINDS, Findings, Reference, examine
+from byheart.measure.ledger import ledger
+from byheart.measure.panel import Metric, panel
+from byheart.measure.sscd import load_sscd
+from byheart.measure.summary import (
+    condition,
+    effects,
+    finite,
+    panel_of,
+    panels,
+    rate_json,
+    rows_under,
+    shares,
+)
+from byheart.model.ideal import IdealDenoiser
+from byheart.model.sample import Denoiser, sample_shared
+from byheart.model.unet import parameters
+from byheart.runtime.processes import in_sets, in_shares, rows_of
+
+VERSION = 1  # of measures.json
+
+COLUMNS = {
+    "weights": "raw or ema (their running average)",
+    "condition": "unseen, empty or captions",
+    "prompt": "what was typed",
+    "noise": "number of the initial noise, the same for every prompt",
+    "nearest": "name of the closest training image",
+    "nearest_index": "its place in the training set, from 0",
+    "rmse": "distance to it in [0, 1]",
+    "psnr": "the same in dB; empty where the images are equal",
+    "held_out_rmse": "distance to the closest held-out image",
+    "mixture_rmse": "distance to the closest mixture of at most three training images",
+    "rho": "rmse / reference distance; a copy has at most 1/3",
+    "exact": "1 where every 8-bit value is equal",
+    "copied": "1 where the output counts as a copy",
+    "kind": "copied, blend, broken or novel",
+}
+Images = UInt8[Tensor, "s 3 w w"]
+Descriptor = Callable[[Images], Tensor]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    table: str  # outputs.csv
+    measures: dict[str, Any]  # the measured part of measures.json
+    findings: dict[str, Findings]  # by kind of weights
+
+
+def descriptor_of(config: Config) -> Descriptor | None:
+    """SSCD, where its weights are named. ValueError: they cannot be read."""
+    return load_sscd(config.evaluate.sscd) if config.evaluate.sscd else None
+
+
+@dataclass(frozen=True)
+class Looked:
+    """All that was found out about some outputs, one by one."""
+
+    findings: Findings
+    metrics: dict[str, Metric | None]
+
+
+def answers(
+    denoiser: Denoiser,
+    setup: Setup,
+    accelerator: Accelerator,
+    rows: slice = slice(None),
+    advance: Callable[[int], object] = lambda outputs: None,
+) -> Images:
+    """What a denoiser makes of the run's questions, or of some; the same in every process."""
+    made = sample_shared(
+        denoiser, setup.conditions, setup.prompt_of[rows], setup.noise_of[rows],
+        setup.config.seed, setup.config.sample, accelerator, advance,
+    )  # fmt: skip
+    return setup.codec.decode(made)
+
+
+def denoising(
+    network: Denoiser, ideal: IdealDenoiser, setup: Setup, accelerator: Accelerator
+) -> list[Level]:
+    """The denoising gap, under the training images' common caption."""
+    config = setup.config
+    unseen = setup.codec.encode(spread_out(setup.reference.images, config.evaluate.draws))
+    with accelerator.autocast():
+        return gap(
+            network, ideal, setup.conditions.schedule, setup.latents, unseen, setup.common, None,
+            config.evaluate.draws, config.seed, config.sample.batch,
+        )  # fmt: skip
+
+
+def evaluate(
+    outputs: dict[str, Images],
+    ideal: Images,
+    levels: list[Level],
+    setup: Setup,
+    accelerator: Accelerator,
+    embed: Descriptor | None = None,
+) -> Evaluation:
+    """Everything measured on the outputs. Every process calls it and gets the same.
+
+    outputs: for each kind of weights (raw, ema) one output per question, in the same order.
+    ideal: what the ideal denoiser makes of the unseen prompts. levels: the denoising gap.
+    embed: SSCD, see `descriptor_of`.
+    """
+    config, images, asked, yardstick = setup.config, setup.images, setup.questions, setup.reference
+    n, train, headline = len(images.train), images.train, config.evaluate.weights
+    known, changed = controls(train, yardstick, config.seed), altered(train)
+    expected = {"ideal": "copied"} | {name: control.expected for name, control in known.items()}
+
+    def look(part: Images, against: Reference) -> Looked:
+        findings = examine(part, train, against)
+        held_out, distance = against.images, against.distance
+        return Looked(findings, panel(part, train, held_out, findings.nearest, distance, embed))
+
+    # Real outputs, controls and altered copies go through one door.
+    sets = {f"outputs {kind}": made for kind, made in outputs.items()}
+    sets["control ideal"] = ideal
+    sets |= {f"control {name}": c.outputs for name, c in known.items() if c.reference is yardstick}
+    sets |= {f"altered {name}": made for name, made in changed.items()}
+    other = {f"control {n}": c for n, c in known.items() if c.reference is not yardstick}
+    total = sum(map(len, sets.values())) + sum(len(c.outputs) for c in other.values())
+    with progress(total, accelerator) as advance:
+        seen = in_sets(partial(look, against=yardstick), sets, accelerator, advance)
+        for name, c in other.items():
+            alone = {name: c.outputs}
+            seen |= in_sets(partial(look, against=c.reference), alone, accelerator, advance)
+    findings = {kind: seen[f"outputs {kind}"].findings for kind in outputs}
+    found, by_chance = findings[headline], chance(train, yardstick.images)
+    conditions = {
+        kind: {name: condition(name, asked, verdicts, n, by_chance) for name in CONDITIONS}
+        for kind, verdicts in findings.items()
+    }
+    of_real = seen["control held_out"].metrics if "control held_out" in seen else {}
+    measures = {
+        "version": VERSION,
+        "n_images": config.n_images,
+        "seed": config.seed,
+        "captions_mode": config.captions.mode,
+        "image_size": config.images.size,
+        "codec": config.codec.kind,
+        "parameters": parameters(setup.unet),
+        "ceiling_rmse": round_trip_rmse(setup.codec, train, setup.latents.cpu()),
+        "conditions": conditions[headline],
+        "chance": rate_json(by_chance),
+        "controls": {
+            name: {"expected": words, **shares(seen[f"control {name}"].findings, n)}
+            for name, words in expected.items()
+        },
+        "altered_copies": {name: _altered(seen[f"altered {name}"], n) for name in changed},
+        **effects(asked, outputs[headline], found, images, yardstick, config.captions.mode),
+        "denoising": [asdict(level) for level in levels],
+        "panel": panels(seen[f"outputs {headline}"].metrics, of_real, asked),
+        "tolerance": tolerance_curve(
+            rows_of(found, rows_under(asked, "unseen")),
+            unseen_pictures(train, yardstick.images),
+            yardstick.distance,
+        ),
+        "ledger": _ledger(found, setup, accelerator),
+        "reference": {
+            "distance": yardstick.distance,
+            "spread": yardstick.spread,
+            "ranges": yardstick.ranges,
+            "images": len(yardstick.images),
+            "source": yardstick.source,
+        },
+        "weights": {"headline": headline, **conditions},
+        "images": {
+            "source": images.source,
+            "attribution": images.attribution,
+            "content_hash": images.content_hash,
+            "unreadable": list(images.unreadable),
+            "near_duplicates": len(images.near_duplicates),
+        },
+    }
+    return Evaluation(_csv(asked, findings, images), measures, findings)
+
+
+@contextmanager
+def progress(total: int, accelerator: Accelerator) -> Iterator[Callable[[int], object]]:
+    mine = -(-total // accelerator.num_processes)
+    silent = None if accelerator.is_main_process else True
+    with tqdm(total=mine, desc="measure", unit="image", disable=silent) as bar:
+        yield bar.update
+
+
+def _altered(looked: Looked, n: int) -> dict[str, Any]:
+    rmse = float(looked.findings.rmse.quantile(0.5))
+    panel = panel_of(looked.metrics, slice(None))
+    return {**shares(looked.findings, n), "rmse": rmse, "panel": panel}
+
+
+def _ledger(found: Findings, setup: Setup, accelerator: Accelerator) -> dict[str, Any]:
+    """Under all conditions together: a training image counts once, whoever called it up."""
+    train, against = setup.images.train, setup.reference
+    index, rmse = given_back(found)
+    given, codecs = train[index], list(CODECS)
+    sizes = torch.zeros(0, len(codecs), dtype=torch.int64)
+    if len(index):
+        rows = torch.arange(len(index))
+        sizes = in_shares(lambda k: file_sizes(given[k], rmse[k], codecs), rows, accelerator)
+    files = memorized(given, sizes, codecs)
+    draws = torch.Generator().manual_seed(setup.config.seed)
+    chances = chance_collision(against.images, against.distance, len(train), draws)
+    return ledger(
+        parameters(setup.unet), len(train), train[0].numel(),
+        latent_dimensions=setup.latents[0].numel(), given_back=len(index),
+        memorized={codec: asdict(size) for codec, size in files.items()},
+        chance_collision=asdict(chances),
+    ).to_json()  # fmt: skip
+
+
+def _csv(asked: list[Question], findings: dict[str, Findings], images: ImageSet) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for kind, found in findings.items():
+        level = psnr(found.rmse)
+        for k, question in enumerate(asked):
+            index, decibel = int(found.nearest[k]), finite(level[k])
+            writer.writerow([
+                kind, question.condition, question.prompt, question.noise,
+                images.train_names[index], index, f"{found.rmse[k]:.6f}",
+                "" if decibel is None else f"{decibel:.3f}",
+                f"{found.held_out_rmse[k]:.6f}", f"{found.mixture_rmse[k]:.6f}",
+                f"{found.rho[k]:.6f}", int(found.exact[k]), int(found.copied[k]),
+                KINDS[found.kind[k]],
+            ])  # fmt: skip
+    return text.getvalue()

@@ -1,0 +1,95 @@
+"""The page: five parts on five tabs, and what makes them look alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import resources
+
+import gradio as gr
+
+from byheart.lesson.ask import ask_part
+from byheart.lesson.curve import curve_part
+from byheart.lesson.guard import OLDEST
+from byheart.lesson.html import safe
+from byheart.lesson.ledger import ledger_part
+from byheart.lesson.queue import WAITING
+from byheart.lesson.session import Room
+from byheart.lesson.teach import teach_part
+from byheart.lesson.tolerance import tolerance_part
+
+QUEUE = 200  # events of all kinds that may wait; a class's pages look for news every two seconds
+KEEP_FILES = (60, OLDEST)  # seconds: how often uploads are looked through, how old they may grow
+FONTS = ("system-ui", "-apple-system", "Segoe UI", "DejaVu Sans", "sans-serif")
+PARTS = {
+    "Ask": ask_part,
+    "Curve": curve_part,
+    "OK range": tolerance_part,
+    "Ledger": ledger_part,
+    "Teach": teach_part,
+}
+LIVE = ("Curve", "OK range", "Teach")  # look for news while they are looked at
+EVERY = 2.0  # seconds between two looks
+
+
+def build(room: Room) -> gr.Blocks:
+    """The page over the room's runs. Nothing in it is fetched from elsewhere."""
+    with gr.Blocks(
+        title=f"byheart: {room.folder.name}", analytics_enabled=False, delete_cache=KEEP_FILES
+    ) as page:
+        gr.HTML(_opening(room), apply_default_css=False, elem_id="opening")
+        with gr.Tabs(elem_id="parts"):
+            tabs = {name: gr.Tab(name, id=name) for name in PARTS}
+        timers = {name: gr.Timer(EVERY, active=False) for name in PARTS}
+        # Before what else a part does when it is opened: Gradio waits for each in turn, and the
+        # first part's word would come after that of one which is opened at once.
+        for name, tab in tabs.items():
+            tab.select(_looking_at(name), outputs=[timers[live] for live in LIVE],
+                       show_progress="hidden", api_visibility="private")  # fmt: skip
+        for name, part in PARTS.items():
+            with tabs[name]:
+                part(room, page, tabs[name], timers[name])
+        closing = gr.HTML(apply_default_css=False, elem_id="closing")
+        gr.on([page.load, *(tab.select for tab in tabs.values())], lambda: _closing(room),
+              outputs=closing, show_progress="hidden", api_visibility="private")  # fmt: skip
+    page.queue(max_size=QUEUE, default_concurrency_limit=WAITING)
+    return page
+
+
+def _looking_at(name: str) -> Callable[[], list[object]]:
+    """Only the part that is looked at asks for news: thirty pages would keep a core busy."""
+    return lambda: [gr.Timer(active=live == name) for live in LIVE]
+
+
+def _opening(room: Room) -> str:
+    return (
+        "<header><h1>byheart</h1><p>What does an image generator know by heart? These are the runs "
+        f"of <b>{safe(room.folder.name)}</b>.</p></header>"
+    )
+
+
+def _closing(room: Room) -> str:
+    """Whose pictures these are, of all runs that are finished by now."""
+    try:
+        named = dict.fromkeys(run.measures["images"]["attribution"] for run in room.runs)
+    except ValueError:  # a damaged run, which every part names
+        return ""
+    return "".join(f'<p class="faint">{safe(words)}</p>' for words in named if words)
+
+
+def theme() -> gr.themes.Base:
+    """Fonts that are on the machine already: Gradio's own themes ask Google for theirs."""
+    return gr.themes.Default(
+        primary_hue=gr.themes.colors.blue,
+        font=FONTS,
+        font_mono=("ui-monospace", "DejaVu Sans Mono", "monospace"),
+    )
+
+
+def text_of(name: str) -> str:
+    return resources.files("byheart.lesson").joinpath(name).read_text(encoding="utf-8")
+
+
+def head() -> str:
+    """The page's own style and script, which fetch nothing. Gradio would confine a style given
+    as `css` to the inside of its blocks; on a telephone it is their outside that is too wide."""
+    return f"<style>{text_of('page.css')}</style><script>{text_of('page.js')}</script>"

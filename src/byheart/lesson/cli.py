@@ -1,0 +1,103 @@
+"""`byheart lesson`: from what was typed to the page; where no folder is, a small sweep first."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from byheart.runtime.environment import quiet_libraries
+from byheart.show.runs import begun_runs, finished_runs
+
+ROOT = Path(__file__).resolve().parents[3]
+STORY = ROOT / "train" / "overfit.py"
+SMALL = Path("outputs") / "lesson"  # where configs/experiment/lesson.yaml writes
+PASSWORD = "BYHEART_LESSON_PASSWORD"
+
+
+def open_lesson(folder: str | None, host: str, port: int | None, ask_password: bool) -> None:
+    """Check, run the small sweep where no folder was named, and serve until it is closed.
+
+    ValueError: no run there that can be asked, now or later, or nowhere to listen.
+    """
+    quiet_libraries()
+    password = password_of(ask_password)
+    from byheart.lesson.serve import check_gradio, free_port, serve
+
+    place = SMALL if folder is None else Path(folder)
+    if folder is not None:
+        check_folder(place)
+    # Before three minutes of work: whether the page can be opened at all.
+    check_gradio()
+    free_port(host, port)
+    if folder is None:
+        small_sweep()
+        check_folder(place, f"remove {SMALL} and type byheart lesson again")
+
+    print("opening the page, which takes some seconds", flush=True)
+    serve(place, host, port, password)
+
+
+def check_folder(
+    folder: Path, instead: str = "type byheart lesson alone, which runs a small sweep first"
+) -> None:
+    """Where a run is still learning there is a page too: it can be asked when it is finished.
+
+    ValueError: what to do instead of showing this folder.
+    """
+    begun = begun_runs(folder)
+    if begun and not any(folder.glob("*/report.html")):
+        return
+    try:
+        runs = finished_runs(folder)
+    except ValueError as error:
+        raise ValueError(f"{error}; or {instead}") from None
+    if not begun and not any((run.path / "model" / "unet").is_dir() for run in runs):
+        raise ValueError(f"{folder} has finished runs, but none has kept its model/: {instead}")
+
+
+def small_sweep() -> None:
+    """1, 3 and 10 images, by train/overfit.py as a process of its own; finished runs are kept.
+
+    ValueError: the source tree is missing, or the sweep failed.
+    """
+    if not STORY.exists():
+        raise ValueError("byheart lesson needs the source tree: install it with pip install -e .")
+    if not all((SMALL / f"n{n}-s0" / "report.html").exists() for n in (1, 3, 10)):
+        print(
+            "no folder was named: first a small sweep, 1, 3 and 10 pictures into "
+            f"{SMALL}; about three minutes on two cores. Ctrl-C stops it, and the same "
+            "command goes on from there.",
+            flush=True,
+        )
+        command = [sys.executable, str(STORY), "-m", "experiment=lesson"]
+        code, stopped = _waited(subprocess.Popen(command))
+        if stopped:
+            raise ValueError("stopped: the same command goes on from what was saved")
+        if code:
+            raise ValueError(
+                f"the small sweep ended with code {code}; what it said stands above. The same "
+                "command goes on from what was saved"
+            )
+
+
+def _waited(sweep: subprocess.Popen[bytes]) -> tuple[int, bool]:
+    """Its code, and whether Ctrl-C was pressed: that goes to the sweep as well, which saves before
+    it ends, or ends at once where it is pressed again."""
+    stopped = False
+    while True:
+        try:
+            return sweep.wait(), stopped
+        except KeyboardInterrupt:
+            stopped = True
+
+
+def password_of(asked: bool) -> str | None:
+    """From the environment, or typed without being shown; never from the command line, which every
+    user of the machine can read. ValueError: an empty one."""
+    word = os.environ.get(PASSWORD) or (getpass.getpass("password: ") if asked else None)
+    if asked and not word:
+        raise ValueError(f"an empty password: type one, or set {PASSWORD}")
+    return word

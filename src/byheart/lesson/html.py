@@ -1,0 +1,45 @@
+"""Pixels and words as HTML that nothing typed by a stranger can break out of."""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+from jaxtyping import UInt8
+from markupsafe import escape
+from PIL import Image
+
+from byheart.show.pictures import png_bytes
+
+# Gradio fills its HTML from a template: to it these are signs, to a reader letters.
+TEMPLATE_SIGNS = str.maketrans({"{": "&#123;", "}": "&#125;", "$": "&#36;", "`": "&#96;"})
+
+
+def safe(text: str) -> str:
+    """Text to stand in HTML, in an attribute too."""
+    return str(escape(text)).translate(TEMPLATE_SIGNS)
+
+
+def inline(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def picture(pixels: UInt8[np.ndarray, "h w 3"], words: str) -> str:
+    """An <img>; the page enlarges each pixel to a whole square."""
+    return f'<img src="{inline(png_bytes(Image.fromarray(pixels)))}" alt="{safe(words)}">'
+
+
+def sprite(steps: UInt8[np.ndarray, "t s s 3"], words: str) -> str:
+    """Pictures over time in one file, of which the page shows the one at its `--step`."""
+    t, s = steps.shape[:2]
+    strip = Image.fromarray(np.ascontiguousarray(steps).reshape(t * s, s, 3))
+    source = inline(png_bytes(strip))
+    return (
+        f'<div class="film" role="img" aria-label="{safe(words)}">'
+        f'<img src="{source}" alt="" style="--rows: {t}"></div>'
+    )
+
+
+def trouble(error: Exception | str) -> str:
+    """One clear line instead of a result."""
+    return f'<p class="trouble" role="alert">{safe(" ".join(str(error).split()))}</p>'

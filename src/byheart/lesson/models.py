@@ -1,0 +1,81 @@
+"""The models of finished runs, read when they are asked for; the few used last stay in memory."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from byheart.data.text import Encoder, encoder, widen
+from byheart.experiment.prepare import Setup, reopen
+
+KEPT = 4  # models in memory: of the tiny UNet 50 MB each …
+KEPT_BYTES = 4 * 10**9  # … and of Stable Diffusion's 3.4 GB: no more of parameters than this
+
+
+@dataclass(frozen=True)
+class Model:
+    """All that a run's answers follow from."""
+
+    path: Path
+    setup: Setup
+    encode: Encoder
+
+    def prompts(self, prompt: str) -> tuple[Float[Tensor, "p l d"], int]:
+        """The run's vectors with the prompt's among them, and its row.
+
+        What the run asked keeps the vectors it was asked with, to the last bit.
+        """
+        vectors = self.setup.conditions.prompts
+        if prompt in self.setup.texts:
+            return vectors, self.setup.texts.index(prompt)
+        new = widen(self.encode([prompt]), vectors.shape[-1]).to(self.setup.device)
+        return torch.cat([vectors[:1], new]), 1
+
+    @property
+    def bytes(self) -> int:
+        """Of its parameters."""
+        return sum(p.numel() * p.element_size() for p in self.setup.unet.parameters())
+
+
+def load(path: Path) -> Model:
+    """ValueError: as for `reopen`."""
+    setup = reopen(path, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    return Model(path, setup, encoder(setup.config.text))
+
+
+class ModelCache:
+    """Models by folder; of more than `kept`, or than so many bytes of parameters, the one that was
+    used longest ago goes. One is kept however large it is."""
+
+    def __init__(self, kept: int = KEPT, kept_bytes: int = KEPT_BYTES) -> None:
+        self.kept, self.kept_bytes = kept, kept_bytes
+        self._models: OrderedDict[tuple[Path, int], Model] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def model(self, path: Path) -> Model:
+        """The run's model. ValueError: the run left none, or its pictures have changed since."""
+        with self._lock:
+            try:
+                key = path.resolve(), (path / "measures.json").stat().st_mtime_ns
+            except OSError:
+                raise ValueError(f"{path.name} is not finished: choose another run") from None
+            if key not in self._models:
+                # Before it is read: both at once may be more than there is memory.
+                weights = (path / "model" / "unet").glob("*.safetensors")
+                self._make_room(sum(file.stat().st_size for file in weights))
+                self._models[key] = load(path)
+            self._models.move_to_end(key)
+            return self._models[key]
+
+    def _make_room(self, more: int) -> None:
+        while self._models and (
+            len(self._models) >= self.kept
+            or sum(model.bytes for model in self._models.values()) + more > self.kept_bytes
+        ):
+            self._models.popitem(last=False)

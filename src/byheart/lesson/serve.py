@@ -1,0 +1,180 @@
+"""Serving the page: where it listens, who may come in, what is cleaned up."""
+
+from __future__ import annotations
+
+import hmac
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+FIRST_PORT, PORTS = 7860, 100
+THREADS = 64  # more than can wait for the model, so that the rest of the page answers
+SESSIONS = 300  # of which the state is kept
+
+
+@contextmanager
+def own_folder() -> Iterator[Path]:
+    """A folder for uploads and taught models that is gone when the page is, however that ends
+    short of a kill -9."""
+    folder = Path(tempfile.mkdtemp(prefix="byheart-lesson-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def free_port(host: str, wanted: int | None) -> int:
+    """The port that was asked for, or the first free one from 7860. ValueError: none."""
+    ports = [wanted] if wanted else range(FIRST_PORT, FIRST_PORT + PORTS)
+    for port in ports:
+        try:
+            for address in (host, "127.0.0.1"):  # on the latter Gradio looks as well, always
+                family = socket.AF_INET6 if ":" in address else socket.AF_INET
+                with socket.socket(family, socket.SOCK_STREAM) as tried:
+                    tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    tried.bind((address, port))
+        except socket.gaierror:
+            raise ValueError(f"--host {host} is no address of this machine: try 0.0.0.0") from None
+        except OSError as error:
+            why = error.strerror or str(error)
+            continue
+        return port
+    what = f"port {wanted}" if wanted else f"ports {FIRST_PORT} to {FIRST_PORT + PORTS - 1}"
+    raise ValueError(f"{what} on {host} cannot be used ({why}): type --port <another>")
+
+
+def written(host: str) -> str:
+    """The host as it stands in an address: IPv6 in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
+def check_gradio() -> None:
+    """ValueError: the extra is missing."""
+    if importlib.util.find_spec("gradio") is None:
+        raise ValueError("byheart lesson needs its extra: type pip install -e '.[lesson]'")
+
+
+def isolate(folder: Path) -> None:
+    """Before Gradio is imported: nothing leaves this machine, and files go to our folder."""
+    os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    for name in ("GRADIO_SHARE", "GRADIO_ROOT_PATH", "GRADIO_ALLOWED_PATHS", "GRADIO_SSR_MODE"):
+        os.environ.pop(name, None)
+    # The server greets itself over HTTP, which a school's proxy would swallow.
+    for name in ("no_proxy", "NO_PROXY"):
+        known = os.environ.get(name)
+        os.environ[name] = ",".join(
+            [*([known] if known else []), "localhost", "127.0.0.1", "::1", "::"]
+        )
+
+
+def serve(
+    folder: Path,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    password: str | None = None,
+    settings: Sequence[str] | None = None,
+    until: threading.Event | None = None,
+) -> None:
+    """Show the page until Ctrl-C, SIGTERM, SIGHUP or `until`. Then stop a training and clean up.
+
+    settings: of the run that teaches a picture, instead of `teach.SETTINGS`.
+    ValueError: Gradio is missing, the port is taken, or the address is none.
+    """
+    port = free_port(host, port)
+    done = until or threading.Event()
+    with own_folder() as place, _ended_by_signals(done):
+        isolate(place)
+        check_gradio()
+        from byheart.lesson.app import build, head, theme
+        from byheart.lesson.guard import LARGEST_FILE, fetch_nothing
+        from byheart.lesson.session import Room
+        from byheart.lesson.teach import SETTINGS, Teacher
+
+        fetch_nothing()
+        alone = host in LOOPBACK
+        teacher = Teacher(place, tuple(settings or SETTINGS), open_to_all=alone)
+        page = build(Room(folder, teacher))
+        try:
+            page.launch(
+                server_name=written(host), server_port=port, share=False, quiet=True,
+                inbrowser=False, prevent_thread_lock=True, show_error=False, footer_links=[],
+                max_threads=THREADS, max_file_size=LARGEST_FILE,
+                state_session_capacity=SESSIONS, ssr_mode=False,
+                pwa=False, mcp_server=False, enable_monitoring=False, run_history=False,
+                theme=theme(), head=head(), app_kwargs=_guarded(place / "uploads"),
+                auth=_only(password) if password else None,
+                auth_message="Any name, and the password of this lesson.",
+            )  # fmt: skip
+            print(welcome(host, port, password is not None), flush=True)
+            done.wait()
+        finally:
+            with suppress(OSError):  # the terminal may be gone
+                print("closing the lesson", flush=True)
+            teacher.close()
+            with suppress(Exception):  # it is going anyway
+                page.close(verbose=False)
+
+
+def welcome(host: str, port: int, locked: bool) -> str:
+    """Where the page is, and who can see it."""
+    if host in LOOPBACK:
+        return f"the lesson is at http://{written(host)}:{port} (Ctrl-C closes it)"
+    name = socket.gethostname() if host in {"0.0.0.0", "::"} else written(host)
+    lines = [
+        f"the lesson is at http://{name}:{port} (Ctrl-C closes it)",
+        "careful: everyone on this network can reach the page, ask its models and send pictures "
+        "that all others see; the connection is not encrypted.",
+    ]
+    lines.append("on this machine the page can stop any training and teach without limit.")
+    if not locked:
+        lines.append("careful: there is no password; add --password to ask for one.")
+    return "\n".join(lines)
+
+
+def _only(password: str) -> Any:
+    """Gradio's question: may this name with this word come in? The name is free."""
+    expected = password.encode()
+    return lambda name, word: hmac.compare_digest(word.encode(), expected)
+
+
+def _guarded(uploads: Path) -> dict[str, Any]:
+    """Refuse what makes the server fetch from elsewhere, and uploads without end."""
+    from starlette.middleware import Middleware
+
+    from byheart.lesson.guard import Guard
+
+    return {"middleware": [Middleware(Guard, uploads=uploads)], "docs_url": None, "redoc_url": None}
+
+
+@contextmanager
+def _ended_by_signals(done: threading.Event) -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP (the terminal was closed) close the page in good order. Only a
+    program's main thread can hear. Under nohup the terminal may go."""
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        done.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, hear) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,77 @@
+"""What everyone in the class shares: the runs, the models, the turns, the votes, the teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from byheart.lesson.curve import Stamp, reported, runs_of, stamp
+from byheart.lesson.models import ModelCache
+from byheart.lesson.queue import Turns
+from byheart.lesson.teach import Teacher
+from byheart.lesson.tolerance import Tally
+from byheart.show.runs import Finished
+
+
+@dataclass
+class Room:
+    """One class, one folder of a sweep."""
+
+    folder: Path
+    teacher: Teacher
+    models: ModelCache = field(default_factory=ModelCache)
+    turns: Turns = field(default_factory=Turns)
+    tally: Tally = field(default_factory=Tally)
+
+    @property
+    def at(self) -> Stamp:
+        return stamp(self.folder)
+
+    @property
+    def finished_at(self) -> Stamp:
+        """What changes when a run is finished, and not with each look at one that is learning."""
+        return reported(self.folder)
+
+    @property
+    def runs(self) -> list[Finished]:
+        return runs_of(self.folder, self.finished_at)
+
+    @property
+    def ns(self) -> list[int]:
+        """The sizes of training sets that there are models of."""
+        return sorted({run.n for run in self.askable})
+
+    @property
+    def modes(self) -> list[str]:
+        return list(dict.fromkeys(run.captions for run in self.askable))
+
+    @property
+    def nothing_yet(self) -> str:
+        """What to say where a run is needed and all are still learning."""
+        return f"no run of {self.folder.name} is finished yet"
+
+    @property
+    def askable(self) -> list[Finished]:
+        """Runs whose model is still there: without it there is a curve, but nobody to ask."""
+        return [run for run in self.runs if (run.path / "model" / "unet").is_dir()]
+
+    def run(self, place: int, mode: str, shown: Sequence[int] = ()) -> Finished:
+        """The run at a place of `shown` with this kind of captions, else with another; of several
+        seeds the first.
+
+        shown: the sizes that the slider stands for, which may be older than `ns`. Empty: `ns`.
+        ValueError: none, or none any more.
+        """
+        ns = shown or self.ns
+        if not self.runs:
+            raise ValueError(f"{self.nothing_yet}: there is nobody to ask")
+        if not ns:
+            raise ValueError(
+                f"no run of {self.folder.name} has kept its model/: there is nobody to ask"
+            )
+        n = ns[max(0, min(int(place), len(ns) - 1))]
+        mine = [run for run in self.askable if run.n == n]
+        if not mine:
+            raise ValueError(f"the model of {n} images was taken away: reload the page")
+        return next((run for run in mine if run.captions == mode), mine[0])

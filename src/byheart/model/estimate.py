@@ -1,0 +1,176 @@
+"""Before it starts: how long a run will take and how much memory it needs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from diffusers import UNet2DConditionModel
+from torch import Tensor
+
+from byheart.config import Config, total_steps
+from byheart.model.optim import matrices_and_rest, orthogonalised
+from byheart.model.sample import Conditions
+from byheart.model.unet import parameters
+from byheart.runtime.machine import extra_memory, free_disk, free_memory
+from byheart.runtime.processes import check_room, forget_cached, out_of_memory
+
+# Bytes a second through the optimizer, measured low: an expectation should rather be too long.
+TRAFFIC = {"cpu": 8e9, "cuda": 1e12, "mps": 1e11}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds and bytes a run is expected to take, and how many bytes there are."""
+
+    train: float
+    sample: float
+    memory: int  # weights, gradients, the optimizer's moments and the average
+    activations: int = 0  # on top of them, as far as the timed pass shows
+    free: int | None = None  # memory of the device; None: nobody knows
+    disk: int = 0  # of the checkpoints while another one is being written, and of the model
+    free_disk: int | None = None
+
+    def __str__(self) -> str:
+        return (
+            f"about {duration(self.train)} of training, {duration(self.sample)} of sampling, "
+            f"{gib(self.memory)} of memory for weights and optimizer"
+        )
+
+    @property
+    def advice(self) -> list[str]:
+        """What to change where it will hardly fit. Nothing is refused: it is an estimate."""
+        said, needed = [], self.memory + self.activations
+        if self.free is not None and needed > self.free:
+            said.append(
+                f"it needs about {gib(needed)} of memory and {gib(self.free)} are free: type "
+                "fit.accumulate=<more parts>, fit.ema=0 evaluate.weights=raw, or a smaller unet=…"
+            )
+        if self.free_disk is not None and self.disk > self.free_disk:
+            said.append(
+                f"it needs about {gib(self.disk)} of disk and {gib(self.free_disk)} are free: "
+                "type checkpoint.keep=1, or root=<a folder on another disk>"
+            )
+        return said
+
+
+def gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"
+
+
+def duration(seconds: float) -> str:
+    """12 s, 3.5 min, 2.1 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def estimate(
+    unet: UNet2DConditionModel,
+    given: Conditions,
+    outputs: int,
+    config: Config,
+    accelerator: Accelerator,
+    path: Path,
+) -> Estimate:
+    """Time a pass of training and one of sampling; nothing learns from them.
+
+    path: where the run will be written, if only its parents are there yet.
+    ValueError: a single sample does not fit into memory, or among several processes a part.
+    """
+    device = accelerator.device
+    free = free_memory(device)  # beside the weights, which are there already
+    rows, parts, seconds, activations = _fitting(unet, given, config, accelerator)
+    if seconds < 2:  # the first pass also chooses kernels; where that matters, time a second
+        seconds = _timed(lambda: _learn(unet, rows, given, accelerator), device)
+    count, moments = parameters(unet), 2 * parameters(unet)
+    tensors = 7 + (3 if config.fit.ema > 0 else 0)  # AdamW reads and writes 7 per weight, EMA 3
+    optimizer = count * 4 * tensors / TRAFFIC.get(device.type, TRAFFIC["cpu"])
+    if config.fit.optimizer == "muon":
+        matrices, rest = matrices_and_rest(unet)
+        flat = [matrix.detach().flatten(1) for matrix in matrices]
+        optimizer += _timed(lambda: orthogonalised(flat), device)
+        moments = sum(w.numel() for w in matrices) + 2 * sum(w.numel() for w in rest)
+    per_step = seconds * parts + optimizer
+    kinds = 2 if config.fit.ema > 0 else 1
+    calls = kinds * config.sample.steps * (2 if config.sample.guidance > 1 else 1)
+    mine = -(-outputs // accelerator.num_processes)
+    together, answer = _answering(unet, min(mine, config.sample.batch), given, accelerator)
+    return Estimate(
+        train=total_steps(config) * per_step,
+        sample=calls * -(-mine // together) * answer,
+        memory=4 * (count * (1 + kinds) + moments),
+        activations=activations,
+        free=None if free is None else free + count * 4,
+        disk=4 * ((count * kinds + moments) * (config.checkpoint.keep + 1) + count),
+        free_disk=free_disk(path),
+    )
+
+
+def _answering(
+    unet: UNet2DConditionModel, rows: int, given: Conditions, accelerator: Accelerator
+) -> tuple[int, float]:
+    """Outputs that are made at once, and the seconds of one evaluation of them."""
+    while True:
+        try:
+            with torch.inference_mode():
+                work = partial(_forward, unet, rows, given, accelerator)
+                return rows, _timed(work, accelerator.device)
+        except (RuntimeError, MemoryError) as failure:
+            if not out_of_memory(failure) or rows == 1:
+                raise
+        rows //= 2
+        forget_cached(accelerator.device)
+
+
+def _fitting(
+    unet: UNet2DConditionModel, given: Conditions, config: Config, accelerator: Accelerator
+) -> tuple[int, int, float, int]:
+    """Samples worked through at once, in how many parts, seconds and extra bytes of one part.
+
+    Where the configured part does not fit into memory, the largest half of a half that does.
+    """
+    fit, device = config.fit, accelerator.device
+    rows = max(1, fit.batch // (accelerator.num_processes * fit.accumulate))
+    parts = fit.accumulate
+    while True:
+        try:
+            with extra_memory(device) as extra:
+                seconds = _timed(partial(_learn, unet, rows, given, accelerator), device)
+            return rows, parts, seconds, extra()
+        except (RuntimeError, MemoryError) as failure:
+            check_room(failure, rows, parts, accelerator)
+        rows, parts = -(-rows // 2), 2 * parts
+        unet.zero_grad(set_to_none=True)
+        forget_cached(device)
+
+
+def _timed(work: Callable[[], object], device: torch.device) -> float:
+    began = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began
+
+
+def _learn(
+    unet: UNet2DConditionModel, rows: int, given: Conditions, accelerator: Accelerator
+) -> None:
+    _forward(unet, rows, given, accelerator).square().mean().backward()
+    unet.zero_grad(set_to_none=True)
+
+
+def _forward(
+    unet: UNet2DConditionModel, rows: int, given: Conditions, accelerator: Accelerator
+) -> Tensor:
+    device = accelerator.device
+    x = torch.zeros(rows, *given.shape, device=device)
+    prompt = torch.zeros(rows, *given.prompts.shape[1:], device=device)
+    t = torch.zeros(rows, dtype=torch.long, device=device)
+    with accelerator.autocast():
+        return unet(x, t, prompt, return_dict=False)[0].float()

@@ -1,0 +1,233 @@
+"""From the command line to a checked configuration: one helpful line for every mistake."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import hydra
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from byheart.config import Config, declare, in_range, read, settings
+from byheart.runtime.errors import INTERRUPTED, USER_MISTAKE, mistake
+from byheart.runtime.launchers import check_launcher
+from byheart.runtime.processes import agreed, wait_for_all
+from byheart.runtime.sweep import Outcome, Task, print_table, sweep
+
+SWEEP = {"-m", "--multirun"}
+# Of Hydra's own flags those for developers; whoever types one knows what the rest must look like.
+INSPECT = ("-c", "--cfg", "-i", "--info", "-p", "--package", "--resolve", "--hydra-help")
+TYPES = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "list[int]": "a list of whole numbers, such as [1,2]",
+    "list[float]": "a list of numbers, such as [0.9,0.95]",
+}
+
+
+def run_command(
+    task: Task,
+    configs: Path,
+    afterwards: Callable[[Sequence[Outcome]], None] = lambda outcomes: None,
+) -> int:
+    """Compose the configuration from `configs` and sys.argv, then do the task. The exit code.
+
+    A user's mistake is a ValueError: one line on standard error, exit code 2, no traceback.
+    BYHEART_TRACEBACK=1 shows where it came from. In a sweep (-m, typed anywhere) a run that fails,
+    for whatever reason, is named at once, the others go on, and a table at the end says which is
+    which; the exit code is then 2 after a user's mistake and 1 after any other failure.
+
+    afterwards: is given all outcomes of a sweep, in the first process, before the table.
+    """
+    typed = sys.argv[1:]
+    words = [word for word in typed if word not in SWEEP]
+    if {"-h", "--help"} & {*typed}:
+        print(help_text(configs))
+        return 0
+    declare()
+    if _inspects(words):
+        hydra.main(str(configs), "overfit", "1.3")(lambda config: None)()
+        return 0
+    first = os.environ.get("RANK", "0") == "0"
+
+    def say(line: str | None) -> None:
+        if line:
+            print(f"byheart: {line}", file=sys.stderr, flush=True)
+
+    try:
+        check(typed, configs)
+        if len(words) == len(typed):
+            task(composed(words, configs))
+            return 0
+        outcomes = sweep(task, configs, words, say)
+        if first:
+            afterwards(outcomes)
+            print_table(outcomes)
+        wait_for_all()  # a launcher ends whoever is still drawing when another has failed
+        return max(outcome.code for outcome in outcomes)
+    except KeyboardInterrupt as stop:
+        say((str(stop) or "stopped") if first else None)
+        return getattr(stop, "code", INTERRUPTED)
+    except Exception as error:
+        line = mistake(error)
+        if line is None or os.environ.get("BYHEART_TRACEBACK"):
+            raise
+        say(agreed(line, USER_MISTAKE))
+        return USER_MISTAKE
+
+
+def composed(words: Sequence[str], configs: Path) -> Config:
+    """The checked configuration of one run. ValueError, HydraException: the first thing wrong."""
+    declare()
+    with initialize_config_dir(str(configs), version_base="1.3"):
+        return read(compose("overfit", [*words]))
+
+
+def _inspects(words: list[str]) -> bool:
+    return any(word.split("=")[0] in INSPECT for word in words)
+
+
+def check(words: list[str], configs: Path) -> None:
+    """Refuse what cannot be meant, before Hydra composes anything. ValueError: the first of it.
+
+    Hydra ignores an unknown choice of an optional group, takes a new key with a plus, and words
+    its other refusals for whoever wrote the configuration.
+    """
+    flags = [word for word in words if word.startswith("-")]
+    if _inspects(flags):
+        return
+    for flag in flags:
+        if flag not in SWEEP:
+            bare = flag.lstrip("-")
+            hint = f"type {bare}" if bare.partition("=")[0] in settings() else "try --help"
+            raise ValueError(f"{flag}: there is no such flag; a setting has no dashes: {hint}")
+    for word in words:
+        if word not in flags:
+            _check_word(word, configs, bool(flags))
+
+
+def _check_word(word: str, configs: Path, sweep: bool) -> None:
+    try:
+        typed = OverridesParser.create().parse_override(word)
+        key = typed.key_or_group
+    except HydraException:
+        key = ""
+    if not key:
+        raise ValueError(
+            f"{word!r} cannot be read as setting=value; put text with signs in it between "
+            "quotes, twice: \"captions.shared='a, b'\""
+        )
+    if key == "hydra/launcher":
+        check_launcher(word, str(typed.value()), sweep)
+    if key.startswith(("hydra.", "hydra/")):
+        return
+    groups = {folder.name: folder for folder in configs.iterdir() if folder.is_dir()}
+    known = settings()
+    if key not in known and key not in groups:
+        raise ValueError(_unknown(key, [*known, *groups]))
+    if word.startswith(("+", "~")) or typed.package is not None:
+        raise ValueError(f"{word}: {key} is there already and stays: type {key}=<value>")
+    if not typed.is_sweep_override():
+        _check_value(key, typed.value(), groups)
+        if key == "cluster" and typed.value() is not None:
+            preset = (groups[key] / f"{typed.value()}.yaml").read_text("utf-8")
+            check_launcher(word, re.findall(r"/hydra/launcher: (\w+)", preset)[0], sweep)
+    elif key == "cluster":
+        raise ValueError(f"{word}: a sweep runs in one place: type one of them")
+    elif not sweep:
+        raise ValueError(
+            f"{word}: several values are a sweep: add -m; text with a comma in it needs quotes, "
+            "twice: \"captions.shared='a, b'\""
+        )
+    elif isinstance(typed.value(), ChoiceSweep):
+        for choice in typed.sweep_string_iterator():
+            _check_word(f"{key}={choice}", configs, sweep)
+
+
+def _check_value(key: str, value: Any, groups: dict[str, Path]) -> None:
+    shown = "null" if value is None else value
+    if key in groups:
+        choices = sorted(file.stem for file in groups[key].glob("*.yaml"))
+        # Of the others each decides settings that nothing else does.
+        if value not in choices and (value is not None or key not in ("experiment", "cluster")):
+            raise ValueError(f"{key}={shown}: allowed is {' | '.join(choices)}")
+        return
+    item = settings()[key]
+    kind, _, null = str(item.type).partition(" | ")
+    section, _, last = key.rpartition(".")
+    try:
+        node = OmegaConf.structured(get_type_hints(Config).get(section, Config))
+        node[last] = value
+        fits = OmegaConf.is_interpolation(node, last) or in_range(item, node[last])
+    except OmegaConfBaseException:
+        fits = False
+    if not fits:
+        limit = item.metadata.get("allowed")
+        said = [TYPES[kind]] if kind != "str" or not limit else []
+        said += ([limit] if limit else []) + (["or null"] if null else [])
+        raise ValueError(f"{key}={shown}: allowed is {', '.join(said)}")
+
+
+def _unknown(key: str, known: list[str]) -> str:
+    """The mistyped key and the nearest right ones."""
+    inner = [k for k in known if k.startswith(f"{key}.")]
+    # A right last part in the wrong place: lr -> fit.lr.
+    ends = [k for k in known if k.split(".")[-1] == key.split(".")[-1]]
+    near = inner[:3] or ends or difflib.get_close_matches(key, known, n=1)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    return f"{key}: there is no such setting{hint} (python train/overfit.py --help lists all)"
+
+
+def help_text(configs: Path) -> str:
+    """Every setting and every preset, from the comments of the YAML files that decide them."""
+    out = [
+        "Train a Stable-Diffusion-shaped UNet on a few images, ask it for unseen prompts, and",
+        "measure whether it gives its training images back.",
+        "",
+        "  accelerate launch train/overfit.py n_images=1",
+        "  accelerate launch train/overfit.py n_images=10 images=photos",
+        "",
+        "Settings (type key=value):",
+    ]
+    out += [f"  {line}" for line in _settings((configs / "overfit.yaml").read_text("utf-8"), "")]
+    for group in sorted(p for p in configs.iterdir() if p.is_dir()):
+        out += ["", f"{group.name}= (type {group.name}=<one of these>):"]
+        files = sorted(group.glob("*.yaml"))
+        for file in files:
+            lines = file.read_text("utf-8").splitlines()
+            summary = next(x for x in lines if x.startswith("#") and "@package" not in x)
+            out.append(f"  {summary.removeprefix('# ')}")
+        texts = [
+            text for file in files if "/hydra/launcher" not in (text := file.read_text("utf-8"))
+        ]
+        explained = max((_settings(text, group.name + ".") for text in texts), key=len, default=[])
+        out += [f"    {line}" for line in explained]
+    return "\n".join(out)
+
+
+def _settings(yaml: str, prefix: str) -> list[str]:
+    """'key = value   comment' for every commented value of a YAML file."""
+    lines, section = [], ""
+    for line in yaml.splitlines():
+        found = re.match(r"( *)(\w+): *(.*?)(?: +# (.*))?$", line)
+        if not found or line.startswith(("#", "defaults")):
+            continue
+        indent, key, value, comment = found.groups()
+        if not indent:
+            section = "" if value else f"{key}."
+        if comment:
+            name = f"{prefix}{section if indent else ''}{key}"
+            lines.append(f"{name}={value}".ljust(33) + " " + comment)
+    return lines

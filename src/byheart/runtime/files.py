@@ -1,0 +1,166 @@
+"""The run folder: where it is, what lies in it, whether it is finished.
+
+The path follows from the configuration and never from the clock, so that the same command finds
+its own earlier work. Files appear whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from byheart.config import BYSTANDERS, Config
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run's folder, `<root>/<name>/<run>`."""
+
+    path: Path
+    cache: Path  # shared by all runs under one root; may be deleted at any time
+
+    def file(self, name: str) -> Path:
+        return self.path / name
+
+    @property
+    def finished(self) -> bool:
+        # The report is written last.
+        return self.file("report.html").exists()
+
+
+def locate(config: Config) -> Run:
+    """The run's folder as the configuration names it. Nothing is created."""
+    root = Path(config.root)
+    return Run(path=root / config.name / config.run, cache=root / ".cache")
+
+
+def check_folder(run: Run, config: Config) -> None:
+    """Refuse a folder that holds a run with other settings. Nothing is written.
+
+    Raises:
+        ValueError: naming every setting that differs, or why the folder cannot be used.
+    """
+    recorded = run.file("config.yaml")
+    check_writable(run.path)
+    if not recorded.exists():
+        return
+    try:
+        old = flatten(_plain(OmegaConf.load(recorded)))
+    except (YAMLError, OmegaConfBaseException, ValueError, OSError) as error:
+        raise ValueError(f"{recorded} cannot be read; move {run.path} away") from error
+    new = flatten(_plain(OmegaConf.structured(config)))
+    differing = [
+        f"{key} is {old.get(key, 'absent')!r} there, {new.get(key, 'absent')!r} here"
+        for key in sorted(old.keys() | new.keys())
+        if not {key, key.split(".")[0]} & {*BYSTANDERS}
+        and (key not in old or key not in new or old[key] != new[key])
+    ]
+    if differing:
+        raise ValueError(
+            f"{run.path} holds a run with other settings ({'; '.join(differing)}): "
+            "type run=<new name> or name=<new name>, or repeat its settings"
+        )
+
+
+def check_writable(path: Path) -> None:
+    """ValueError: no folder can be made there. Nothing is tried."""
+    try:
+        parent = next(p for p in (path, *path.parents) if p.exists())
+        if not parent.is_dir():
+            raise ValueError(f"{parent} is a file, a folder is needed: type root=… or name=…")
+        if not os.access(parent, os.W_OK):
+            raise ValueError(f"{parent} cannot be written to: type root=<another folder>")
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}: type root=<another folder>") from error
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"fit": {"lr": 1}} -> {"fit.lr": 1}."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _plain(tree: DictConfig | ListConfig) -> dict[str, Any]:
+    """Nested dictionaries and lists of plain values."""
+    plain = OmegaConf.to_container(tree)
+    if not isinstance(plain, dict):
+        raise ValueError("a list, not settings")
+    return {str(k): v for k, v in plain.items()}
+
+
+def open_folder(run: Run, config: Config) -> None:
+    """Create the folder and record the configuration."""
+    run.path.mkdir(parents=True, exist_ok=True)
+    run.cache.mkdir(parents=True, exist_ok=True)
+    write_text(run.file("config.yaml"), OmegaConf.to_yaml(OmegaConf.structured(config)))
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """A path to write to; on success it takes `path`'s place in one step, else it vanishes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part{path.suffix}")
+    try:
+        yield part
+        with part.open("rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic_write(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Strict JSON: what is undefined is null, so NaN and infinity are a fault of ours."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def append_jsonl(path: Path, row: dict[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as handle:
+        handle.write(json.dumps(row, allow_nan=False) + "\n")
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """All whole rows; a last line that a crash cut off is left out. Empty where no file is.
+
+    ValueError: another line is no row.
+    """
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    # Without a final line break the last row was being written when the process died.
+    rows = []
+    for number, line in enumerate(lines[:-1], start=1):
+        try:
+            if line:
+                rows.append(json.loads(line))
+        except ValueError as error:
+            raise ValueError(
+                f"{path} line {number} is damaged ({error}): restore it, or move the run away"
+            ) from error
+    return rows
+
+
+def keep_rows_up_to(path: Path, step: int) -> None:
+    """Drop rows past `step`: a resumed run repeats them."""
+    if path.exists():
+        rows = [row for row in read_jsonl(path) if row["step"] <= step]
+        write_text(path, "".join(json.dumps(row) + "\n" for row in rows))

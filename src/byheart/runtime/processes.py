@@ -1,0 +1,261 @@
+"""Several processes as one: started as asked for, work dealt out among them, one failure the end of
+all of them, and too little memory no failure yet."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
+from datetime import timedelta
+from importlib.util import find_spec
+from itertools import accumulate, count
+from typing import Any, TypeVar
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, gather_object
+from torch import Tensor
+
+from byheart.config import Config
+from byheart.runtime.files import Run
+from byheart.runtime.machine import bf16_pays, cores
+
+# Of what accelerate can do beyond plain data parallelism: its variable, its name, its flag.
+SHARDED = {
+    "ACCELERATE_USE_FSDP": ("FSDP", "--use_fsdp"),
+    "ACCELERATE_USE_DEEPSPEED": ("DeepSpeed", "--use_deepspeed"),
+    "ACCELERATE_USE_MEGATRON_LM": ("Megatron-LM", "--use_megatron_lm"),
+    "ACCELERATE_USE_PARALLELISM_CONFIG": ("a parallelism configuration",
+                                          "--use_parallelism_config"),
+}  # fmt: skip
+LAUNCHED = "ACCELERATE_MIXED_PRECISION"  # set by every `accelerate launch`
+PR_SET_PDEATHSIG = 1  # Linux: a signal to the child when its parent ends
+WAIT = timedelta(seconds=10)  # until a failure is taken for one process's alone
+PIECE = 2048  # outputs looked at together
+
+Found = TypeVar("Found")
+_failures = count()
+
+
+def check_launch() -> None:
+    """ValueError: started in a way that this program does not work in."""
+    if LAUNCHED in os.environ and sys.platform == "linux":
+        # `accelerate launch` passes no signal on: its end is one, so that nothing runs on unseen.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    for variable, (name, flag) in SHARDED.items():
+        if os.environ.get(variable, "").lower() in {"1", "true"}:
+            raise ValueError(
+                f"accelerate was asked for {name}: every process needs the whole network here; "
+                f"launch without {flag}, or with --multi_gpu"
+            )
+
+
+def accelerator_for(config: Config, run: Run) -> Accelerator:
+    """The one object that knows the device and the processes. ValueError: not on this machine."""
+    if config.tracker != "none" and find_spec(config.tracker) is None:
+        raise ValueError(
+            f"tracker={config.tracker} is not installed: pip install -e '.[{config.tracker}]'"
+        )
+    accelerator = Accelerator(
+        mixed_precision="bf16" if bf16_pays(config) else "no",
+        log_with=None if config.tracker == "none" else config.tracker,
+        project_dir=run.path,
+    )
+    # `accelerate launch` gives a process one thread, whatever the machine has.
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
+    torch.set_num_threads(config.threads or max(1, cores() // here))
+    return accelerator
+
+
+def how_many(accelerator: Accelerator) -> str:
+    """Device and number of processes, for people. `accelerate launch --cpu --num_processes 2`
+    starts one and tells nobody that there were to be two."""
+    number = accelerator.num_processes
+    words = f"{accelerator.device.type}, {number} process{'es' * (number > 1)}"
+    if number == 1 and accelerator.device.type == "cpu" and LAUNCHED in os.environ:
+        words += (
+            " (for 2 type ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes 2 "
+            "--num_machines 1)"
+        )
+    return words
+
+
+def leave_run(accelerator: Accelerator) -> None:
+    """Close the trackers and give the memory back; the processes stay together for the next run.
+
+    accelerate's own `end_training` would part them after the first run of a sweep.
+    """
+    accelerator.wait_for_everyone()
+    for tracker in accelerator.trackers:
+        tracker.finish()
+    accelerator.free_memory()
+
+
+def leave_group() -> None:
+    """After the last run: part the processes, where there were several."""
+    if _together():
+        torch.distributed.destroy_process_group()
+
+
+def wait_for_all() -> None:
+    """Until every process has come here, where there are several."""
+    if _together():
+        torch.distributed.barrier()
+
+
+def _together() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def from_first(accelerator: Accelerator, work: Callable[[], Found]) -> Found:
+    """What the first process finds, in all of them. ValueError: in all of them as in the first."""
+    if accelerator.num_processes == 1:
+        return work()
+    answer: list[Any] = [None, None]
+    if accelerator.is_main_process:
+        try:
+            answer[0] = work()
+        except ValueError as error:
+            answer[1] = str(error)
+    broadcast_object_list(answer)
+    if answer[1] is not None:
+        raise ValueError(answer[1])
+    return answer[0]
+
+
+def agreed(words: str, code: int) -> str | None:
+    """What this process should say of its failure, None where the first one says it.
+
+    Where the others did not fail they wait for this one, and with it all must end: the launcher
+    then ends the others.
+    """
+    said, together = shared_failure(words)
+    if not together:
+        print(f"byheart: {said}", file=sys.stderr, flush=True)
+        os._exit(code)
+    return said
+
+
+def shared_failure(words: str) -> tuple[str | None, bool]:
+    """What to say, None where the first process says the same; and whether all of them failed, so
+    that they may go on together."""
+    rank = int(os.environ.get("RANK", "0"))
+    if not _together() or torch.distributed.get_world_size() == 1:
+        return (words if rank == 0 else None), True
+    number = next(_failures)  # all processes that go on have failed equally often
+    store: Any = torch.distributed.distributed_c10d._get_default_store()
+    keys = [f"byheart/{number}/{k}" for k in range(torch.distributed.get_world_size())]
+    mine = f"process {rank}: {words}"
+    try:
+        store.set(keys[rank], words)
+        store.wait(keys, WAIT)
+        first = store.get(keys[0]).decode()
+    except RuntimeError:  # timed out, or the store is gone with the first process
+        return mine, False
+    return (words if rank == 0 else None if words == first else mine), True
+
+
+def in_shares(
+    work: Callable[[Tensor], Found],
+    rows: Tensor,
+    accelerator: Accelerator,
+    advance: Callable[[int], object] = lambda rows: None,
+) -> Found:
+    """`work(rows)`, every process doing its part of the rows and all of them getting the whole.
+
+    `work` must treat every row by itself. What it returns is a tensor with one entry per row, or a
+    dictionary or dataclass of such. ValueError: no rows.
+    """
+    if len(rows) == 0:
+        raise ValueError("no outputs to look at")
+    shares = rows.split(-(-len(rows) // accelerator.num_processes))
+    found = []
+    for share in shares[accelerator.process_index : accelerator.process_index + 1]:
+        for piece in share.split(PIECE):
+            found.append(work(piece))
+            advance(len(piece))
+    return joined(gather_object(found) if accelerator.num_processes > 1 else found)
+
+
+def in_sets(
+    work: Callable[[Tensor], Found],
+    sets: Mapping[str, Tensor],
+    accelerator: Accelerator,
+    advance: Callable[[int], object] = lambda rows: None,
+) -> dict[str, Found]:
+    """`in_shares` on the rows of all sets at once; the results by the names of the sets."""
+    found = in_shares(work, torch.cat(list(sets.values())), accelerator, advance)
+    ends = list(accumulate(len(rows) for rows in sets.values()))
+    return {
+        name: rows_of(found, slice(start, end))
+        for name, start, end in zip(sets, [0, *ends[:-1]], ends, strict=True)
+    }
+
+
+def rows_of(found: Any, rows: Any) -> Any:
+    """The part of a result that belongs to some rows; None stays None."""
+    return _each(found, lambda value: value[rows])
+
+
+def joined(parts: Sequence[Any]) -> Any:
+    """Results for consecutive rows as one; what does not vary with the rows is the first's."""
+    first = parts[0]
+    if isinstance(first, Tensor):
+        return torch.cat(list(parts))
+    if isinstance(first, dict):
+        return {key: joined([part[key] for part in parts]) for key in first}
+    if is_dataclass(first) and not isinstance(first, type):
+        inner = {f.name: [getattr(part, f.name) for part in parts] for f in fields(first)}
+        return replace(first, **{name: joined(values) for name, values in inner.items()})
+    return first
+
+
+def _each(found: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(found, Tensor):
+        return change(found)
+    if isinstance(found, dict):
+        return {key: _each(value, change) for key, value in found.items()}
+    if is_dataclass(found) and not isinstance(found, type):
+        return replace(
+            found, **{f.name: _each(getattr(found, f.name), change) for f in fields(found)}
+        )
+    return found
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether that is what went wrong, on a GPU or on the CPU."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def check_room(failure: Exception, samples: int, parts: int, accelerator: Accelerator) -> None:
+    """Whether so many samples at once failed for want of memory only, and fewer may do.
+
+    Raises:
+        ValueError: a single one did not fit, or there are several processes: they may be in the
+            middle of an exchange, and none can begin again alone.
+        Exception: the failure itself, where it was another.
+    """
+    if not out_of_memory(failure):
+        raise failure
+    if samples == 1:
+        raise ValueError(
+            "a single sample does not fit into memory: type a smaller unet=… or images.size=…"
+        ) from failure
+    if accelerator.num_processes > 1:
+        raise ValueError(
+            f"process {accelerator.process_index} is out of memory with {samples} samples at once: "
+            f"type fit.accumulate={2 * parts}"
+        ) from failure
+
+
+def forget_cached(device: torch.device) -> None:
+    """Give back what torch keeps for later, so that smaller pieces find room."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

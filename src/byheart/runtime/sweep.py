@@ -1,0 +1,151 @@
+"""Several runs (-m): each composed by itself, then done one after another here, or each in a
+process of its own (launchers.py). A failure is an outcome too, so that the others go on."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from byheart.config import Config, read
+from byheart.runtime.errors import FAILURE, USER_MISTAKE, mistake, one_line
+from byheart.runtime.files import check_writable
+from byheart.runtime.processes import agreed
+
+DONE = "done already"  # what a task says of a finished run
+
+Task = Callable[[Config], str]
+Say = Callable[[str | None], None]  # a line on standard error; None: nothing
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that is still to be done. Plain values, since it may go to another process."""
+
+    words: tuple[str, ...]  # what would have to be typed for it alone
+    config: DictConfig
+
+    @property
+    def run(self) -> str:
+        return f"{self.config.name}/{self.config.run}"
+
+    @property
+    def folder(self) -> str:
+        """<root>/<name>: the curve it belongs to."""
+        return f"{self.config.root}/{self.config.name}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run."""
+
+    run: str  # <name>/<run>
+    words: str  # what the task returned, or why it failed
+    code: int = 0  # exit code
+    folder: str = ""
+
+    @property
+    def cell(self) -> str:
+        """Its words in the table."""
+        return f"failed: {self.words}" if self.code else self.words
+
+
+def sweep(task: Task, configs: Path, words: Sequence[str], say: Say) -> list[Outcome]:
+    """Every run that the words ask for. A failed one is named at once, and the others go on.
+
+    ValueError: words that no run can be made of, a root that cannot be written to, or a launcher
+    that cannot start runs here.
+    """
+    # The plugin for Ray lists none of Ray's many options, so Hydra would ask for a plus.
+    words = [f"++{word}" if word.startswith("hydra.launcher.ray.") else word for word in words]
+    jobs, launcher, settings = _jobs(configs, words)
+    check_writable(Path(jobs[0].folder))
+    if launcher == "basic":
+        outcomes = [named(attempt(task, job), say) for job in jobs]
+    else:
+        from byheart.runtime.launchers import launch  # Ray or submitit: only where they are used
+
+        outcomes = launch(task, jobs, launcher, settings, say)
+    return outcomes
+
+
+def _jobs(configs: Path, words: Sequence[str]) -> tuple[list[Job], str, dict[str, Any]]:
+    """The runs in their order, the launcher's name and its settings."""
+    each = _parsed(words)
+    with initialize_config_dir(str(configs), version_base="1.3"):
+        plain = [values[0] for values in each.values() if len(values) == 1]
+        whole = compose("overfit", plain, return_hydra_config=True)
+        swept = OmegaConf.to_container(whole.hydra.sweeper.params or {})
+        assert isinstance(swept, dict)
+        # What a preset varies comes first; what is typed takes its place.
+        each = _parsed([f"{key!s}={value}" for key, value in swept.items()]) | each
+        jobs = []
+        for typed in product(*each.values()):
+            alone = tuple(w for w in typed if not w.startswith(("cluster=", "hydra", "++hydra")))
+            jobs.append(Job(alone, compose("overfit", [*typed])))
+        settings = OmegaConf.to_container(whole.hydra.launcher, resolve=True)
+        assert isinstance(settings, dict)
+        launcher = str(whole.hydra.runtime.choices["hydra/launcher"])
+    return jobs, launcher, {str(key): value for key, value in settings.items()}
+
+
+def _parsed(words: Sequence[str]) -> dict[str, list[str]]:
+    """Of each key the words that set it: several where it is swept."""
+    found: dict[str, list[str]] = {}
+    for override in OverridesParser.create().parse_overrides([*words]):
+        assert override.input_line is not None
+        key = override.get_key_element()
+        if not override.is_sweep_override():
+            found[key] = [override.input_line]
+            continue
+        if not override.is_discrete_sweep():
+            raise ValueError(f"{override.input_line}: allowed are values with commas between them")
+        found[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
+    return found
+
+
+def attempt(task: Task, job: Job) -> Outcome:
+    """Do the task. BYHEART_TRACEBACK=1 shows where a mistake of the user's was found."""
+    run = folder = ""
+    try:
+        run, folder = job.run, job.folder
+        return Outcome(run, task(read(job.config)), folder=folder)
+    except Exception as error:
+        words = mistake(error)
+        if words is not None:
+            if os.environ.get("BYHEART_TRACEBACK"):
+                raise
+            return Outcome(run, words, USER_MISTAKE, folder)
+        traceback.print_exc()  # of our own fault, at once
+        return Outcome(run, f"{type(error).__name__}: {one_line(error)}", FAILURE, folder)
+
+
+def named(outcome: Outcome, say: Say) -> Outcome:
+    """The outcome, after naming the run if it failed."""
+    if outcome.code == USER_MISTAKE:
+        say(agreed(f"{outcome.run}: {outcome.words}", USER_MISTAKE))
+    elif outcome.code:
+        words = f"{outcome.run} failed: {outcome.words}; the other runs go on"
+        say(agreed(words, outcome.code))
+    return outcome
+
+
+def new_curves(outcomes: Sequence[Outcome]) -> Iterator[Path]:
+    """The folders in which a run was finished just now."""
+    new = {outcome.folder for outcome in outcomes if not outcome.code and outcome.words != DONE}
+    return (Path(folder) for folder in sorted(new) if any(Path(folder).glob("*/report.html")))
+
+
+def print_table(outcomes: Sequence[Outcome]) -> None:
+    width = max(len(outcome.run) for outcome in outcomes)
+    print("\n".join(f"{o.run:{width}}  {o.cell}" for o in outcomes), flush=True)
+    sys.stdout.flush()

@@ -1,0 +1,595 @@
+"""The figures over all runs of a folder: what each shows, as panels of series.
+
+Every series of a panel has its own marker or line besides its colour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from typing import Any
+
+from byheart.measure.intervals import wilson
+from byheart.show.groups import (
+    BUDGET,
+    CHOICES,
+    COLOURS,
+    LINES,
+    MARKERS,
+    MODES,
+    Group,
+    N,
+    asked,
+    axis_of,
+    groups,
+    in_order,
+    settings,
+    value_words,
+    varied,
+)
+from byheart.show.halves import CONDITION, Pair
+from byheart.show.plots import BLUE, GREY, ORANGE, YELLOW, Line, Panel, Point, Series
+from byheart.show.runs import Finished, first_look
+from byheart.show.table import smallest_codec
+from byheart.show.words import CONDITIONS
+
+# What follows x in a Point: y, and the ends of its interval.
+Found = tuple[float, ...] | tuple[float, float | None, float | None] | None
+Value = Callable[[Finished], Found]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What runs are drawn against, and the settings along which they may then differ."""
+
+    words: str
+    place: Callable[[Finished], float]
+    along: frozenset[str]
+    log: bool = True
+    ticks: tuple[str, ...] = ()  # names of the places 0, 1, 2, …
+
+
+AXES = {
+    "n": Axis("training images", lambda run: run.n, N),
+    "steps": Axis("optimizer steps", lambda run: run.measures["steps"], BUDGET),
+    "exposures": Axis(
+        "looks at each image", lambda run: run.measures["exposures_per_image"], BUDGET
+    ),
+}
+
+
+def points_of(runs: Sequence[Finished], value: Value, axis: Axis) -> tuple[Point, ...]:
+    """Of each run its point, where it has one."""
+    found = ((axis.place(run), value(run)) for run in runs)
+    return tuple(Point(x, *y) for x, y in found if y is not None)
+
+
+def at(run: Finished, *keys: str) -> Any:
+    """What measures.json holds there; None where it, or what should hold it, is null."""
+    found: Any = run.measures
+    for key in keys:
+        if found is None:
+            return None
+        found = found[key]
+    return found
+
+
+def value_at(*keys: str) -> Value:
+    """A number without an interval."""
+
+    def value(run: Finished) -> Found:
+        found = at(run, *keys)
+        return None if found is None else (found,)
+
+    return value
+
+
+def interval_at(*keys: str) -> Value:
+    """A rate or an effect with its interval."""
+    return lambda run: interval(at(run, *keys))
+
+
+def interval(found: dict[str, Any] | None) -> Found:
+    if found is None:
+        return None
+    value = found["rate"] if "rate" in found else found["value"]
+    return None if value is None else (value, found["low"], found["high"])
+
+
+def control_at(name: str) -> Value:
+    """The copied share of one of the controls."""
+
+    def value(run: Finished) -> Found:
+        found = (at(run, "controls") or {}).get(name)  # some need several images
+        if found is None or found["copied"] is None:
+            return None
+        count = found["outputs"]
+        if name == "ideal" and (unseen := at(run, "conditions", "unseen")):
+            count = unseen["noises"]  # the prompt changes nothing for it
+        return counted(found["copied"], count)
+
+    return value
+
+
+def counted(share: float, count: int) -> tuple[float, float | None, float | None]:
+    """A share of outputs that came from `count` different noises: Wilson's interval."""
+    rate = wilson(round(share * count), count)
+    return share, rate.low, rate.high
+
+
+def chance(runs: Sequence[Finished], axis: Axis, joined: bool = True) -> Series:
+    """Unseen real pictures that pass as copies. joined: the runs differ in nothing but the axis."""
+    found = points_of(runs, interval_at("chance"), axis)
+    line = (0, (1, 3)) if joined else ""
+    return Series("chance: unseen real pictures", found, GREY, "D", line, filled=False)
+
+
+KINDS = {
+    "copied": (ORANGE, "o", "-"),
+    "blend": (YELLOW, "s", "--"),
+    "broken": (GREY, "X", "-."),
+    "novel": (BLUE, "^", ":"),
+}
+CONTROLS = {
+    "ideal": ("control: ideal memorizer, copied", "+"),
+    "noisy_0.1": ("control: training images + noise, copied", "x"),
+    "held_out": ("control: held-out images, copied", "*"),
+}
+HALVES: dict[str, tuple[str, str, str, Line, bool]] = {
+    "agreement": ("the two models, from the same noise", BLUE, "o", "-", True),
+    "likeness": ("an output and its nearest training image", ORANGE, "s", "--", True),
+    "chance": ("the two models, from different noises", GREY, "D", (0, (1, 3)), False),
+}
+TOLERANCE_AXIS = "tolerance, in reference distances"
+OWN_AXIS = {"study", "denoising", "tolerance", "trajectories", "onset"}
+
+
+def figures(
+    runs: Sequence[Finished], pairs: Sequence[Pair] = (), against: str = "n"
+) -> dict[str, list[Panel]]:
+    """By file name. Figures and panels for which no run has numbers are left out.
+
+    against: n, steps or exposures. Figures with an axis of their own are made with n only.
+    KeyError, TypeError, AttributeError: a run of another version.
+    """
+    axis = AXES[against]
+    made = {
+        "curve": headline(runs, axis),
+        "study": study(runs),
+        "kinds": kinds(runs, axis),
+        "coverage": coverage(runs, axis),
+        "prompt": prompt(runs, axis),
+        "halves": halves(pairs, axis),
+        "denoising": denoising(runs),
+        "tolerance": tolerance(runs),
+        "bits": bits(runs, axis),
+        "trajectories": trajectories(runs),
+        "onset": onset(runs),
+    }
+    return {
+        name: kept
+        for name, panels in made.items()
+        if (kept := [p for p in panels if any(s.points for s in p.series)])
+        and (against == "n" or name not in OWN_AXIS)
+    }
+
+
+def across(name: str, panels: Sequence[Panel]) -> int:
+    """How many panels of a figure stand side by side."""
+    return 2 if name == "trajectories" or (name == "study" and len(panels) == 4) else 3
+
+
+def headline(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
+    """The curve: copied share, what was typed having nothing to do with the image.
+
+    Captions that name images are asked for too: in the same panel, or where settings vary beside
+    it, since the lines would be too many.
+    """
+
+    def copied(group: Group, condition: str, label: str, line: Line, filled: bool) -> Series:
+        value = interval_at("conditions", condition, "kinds", "copied")
+        points = points_of(group.runs, value, axis)
+        return Series(label, points, group.colour, group.marker, line, filled)
+
+    parts, several = groups(runs, axis.along), bool(varied(runs, axis.along))
+    by_chance = chance(runs, axis, joined=not several)
+    if several:
+        return [
+            _panel(
+                f"Copies of a training image, under {CONDITIONS[condition]}", axis, "copied",
+                [*(copied(g, condition, g.words, g.line, True) for g in mine), by_chance],
+                share=True,
+            )
+            for condition in ("unseen", "captions")
+            if (mine := [g for g in parts if condition in ("unseen", g.asked)])
+        ]  # fmt: skip
+    series = [
+        copied(
+            g, condition, f"{g.words}, under {CONDITIONS[condition]}",
+            g.line if condition == "unseen" else ":", condition == "unseen",
+        )
+        for g in parts
+        for condition in dict.fromkeys(("unseen", g.asked))
+    ]  # fmt: skip
+    title = "Outputs that are copies of a training image"
+    return [_panel(title, axis, "copied", [*series, by_chance], share=True)]
+
+
+def kinds(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
+    """Copied, blend, broken, novel: a panel for each group and condition."""
+    panels = []
+    for group, (condition, name) in product(groups(runs, axis.along), CONDITIONS.items()):
+        series = [
+            Series(
+                kind,
+                points_of(group.runs, interval_at("conditions", condition, "kinds", kind), axis),
+                *look,
+            )
+            for kind, look in KINDS.items()
+        ]
+        if any(s.points for s in series):
+            series.append(chance(group.runs, axis))
+            for control, (label, marker) in CONTROLS.items():
+                points = points_of(group.runs, control_at(control), axis)
+                series.append(Series(label, points, GREY, marker, "", filled=False))
+            title = f"{group.words}: {name}"
+            panels.append(_panel(title, axis, "share of outputs", series, share=True))
+    return panels
+
+
+def coverage(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
+    """Share of the training images that came out, beside a uniform copier's: as in `headline`."""
+    parts, several = groups(runs, axis.along), bool(varied(runs, axis.along))
+
+    def series(key: str, group: Group, label: str, line: Line, filled: bool) -> Series:
+        points = points_of(group.runs, value_at("conditions", group.asked, key), axis)
+        return Series(label, points, group.colour, group.marker, line, filled)
+
+    title, uniform = "Training images that came out at least once", "as many copies drawn uniformly"
+    if several:
+        return [
+            _panel(words, axis, "coverage",
+                   [series(key, g, g.under, g.line, True) for g in parts], share=True)
+            for key, words in (
+                ("coverage", title), ("uniform_coverage", f"What {uniform} would show"),
+            )
+        ]  # fmt: skip
+    both = [
+        one
+        for g in parts
+        for one in (
+            series("coverage", g, g.under, g.line, True),
+            series("uniform_coverage", g, f"{g.words}, {uniform}", ":", False),
+        )
+    ]
+    return [_panel(title, axis, "coverage", both, share=True)]
+
+
+def prompt(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
+    """What another prompt changes, what another noise changes, and whether captions steer."""
+    change = "change / distance of two pictures"
+    panels = []
+    for key, title, unit in (
+        ("prompt_effect", "Another prompt, same noise", change),
+        ("noise_effect", "Another noise, same prompt", change),
+        ("same_image", "Two prompts, the same copy", "share of pairs"),
+        ("steering", "Nearest to the image asked for", "share of outputs"),
+    ):
+        series = []
+        for group in groups(runs, axis.along):
+            where = (key,) if key == "steering" else (key, group.asked)
+            points = points_of(group.runs, interval_at(*where), axis)
+            series.append(Series(group.under, points, group.colour, group.marker, group.line))
+        if key == "steering":
+            points = points_of(runs, value_at(key, "chance"), axis)
+            line = ":" if not varied(runs, axis.along) else ""
+            series.append(Series("chance", points, GREY, "x", line))
+        panels.append(_panel(title, axis, unit, series, share=unit != change))
+    return panels
+
+
+def bits(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
+    """What the models give back, in bits of the smallest files, and per parameter."""
+
+    def size(key: str) -> Value:
+        def value(run: Finished) -> Found:
+            found = smallest_codec(run.measures["ledger"])
+            return None if found is None or found[key] is None else (found[key],)
+
+        return value
+
+    panels = []
+    for key, title, unit in (
+        ("bits", "Memorized bits", "bits"),
+        ("bits_per_parameter", "Memorized bits for each parameter", "bits / parameter"),
+    ):
+        series = [
+            Series(g.words, points_of(g.runs, size(key), axis), g.colour, g.marker, g.line)
+            for g in groups(runs, axis.along)
+        ]
+        panels.append(_panel(title, axis, unit, series, log_y=True))
+    return panels
+
+
+def onset(runs: Sequence[Finished]) -> list[Panel]:
+    """When half of the outputs were copies, in steps and in looks; an arrow: not to the end."""
+    panels = []
+    for key, unit, title in (
+        (
+            "step",
+            "optimizer steps",
+            "Half of the outputs under unseen prompts copied for the first time (arrow: not yet)",
+        ),
+        ("exposures", "looks at each image", "The same, in looks at each image"),
+    ):
+
+        def first(run: Finished, key: str = key) -> Point | None:
+            if not run.trajectory:
+                return None
+            found = first_look(run)
+            if found is None:
+                return Point(run.n, run.trajectory[-1][key], censored=True)
+            before = [row[key] for row in run.trajectory if row["step"] < found["step"]]
+            # It began after the look before this one.
+            return Point(run.n, found[key], before[-1] if before else found[key], found[key])
+
+        series = [
+            Series(
+                g.words, tuple(p for run in g.runs if (p := first(run))), g.colour, g.marker, g.line
+            )
+            for g in groups(runs)
+        ]
+        panels.append(_panel(title, AXES["n"], unit, series, log_y=True))
+    return panels
+
+
+def _panel(
+    title: str, axis: Axis, y: str, series: Sequence[Series], log_y: bool = False,
+    share: bool = False,
+) -> Panel:  # fmt: skip
+    return Panel(title, axis.words, y, tuple(series), axis.log, log_y, share, axis.ticks)
+
+
+def loss(rows: Sequence[dict[str, Any]]) -> Panel:
+    """The training loss of a run, from training.jsonl."""
+    points = tuple(Point(row["step"], row["loss"]) for row in rows if row["loss"])
+    series = (Series("training loss", points, BLUE, ""),)
+    return Panel("", "optimizer steps", "training loss", series, log_x=False, log_y=True)
+
+
+def tolerance_of(curve: Sequence[dict[str, Any]]) -> Panel:
+    """How wide "the same picture" is taken: `tolerance` of measures.json."""
+    looks = {
+        "copied": ("outputs", ORANGE, "-"),
+        "chance": ("unseen real pictures", BLUE, "-."),
+        "chance_within": ("the same, whatever else they are near to", BLUE, "--"),
+    }
+    series = tuple(
+        Series(label, tuple(_along_tolerance(curve, key)), colour, "", line)
+        for key, (label, colour, line) in looks.items()
+    )
+    return Panel("", TOLERANCE_AXIS, "share accepted", series, log_x=False, share=True,
+                 marks=((1 / 3, "the criterion", GREY),))  # fmt: skip
+
+
+def denoising_of(levels: Sequence[dict[str, Any]], title: str = "") -> Panel:
+    """Error on seen and unseen images at each noise level: `denoising` of measures.json."""
+    series = []
+    for key, label, look in (
+        ("train", "network, training images", (ORANGE, "o", "-")),
+        ("held_out", "network, held-out images", (BLUE, "s", "--")),
+        ("ideal_train", "ideal memorizer, training images", (ORANGE, "^", ":", False)),
+        ("ideal_held_out", "ideal memorizer, held-out images", (BLUE, "D", "-.", False)),
+    ):
+        points = tuple(Point(level["noise_level"], level[key]) for level in levels
+                       if level[key] is not None)  # fmt: skip
+        series.append(Series(label, points, *look))
+    x, y = "noise level (1: pure noise)", "mean squared error"
+    return Panel(title, x, y, tuple(series), log_x=False, log_y=True)
+
+
+def denoising(runs: Sequence[Finished]) -> list[Panel]:
+    """A panel for each group and n."""
+    return [
+        denoising_of(
+            [level for run in group.runs if run.n == n for level in run.measures["denoising"]],
+            f"{group.words}, n = {n:,}",
+        )
+        for group, n in product(groups(runs), _sizes(runs))
+    ]
+
+
+def _along_tolerance(curve: Sequence[dict[str, Any]], key: str) -> Iterator[Point]:
+    return (Point(row["tau"], row[key]) for row in curve if row[key] is not None)
+
+
+def tolerance(runs: Sequence[Finished]) -> list[Panel]:
+    """How wide "the same picture" is taken, for every n; a panel for each group."""
+
+    def curve(key: str) -> Callable[[Finished], Iterator[Point]]:
+        return lambda run: _along_tolerance(run.measures["tolerance"], key)
+
+    panels = []
+    for group in groups(runs):
+        # So many points that markers would hide them.
+        series = list(_by_size(runs, group.runs, curve("copied"), marked=False))
+        for run in group.runs[-1:]:
+            label, points = "unseen real pictures, largest n", tuple(curve("chance")(run))
+            series.append(Series(label, points, GREY, "", (0, (1, 3))))
+        panels.append(Panel(f"{group.words}, under {CONDITIONS['unseen']}", TOLERANCE_AXIS,
+                            "share accepted", tuple(series), log_x=False, share=True))  # fmt: skip
+    return panels
+
+
+def trajectories(runs: Sequence[Finished]) -> list[Panel]:
+    """Copied share while learning: against steps, and against looks at each image."""
+
+    def path(x: str) -> Callable[[Finished], Iterator[Point]]:
+        return lambda run: (
+            Point(row[x], *counted(row["copied"], row["outputs"])) for row in run.trajectory
+        )
+
+    return [
+        Panel(f"{group.words}, unseen prompts: {title}", axis, "copied",
+              tuple(_by_size(runs, group.runs, path(x))), share=True)
+        for group in groups(runs)
+        for x, axis, title in (
+            ("step", "optimizer steps", "how long it takes"),
+            ("exposures", "looks at each image", "how many looks it takes"),
+        )
+    ]  # fmt: skip
+
+
+def _sizes(runs: Sequence[Finished]) -> list[int]:
+    return sorted({run.n for run in runs})
+
+
+def _by_size(
+    runs: Sequence[Finished], mine: Sequence[Finished],
+    points: Callable[[Finished], Iterator[Point]], marked: bool = True,
+) -> Iterator[Series]:  # fmt: skip
+    """A series for each n among `mine`; one n looks the same wherever it stands."""
+    for number, n in enumerate(_sizes(runs)):
+        marker, line = MARKERS[number % len(MARKERS)], LINES[number % len(LINES)]
+        found = tuple(point for run in mine if run.n == n for point in points(run))
+        colour = COLOURS[number % len(COLOURS)]
+        yield Series(f"n = {n:,}", found, colour, marker if marked else "", line)
+
+
+MODE, DUPLICATES, DROPOUT = "captions.mode", "images.duplicates", "captions.dropout"
+BY_MODE = "own captions under the training captions, all others under unseen prompts"
+DECADE = 10  # from here on, numbers stand on a logarithmic axis
+
+
+def studied(runs: Sequence[Finished]) -> str | None:
+    """The setting that the runs vary; of several the one of most values, the others part lines.
+
+    The captions mode, where it alone varies and has more than two values. None: none varies. Halves
+    of a source have a figure of their own.
+    """
+    keys = [key for key in varied(runs) if key != "split"]
+    if keys:
+        return max(keys, key=lambda key: len({settings(run).get(key) for run in runs}))
+    return MODE if len({run.captions for run in runs}) > 2 else None
+
+
+def study(runs: Sequence[Finished]) -> list[Panel]:
+    """Against the values of the setting that is studied: a line for each n and captions mode.
+
+    Every run under the condition that it is asked for. Empty where no setting is studied, or no
+    line would have two points.
+    """
+    key = studied(runs)
+    if key is None:
+        return []
+    axis = _axis(key, runs)
+    lines = groups(runs, axis.along)
+    if all(len({axis.place(run) for run in group.runs}) < 2 for group in lines):
+        return []
+
+    def series(value: Value) -> tuple[Series, ...]:
+        return tuple(
+            Series(
+                f"{group.words}, {BY_MODE}" if key == MODE else group.under,
+                points_of(group.runs, value, axis), group.colour, group.marker, group.line,
+            )
+            for group in lines
+        )  # fmt: skip
+
+    def panel(title: str, unit: str, found: tuple[Series, ...], share: bool = True) -> Panel:
+        return Panel(title, axis.words, unit, found, axis.log, False, share, axis.ticks)
+
+    outputs = "share of outputs"
+    panels = [
+        panel("Copied", outputs, series(_under("kinds", "copied"))),
+        panel("Training images that came out", "coverage", series(_coverage)),
+        panel("Another prompt, same noise", "change / distance of two pictures",
+              series(lambda run: interval(at(run, "prompt_effect", asked(run.captions)))), False),
+        panel("Broken", outputs, series(_under("kinds", "broken"))),
+    ]  # fmt: skip
+    if key == DROPOUT:
+        empty = series(interval_at("conditions", "empty", "kinds", "copied"))
+        panels.insert(1, panel("Copied under the empty prompt", outputs, empty))
+    if key == DUPLICATES:
+        seen = tuple(
+            replace(s, label=f"{group.words}: its share of what is seen", line=":", filled=False)
+            for s, group in zip(series(_seen), lines, strict=True)
+        )
+        found = series(_under("first_image"))
+        if any(s.points for s in found):
+            panels.insert(1, panel("Copies of the first image", outputs, (*found, *seen)))
+    return panels
+
+
+def _axis(key: str, runs: Sequence[Finished]) -> Axis:
+    """Logarithmic for positive numbers that span a decade, else a place for each value."""
+
+    def value(run: Finished) -> Any:
+        return run.captions if key == MODE else settings(run).get(key)
+
+    along = frozenset({key, *CHOICES.get(key, ())}) | (BUDGET if key in BUDGET else frozenset())
+    if key == MODE:
+        order: list[Any] = [mode for mode in MODES if any(run.captions == mode for run in runs)]
+        ticks = tuple(MODES[mode][0] for mode in order)
+        words = axis_of(MODE)
+    else:
+        order = [found for (found,) in in_order([key], {(value(run),) for run in runs}, runs)]
+        ticks, words = tuple(value_words(found, order) for found in order), axis_of(key)
+        numbers = all(isinstance(x, int | float) and not isinstance(x, bool) for x in order)
+        if numbers and order[0] > 0 and order[-1] >= DECADE * order[0]:
+            return Axis(words, value, along)
+    return Axis(words, lambda run: order.index(value(run)), along, log=False, ticks=ticks)
+
+
+def _under(*keys: str) -> Value:
+    """A rate under the condition that the run is asked for; runs of older versions have fewer."""
+
+    def value(run: Finished) -> Found:
+        found = at(run, "conditions", asked(run.captions))
+        for key in keys:
+            found = found and found.get(key)
+        return interval(found)
+
+    return value
+
+
+def _coverage(run: Finished) -> Found:
+    found = at(run, "conditions", asked(run.captions), "coverage")
+    return None if found is None else (found,)
+
+
+def _seen(run: Finished) -> Found:
+    """How much of what training shows is the first image."""
+    times = settings(run)[DUPLICATES]
+    return (times / (times + run.n - 1),)
+
+
+def halves(pairs: Sequence[Pair], axis: Axis) -> list[Panel]:
+    """Agreement beside likeness to what was seen: a panel for each group of pairs."""
+    of = {pair.a.path: pair for pair in pairs}
+
+    def value(part: str) -> Value:
+        return lambda run: interval(asdict(getattr(of[run.path], part)))
+
+    panels = []
+    for group in groups([pair.a for pair in pairs], axis.along):
+        series = tuple(
+            Series(label, points_of(group.runs, value(part), axis), colour, marker, line, filled)
+            for part, (label, colour, marker, line, filled) in HALVES.items()
+        )
+        worse = tuple(
+            Point(axis.place(run), *max(map(_broken, (of[run.path].a, of[run.path].b))))
+            for run in group.runs
+        )
+        words = "share of outputs that are broken, the worse half"
+        series = (*series, Series(words, worse, GREY, "X", ":"))
+        title = f"{group.words}, under {CONDITIONS[CONDITION]}"
+        panels.append(Panel(title, axis.words, "correlation, median", series, axis.log))
+    return panels
+
+
+def _broken(run: Finished) -> tuple[float, float, float]:
+    """Networks that have not learned yet may well agree: that is no generalization."""
+    found = run.measures["conditions"][CONDITION]["kinds"]["broken"]
+    return found["rate"], found["low"], found["high"]

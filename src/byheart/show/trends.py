@@ -1,0 +1,102 @@
+"""What a sweep's numbers say, in plain sentences: none without its number, no number uncounted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from byheart.measure.trends import Extrapolation, Onset, extrapolate, onset
+from byheart.show.groups import BUDGET, SIZE, N, groups
+from byheart.show.runs import Finished, first_copied
+from byheart.show.words import percent
+
+HELD = {"exposures": "{:,.0f} looks at each image", "parameters": "{:,.0f} parameters"}
+
+
+def sentences(runs: Sequence[Finished]) -> list[str]:
+    """When copying begins and where it ends, for each group of runs. Empty where undefined.
+
+    KeyError, TypeError, ValueError: a run of another version.
+    """
+    said = []
+    for group in groups(runs):
+        looked = [_looks(run) for run in group.runs if run.trajectory]
+        said += _begins(group.words, onset(looked))
+    # Budgets and sizes of the network are inputs of the fit, so they part no runs.
+    for group in groups(runs, N | BUDGET | SIZE):
+        counts = [found for run in group.runs if (found := _counts(run, group.asked))]
+        said += _ends(group.under, extrapolate(counts))
+    return said
+
+
+def _looks(run: Finished) -> tuple[int, int, int | None]:
+    """n, the last look before copying began and the first one after it."""
+    by = first_copied(run)
+    before = [row["step"] for row in run.trajectory if by is None or row["step"] < by]
+    return run.n, max(before, default=0), by
+
+
+def _counts(run: Finished, condition: str) -> tuple[int, int, float, int, int] | None:
+    m = run.measures
+    found = m["conditions"][condition]
+    if found is None or found["copied"]["rate"] is None:
+        return None
+    copied = round(found["copied"]["rate"] * found["outputs"])
+    return run.n, m["parameters"], m["exposures_per_image"], copied, found["outputs"]
+
+
+def _begins(words: str, found: Onset) -> list[str]:
+    if found.exponent is None:
+        return []
+    interval = ""
+    if found.low is not None and found.high is not None:
+        interval = f"95 % interval {found.low:.2f} to {found.high:.2f}, "
+    never = ""
+    if found.censored:
+        count = "1 run" if found.censored == 1 else f"{found.censored} runs"
+        never = f"; of {count} it is known only that the step lies beyond the last look"
+    return [
+        f"{_capital(words)}: the step after which half of the outputs under unseen prompts are "
+        f"copies goes as n to the power of {found.exponent:.2f} ({interval}"
+        f"{found.runs - found.censored} runs at {found.sizes} sizes{never})."
+    ]
+
+
+def _ends(words: str, found: Extrapolation) -> list[str]:
+    if found.share is None:
+        return []
+    measured = f"{found.copied:,} of {found.outputs:,} outputs copied in {found.runs} runs"
+    kept = " and ".join(
+        HELD[name].format(value) for name, value in found.held.items() if name in found.inputs
+    )
+    at = f", read at {kept}" if kept else ""
+    if "exposures" in found.confounded:
+        at += ", the looks at each image changing along with n"
+    if "parameters" in found.confounded:
+        at += ", the size of the network changing along with n"
+    if found.half is None:
+        falls = "the fitted copied share does not fall with n"
+    else:
+        falls = (
+            f"half of the outputs are copies at n = {_size(found.half)} (95 % interval "
+            f"{_size(found.half_low)} to {_size(found.half_high)})"
+        )
+    return [
+        f"{_capital(words)}: {falls}; {measured} at {found.sizes} sizes{at}.",
+        f"Carried on to {found.images:,} training images the same curve says {percent(found.share)}"
+        f" copied (95 % interval {percent(found.share_low)} to {percent(found.share_high)}). "
+        f"{found.warning}",
+    ]
+
+
+def _size(n: float | None) -> str:
+    if n is None:
+        return "without bound"
+    if n < 1:
+        return "less than 1"
+    # More digits would tell nothing: that is far outside what was measured.
+    return f"{n:,.0f}" if n < 1e10 else f"10^{math.log10(n):.0f}"
+
+
+def _capital(words: str) -> str:
+    return words[0].upper() + words[1:]

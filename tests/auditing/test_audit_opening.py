@@ -1,0 +1,258 @@
+"""Strangers' models as they come: hostile, halved, odd, damaged. One line for what cannot be."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
+from omegaconf import OmegaConf
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from support.composing import composed
+from support.pictures_for_audit import photographs, save_all
+
+import byheart
+from byheart.auditing.arguments import Typed
+from byheart.auditing.asking import paint_all
+from byheart.auditing.folder import _stamp
+from byheart.auditing.own_run import is_own_run
+from byheart.auditing.pipeline import Asking, Made, Stranger, moved, open_pipeline, why
+from byheart.data.prompts import Question
+
+
+@pytest.fixture
+def model(tiny_pipeline: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_pipeline, tmp_path / "model"))
+
+
+def settled(run: Path, *typed: str) -> Path:
+    """The folder of a run of ours as far as its settings go."""
+    run.mkdir()
+    text = OmegaConf.to_yaml(OmegaConf.structured(composed(*typed)))
+    (run / "config.yaml").write_text(text, encoding="utf-8")
+    return run
+
+
+def named(model: Path, **parts: object) -> None:
+    """Other words in its model_index.json."""
+    file = model / "model_index.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | parts))
+
+
+@pytest.mark.parametrize("parts", [{"unet": ["evil", "Net"]}, {"_class_name": ["evil", "Net"]}])
+def test_no_module_that_a_model_names_is_imported(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: dict[str, object]
+) -> None:
+    for folder in (tmp_path, model, model / "unet"):
+        (folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Net: ...\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    named(model, **parts)
+    with pytest.raises(ValueError, match="cannot be opened: its model_index"):
+        open_pipeline(str(model), None, Asking())
+    assert not (tmp_path / "ran").exists()
+
+
+def test_code_beside_a_part_is_not_run(model: Path, tmp_path: Path) -> None:
+    (model / "unet" / "diffusers.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    with pytest.raises(ValueError, match="it brings code"):
+        open_pipeline(str(model), None, Asking())
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_model_that_is_there_in_half_precision_alone_is_opened(model: Path) -> None:
+    for file in [*model.rglob("*.safetensors")]:
+        weights = {name: value.half() for name, value in load_file(file).items()}
+        save_file(weights, file.with_name(f"{file.stem}.fp16.safetensors"), {"format": "pt"})
+        file.unlink()
+    network = open_pipeline(str(model), None, Asking()).network
+    assert network.dtype == torch.float32 and next(network.parameters()).detach().std() > 0
+
+
+def test_pickles_are_advised_only_where_one_lies(model: Path) -> None:
+    (weights,) = (model / "unet").glob("*.safetensors")
+    weights.write_bytes(b"no weights")
+    with pytest.raises(ValueError, match="cannot be opened") as caught:
+        open_pipeline(str(model), None, Asking())
+    assert "allow-pickle" not in str(caught.value)
+    assert "allow-pickle" in why(OSError("no safetensors found"), "owner/name", Asking())
+
+
+def test_a_hub_that_does_not_answer_is_one_line() -> None:
+    def failed() -> OSError:
+        """As diffusers, huggingface_hub and the network hand it on for a --pipeline."""
+        try:
+            try:
+                try:
+                    raise ConnectionRefusedError("[Errno 111] refused")
+                except OSError as error:
+                    raise LocalEntryNotFoundError("check your connection") from error
+            except OSError as error:
+                raise OSError("owner/name does not appear to have a file") from error
+        except OSError as error:
+            return error
+
+    said = why(failed(), "owner/name", Asking())
+    assert said == "the hub cannot be reached ([Errno 111] refused): type the path of a folder"
+    plain = why(OSError("owner/name does not appear to have a file"), "owner/name", Asking())
+    assert "cannot be reached" not in plain
+
+
+def test_of_a_lora_folder_one_file_is_meant(tiny_pipeline: Path, tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    folder = tmp_path / "lora"
+    folder.mkdir()
+    with pytest.raises(ValueError, match=r"holds no safetensors file$"):
+        open_pipeline(str(tiny_pipeline), str(folder), Asking())
+    for name in ("a", "b"):
+        save_file({"odd": torch.zeros(1)}, folder / f"{name}.safetensors")
+    with pytest.raises(ValueError, match=r"2 files \(a.safetensors, b.safetensors\): type the pat"):
+        open_pipeline(str(tiny_pipeline), str(folder), Asking())
+    (folder / "b.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"--lora .* cannot be loaded: "):
+        open_pipeline(str(tiny_pipeline), str(folder), Asking())
+
+
+def test_a_prediction_with_its_variance_is_cut_and_half_precision_does_not_overflow(
+    tiny_pipeline: Path,
+) -> None:
+    stranger = open_pipeline(str(tiny_pipeline), None, Asking(steps=2))
+    difference, one_step = stranger._first_step("the fox", 0)
+    plain = stranger.network.forward
+
+    def learned(*words: object, **named: object) -> object:
+        said = plain(*words, **named)[0]
+        return (torch.cat([said, torch.full_like(said, 9.0)], 1),)
+
+    stranger.network.forward = learned
+    again, other = stranger._first_step("the fox", 0)
+    assert again == difference and one_step is not None and other is not None
+    assert other.tobytes() == one_step.tobytes()
+
+
+def test_a_vae_that_overflows_in_half_precision_is_upcast() -> None:
+    from byheart.auditing.pipeline import _decoded
+
+    class Vae:
+        dtype = torch.float16
+        config = SimpleNamespace(force_upcast=True, scaling_factor=1.0)
+
+        def to(self, dtype: torch.dtype) -> None:
+            self.dtype = dtype
+
+        def decode(self, latent: torch.Tensor, return_dict: bool) -> list[torch.Tensor]:
+            assert latent.dtype == self.dtype == torch.float32
+            return [latent * 1e6]
+
+    vae = Vae()
+    assert _decoded(vae, torch.ones(1, 4, 2, 2)).isfinite().all() and vae.dtype == torch.float16
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(RuntimeError("sizes differ\nat line 2"), r"cannot be asked .*\(sizes differ at line 2\)"),
+     (torch.OutOfMemoryError("CUDA"), "out of memory: type --half")],
+)  # fmt: skip
+def test_a_pipeline_that_breaks_down_is_one_line(error: Exception, said: str) -> None:
+    class Pipeline:
+        def __call__(self, prompt: str, generator: torch.Generator) -> None:
+            raise error
+
+    with pytest.raises(ValueError, match=said):
+        Stranger(Pipeline(), Asking()).paint("the fox", 0)
+
+
+def test_no_such_device_is_one_line() -> None:
+    with pytest.raises(ValueError, match=r"--device nowhere: .*: type --device cpu"):
+        moved(torch.nn.Linear(1, 1), "nowhere")
+
+
+def test_a_pipeline_with_a_config_of_its_own_is_no_run_of_ours(model: Path) -> None:
+    (model / "config.yaml").write_text("a: 1\n")
+    assert not is_own_run(str(model))
+    (model / "model_index.json").unlink()
+    assert is_own_run(str(model))
+
+
+def test_a_run_of_ours_is_not_asked_what_it_ignores(tmp_path: Path) -> None:
+    train = save_all(tmp_path / "train", photographs()[:2])
+    settled(tmp_path / "run")
+    for flag in ({"side": 64}, {"half": True}, {"allow_pickle": True}):
+        with pytest.raises(
+            ValueError, match=f"--{next(iter(flag)).replace('_', '-')}: .* is a run of byheart"
+        ):
+            byheart.audit(train, pipeline=tmp_path / "run", out=tmp_path / "a", size=16, **flag)
+
+
+@pytest.fixture
+def run(model: Path, tmp_path: Path) -> Path:
+    """A finished run of ours that left a whole pipeline."""
+    run = settled(tmp_path / "run", "sample.steps=3", "sample.guidance=1")
+    shutil.move(model, run / "model")
+    return run
+
+
+def test_a_run_of_ours_with_a_whole_pipeline_is_asked_as_it_sampled(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = save_all(tmp_path / "train", photographs()[:4])
+    seen = []
+
+    def looked(self: Stranger, prompt: str, noise: int) -> Made:
+        seen.append((self.asking.steps, self.asking.guidance))
+        return Made(Image.new("RGB", (16, 16), "red"), None, None)
+
+    monkeypatch.setattr(Stranger, "paint", looked)
+    few = {"bank": 1, "noises": 1, "captions": 0, "size": 16}
+    found = byheart.audit(train, pipeline=run, out=tmp_path / "a", **few)
+    assert {*seen} == {(3, 1.0)}
+    (note,) = [note for note in found.measures["notes"] if "run of byheart" in note]
+    assert note.endswith("asked with 3 steps and guidance 1, as its config.yaml says.")
+    seen.clear()
+    found = byheart.audit(train, pipeline=run, out=tmp_path / "b", steps=2, guidance=4.0, **few)
+    assert {*seen} == {(2, 4.0)}
+    assert not any("run of byheart" in note for note in found.measures["notes"])
+
+
+def test_a_whole_pipeline_beside_a_config_that_is_not_ours_is_told_how_to_be_asked(
+    run: Path, tmp_path: Path
+) -> None:
+    train = save_all(tmp_path / "train", photographs()[:4])
+    (run / "config.yaml").write_text("a: 1\n")
+    with pytest.raises(ValueError, match=r"config.yaml cannot be read .*type --pipeline .*/model"):
+        byheart.audit(train, pipeline=run, out=tmp_path / "a", size=16)
+
+
+def test_the_models_stamp_knows_weights_wherever_the_model_lies(tmp_path: Path) -> None:
+    where = tmp_path / "checkpoints" / "model"
+    seen = []
+    for name in ("unet/a.safetensors", "unet/b.bin", "scheduler/scheduler_config.json",
+                 "model_index.json", "checkpoints/c.safetensors"):  # fmt: skip
+        (where / name).parent.mkdir(parents=True, exist_ok=True)
+        (where / name).write_text(name)
+        typed = Typed("t", None, None, str(where), None, None, 64, 1, 1, 1, 0, None, None, None,
+                      False, False)  # fmt: skip
+        seen.append(len(_stamp(typed)))
+    assert seen == [1, 2, 3, 4, 4]
+
+
+def test_what_is_no_number_is_written_as_none_and_a_lost_picture_is_made_again(
+    tmp_path: Path,
+) -> None:
+    class Fake:
+        asked = 0
+
+        def paint(self, prompt: str, noise: int) -> Made:
+            self.asked += 1
+            image = Image.new("RGB", (16, 16), "red")
+            return Made(image, float("nan"), image)
+
+    fake, asked = Fake(), [Question("unseen", "a fox", noise) for noise in range(2)]
+    assert paint_all(lambda: fake, asked, tmp_path, 16).differences == [None, None]
+    (tmp_path / "one_step" / "00001.png").unlink()
+    assert len(paint_all(lambda: fake, asked, tmp_path, 16).one_step) == 2 and fake.asked == 3

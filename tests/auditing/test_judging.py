@@ -1,0 +1,101 @@
+"""Many outputs at once are judged as each alone, and from both sides."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from byheart.auditing import judging
+from byheart.auditing.judging import altered_copies, calibrate, judge_all, own_reference
+from byheart.measure.kinds import KINDS, examine
+
+
+def blobs(count: int, seed: int) -> Tensor:
+    """Soft pictures of 32 pixels a side."""
+    draws = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(count, 3, 6, 6, generator=draws)
+    fine = torch.nn.functional.interpolate(coarse, (32, 32), mode="bicubic").clamp(0, 1)
+    return (fine * 255).round().to(torch.uint8)
+
+
+TRAIN, HELD_OUT = blobs(20, 1), blobs(12, 2)
+
+
+@pytest.mark.parametrize("piece", [1, 3, 128])
+@pytest.mark.parametrize("mixed", [4, 48])
+def test_pieces_change_nothing(monkeypatch: pytest.MonkeyPatch, piece: int, mixed: int) -> None:
+    outputs = torch.cat([TRAIN[:3], blobs(4, 3), HELD_OUT[:2]])
+    against = own_reference(TRAIN, HELD_OUT, "")
+    whole = examine(outputs, TRAIN, against)
+    monkeypatch.setattr(judging, "PIECE", piece)
+    monkeypatch.setattr(judging, "MIXED", mixed)
+    found = judge_all(outputs, TRAIN, against)
+    for name, value in vars(whole).items():
+        if name != "mixture_rmse" or mixed > len(TRAIN):
+            assert torch.equal(getattr(found.findings, name), value), name
+    assert found.output[:3].tolist() == [0, 1, 2] and found.rmse[:3].tolist() == [0, 0, 0]
+    assert (found.rmse[3:] > 0).all()
+
+
+def test_a_blend_is_told_among_many_training_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judging, "MIXED", 6)
+    half = ((TRAIN[4].float() + TRAIN[9].float()) / 2).round().to(torch.uint8)[None]
+    found = judge_all(half, TRAIN, own_reference(TRAIN, HELD_OUT, "")).findings
+    assert KINDS[int(found.kind[0])] == "blend"
+
+
+def test_without_held_out_images_nothing_unseen_is_closer() -> None:
+    against = own_reference(TRAIN, HELD_OUT[:0], "")
+    found = judge_all(torch.cat([TRAIN[:2], HELD_OUT[:2]]), TRAIN, against).findings
+    assert found.copied.tolist() == [True, True, False, False]
+    assert found.held_out_rmse.isinf().all()
+    noise = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8)
+    kinds = judge_all(noise, TRAIN, against).findings.kind.tolist()
+    assert [KINDS[kind] for kind in kinds] == ["broken", "broken"]
+
+
+def test_real_pictures_are_never_broken_by_the_yardstick_they_made() -> None:
+    against = own_reference(TRAIN, HELD_OUT, "")
+    kinds = judge_all(HELD_OUT, TRAIN, against).findings.kind.tolist()
+    assert {KINDS[kind] for kind in kinds} == {"novel"}
+
+
+def test_a_copier_of_constant_quality_is_seen_alike_at_every_n() -> None:
+    draws = torch.Generator().manual_seed(0)
+    noisy = (TRAIN[:1] + torch.randn(8, *TRAIN.shape[1:], generator=draws) * 10).clamp(0, 255)
+    for n in (1, 2, 20):
+        against = own_reference(TRAIN[:n], HELD_OUT, "")
+        assert judge_all(noisy.to(torch.uint8), TRAIN[:n], against).findings.copied.all()
+
+
+def test_altered_copies_are_searched_where_asked_and_told_from_chance() -> None:
+    yardsticks = calibrate(TRAIN, HELD_OUT, list(range(20)))
+    assert yardsticks.chance.count == 12 and yardsticks.chance.hits <= 2
+    outputs = torch.cat([TRAIN[:3].flip(3), 255 - TRAIN[3:4] // 2, blobs(4, 5)])
+    asked = torch.ones(8, dtype=torch.bool)
+    asked[1] = False
+    found = altered_copies(outputs, asked, TRAIN, HELD_OUT, yardsticks)
+    assert found.kind[:3] == ["whole", None, "whole"]
+    assert found.nearest[[0, 2]].tolist() == [0, 2]
+    assert found.mirrored[[0, 2]].all()
+    assert found.rho[1].isinf() and float(found.rho[0]) < 1 / 3
+    assert found.kind[4:].count(None) >= 3  # chance lets one in twenty pass
+
+
+def test_no_more_real_pictures_pass_a_search_than_may() -> None:
+    unseen = blobs(22, 4)  # 5 % lie between two of them
+    yardsticks = calibrate(TRAIN, unseen, list(range(20)))
+    found = judging._searched(unseen, TRAIN, lambda row: [], judging.silent)
+    for name, limit in yardsticks.tolerance.items():
+        assert int((found[name].distance < limit).sum()) <= judging.FALSE * len(unseen), name
+    assert yardsticks.either.hits >= yardsticks.chance.hits and yardsticks.either.count == 22
+    assert calibrate(TRAIN, unseen[:3], list(range(20))).either.count == 0
+
+
+def test_a_search_is_calibrated_without_an_images_own_near_duplicates() -> None:
+    twins = torch.cat([TRAIN, TRAIN])
+    group = [*range(20), *range(20)]
+    apart = calibrate(twins, TRAIN[:0], group)
+    assert all(value > 0.05 for value in apart.reference.values())
+    assert calibrate(twins, TRAIN[:0], list(range(40))).reference["whole"] < 0.01

@@ -1,0 +1,429 @@
+"""The lesson's plain functions: no run, no browser, no Gradio."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+import socket
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.lesson_runs import huge_png
+
+from byheart.cli import main
+from byheart.lesson import ask, drawing, ledger, teach, tolerance
+from byheart.lesson import cli as door
+from byheart.lesson import queue as turns
+from byheart.lesson import serve as server
+from byheart.lesson.guard import Guard
+from byheart.lesson.html import picture, safe, sprite, trouble
+from byheart.measure.ledger import stable_diffusion
+
+HOSTILE = "<img src=x onerror=alert(1)> ${alert(1)} {{value}} `x` \" ' &"
+
+
+def pixels(value: int = 0, side: int = 8) -> np.ndarray:
+    return np.full((side, side, 3), value, dtype=np.uint8)
+
+
+def answer(**changed: Any) -> ask.Answer:
+    plain = ask.Answer(
+        noise=0, output=pixels(), nearest=pixels(9), index=2, caption=HOSTILE, rmse=0.0353,
+        rho=0.12, exact=False, kind="copied", steps=np.stack([pixels(3), pixels()]),
+    )  # fmt: skip
+    return replace(plain, **changed)
+
+
+# what is typed
+
+
+def test_nothing_typed_is_a_tag_or_a_template() -> None:
+    made = safe(HOSTILE)
+    assert not set(made) & set("<>${}`\"'")
+    for html in (
+        ask.shown([answer()], HOSTILE, 3), picture(pixels(), HOSTILE), trouble(HOSTILE),
+        sprite(np.stack([pixels()]), HOSTILE), drawing.legend([HOSTILE]),
+        drawing.frame(drawing.Axis(HOSTILE, 0, 1), HOSTILE, "", HOSTILE),
+    ):  # fmt: skip
+        assert "<img src=x" not in html and "${" not in html and "{{" not in html
+        assert "&lt;img src=x" in html
+
+
+def test_a_prompt_is_one_line_of_bounded_length() -> None:
+    assert ask.checked("  a \n red\tfox ") == "a red fox"
+    with pytest.raises(ValueError, match=r"20,000 characters: 1,000 are allowed"):
+        ask.checked("x" * 20_000)
+
+
+# what is said
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"exact": True, "index": 0}, "This is training image 1 of 1, byte for byte."),
+        ({}, "A copy of training image 3 of 10."),
+        ({"kind": "blend"}, "No copy of one picture, but a mixture of up to three"),
+        ({"kind": "novel", "rho": 0.9}, "Nothing in the training set is this close."),
+        ({"kind": "novel", "rho": 0.2}, "Close to training image 3 of 10, but a picture it never"),
+        ({"kind": "broken", "rho": 0.9}, "Nothing in the training set is this close."),
+    ],
+)
+def test_every_output_gets_a_plain_sentence(changed: dict[str, Any], words: str) -> None:
+    assert ask.sentence(answer(**changed), 1 if changed.get("exact") else 10).startswith(words)
+
+
+def test_all_outputs_in_one_line() -> None:
+    copy, other = answer(), answer(kind="novel", rho=0.9)
+    assert ask.summary([copy], 1) == "The output is a copy of the one training image."
+    assert ask.summary([copy, copy], 3) == (
+        "Every one of 2 outputs is a copy of one of the 3 training images."
+    )
+    assert ask.summary([copy, other], 3).startswith("1 of 2 outputs is a copy of")
+    assert ask.summary([copy, copy, other], 3).startswith("2 of 3 outputs are copies of")
+    assert ask.summary([other, other], 3).startswith("None of 2 outputs is a copy")
+
+
+def test_an_answer_can_be_heard_and_watched() -> None:
+    html = ask.shown([answer(caption="fox")], "anything", 10)
+    assert 'role="status"' in html and 'type="range"' in html and "data-play" in html
+    assert 'aria-label="output of noise 1: A copy of training image 3 of 10."' in html
+    assert 'alt="nearest training image: fox"' in html
+    assert "ρ 0.120" in html and "rmse 0.0353" in html
+
+
+# turns
+
+
+def test_one_works_some_wait_and_the_others_are_told() -> None:
+    room, inside, go = turns.Turns(waiting=2), threading.Semaphore(0), threading.Event()
+
+    def sit(who: str) -> None:
+        with room.turn(who):
+            inside.release()
+            go.wait(10)
+
+    sitting = [threading.Thread(target=sit, args=(str(k),)) for k in range(3)]
+    for thread in sitting:
+        thread.start()
+    assert inside.acquire(timeout=10)
+    while len(room._inside) < 3:
+        pass
+    assert not inside.acquire(timeout=0.2)  # one at a time
+    with pytest.raises(ValueError, match="busy: 3 others are waiting"), room.turn("late"):
+        pass
+    with pytest.raises(ValueError, match="busy: your last question"), room.turn("0"):
+        pass
+    go.set()
+    for thread in sitting:
+        thread.join(10)
+    with room.turn("late"):
+        pass
+
+
+def test_nobody_asks_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(turns.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(turns, "REMEMBERED", 5)
+    room = turns.Turns(a_minute=3)
+    for _ in range(3):
+        with room.turn("eager"):
+            now[0] += 1
+    with pytest.raises(
+        ValueError, match=r"this page has asked 3 times within a minute.*57 seconds"
+    ):
+        room._enter("eager", now[0])
+    with room.turn("calm"):
+        pass
+    now[0] += 58
+    with room.turn("eager"):
+        pass
+    for k in range(20):
+        with room.turn(str(k)):
+            pass
+    assert len(room._pace._times) == 5
+
+
+# tolerance
+
+
+def test_the_threshold_parts_same_from_different_with_the_fewest_exceptions() -> None:
+    votes = [(0.1, True), (0.2, True), (0.4, True), (0.6, False), (0.8, False), (1.2, False)]
+    assert tolerance.threshold(votes) == pytest.approx(0.5)
+    assert tolerance.threshold([*votes, (1.0, True)]) == pytest.approx(0.5)
+    # The fewest exceptions below 0.2 and above 0.8, two more between.
+    valley = [(0.2, False), (0.2, False), (0.8, True), (0.8, True), (0.1, True), (0.9, False)]
+    cut = tolerance.threshold(valley)
+    assert cut is not None and sum((rho <= cut) != same for rho, same in valley) == 2
+    assert tolerance.threshold(votes[:5]) is None  # too few
+    assert tolerance.threshold([(0.1, True)] * 9) is None  # all of one kind
+
+
+def test_a_class_has_a_threshold_of_its_own_and_bounded_memory() -> None:
+    tally = tolerance.Tally()
+    for k in range(2 * tolerance.REMEMBERED):
+        for vote in [(0.3, True), (0.9, False)] * tolerance.PAIRS:
+            tally.add(f"person {k}", vote)
+    assert len(tally.votes) == tolerance.REMEMBERED * tolerance.PAIRS
+    assert tally.threshold() == pytest.approx(0.6)
+    said = tolerance.verdict([(0.3, True), (0.7, False)] * 3, tally)
+    assert "up to a distance of 0.50" in said and "The class, in 4500 votes: 0.60" in said
+    first = tolerance.verdict([(0.3, True)], tolerance.Tally())
+    assert "You have judged 1 pair. 5 more to go" in first
+
+
+def test_one_person_does_not_outvote_a_class() -> None:
+    tally = tolerance.Tally()
+    for k in range(3):
+        for vote in [(0.3, True), (0.9, False)] * 7:
+            tally.add(f"person {k}", vote)
+    for _ in range(1000):
+        tally.add("eager", (0.9, True))
+    assert len(tally.votes) == 3 * 14 + tolerance.PAIRS
+    assert tally.threshold() == pytest.approx(0.6)
+    # Who judges them all again has changed his mind.
+    for _ in range(tolerance.PAIRS):
+        tally.add("eager", (0.9, False))
+    assert (0.9, True) not in tally.votes
+
+
+def test_a_pair_can_be_faded_to_any_distance() -> None:
+    far = tolerance.Pair(pixels(200), pixels(0), 1.0)
+    near = tolerance.faded(far, 0.25)
+    assert near.rho == 0.25 and near.left.max() == near.left.min() == 50
+    assert np.array_equal(near.right, far.right)
+
+
+# ledger
+
+
+def test_the_calculator_reproduces_stable_diffusions_figures() -> None:
+    given = ledger.stable_diffusion_numbers()
+    assert (given.images, given.size, given.parameters) == (2_300_000_000, 512, 859_520_964)
+    known = ledger.Measured(None, 0, {"bits": 20.0}, "")
+    made, lines = ledger.account(given, known)
+    by_key = {line.key: line for line in lines}
+    assert made.ratio == stable_diffusion().ratio and by_key["ratio"].text == "526,105"
+    assert by_key["jpeg.times"].value == ledger.JPEG_ASSUMED
+    assert by_key["jpeg.bits"].value == pytest.approx(made.raw_bits / 10)
+    assert by_key["chance.any_bits"].value == 0
+    html = ledger.shown(given, known)
+    assert "11.96 bit" in html and "JPEG" in html
+
+
+def test_jpeg_and_chance_move_with_the_numbers() -> None:
+    known = ledger.Measured(5.0, 32, {"bits": 20.0}, "n10-s0")
+    few = {x.key: x for x in ledger.account(ledger.Numbers(8, 32, 1000, 32), known)[1]}
+    many = {x.key: x for x in ledger.account(ledger.Numbers(1024, 32, 1000, 16), known)[1]}
+    large = {x.key: x for x in ledger.account(ledger.Numbers(8, 64, 1000, 32), known)[1]}
+    assert few["chance.any_bits"].value == 17 and many["chance.any_bits"].value == 10
+    assert few["jpeg.bits"].value == pytest.approx(8 * 32 * 32 * 3 * 8 / 5)
+    assert "n10-s0" in few["jpeg.times"].how and "assumed" in large["jpeg.times"].how
+    per = "parameter_bits_per_image"
+    assert math.isclose(float(few[per].value or 0) / float(many[per].value or 1), 256)
+
+
+def test_chance_that_was_not_measured_says_so() -> None:
+    known = ledger.Measured(None, 0, None, "", no_collision="not measured: 4 held-out images")
+    lines = {x.key: x for x in ledger.account(ledger.Numbers(8, 32, 1000, 32), known)[1]}
+    told = lines["chance.any_bits"]
+    assert (told.value, told.text, told.how) == (None, "n/a", "not measured: 4 held-out images")
+    measured = ledger.Measured(None, 0, {"bits": 20.0}, "", 64)
+    html = ledger.shown(ledger.Numbers(8, 512, 1000, 32), measured)
+    assert "how it moves with the size is not known" in html
+
+
+@pytest.mark.parametrize("word", ["2,3e9", "2 3e9", "1,00", "12,34,567", "1,0000", ",100", "1,"])
+def test_a_comma_parts_thousands_and_nothing_else(word: str) -> None:
+    with pytest.raises(ValueError, match=rf"images is {word}: type a whole number"):
+        ledger.numbers(word, 32, 1000, 32)
+    given = ledger.numbers("2,300,000,000", "1,024", "2 300 000", 32)
+    assert (given.images, given.size, given.parameters) == (2_300_000_000, 1024, 2_300_000)
+
+
+@pytest.mark.parametrize("word", ["", "abc", "-1", "0", "1.5", "1e19", "nan", "inf", None, HOSTILE])
+def test_a_number_that_is_none_is_named(word: str | None) -> None:
+    with pytest.raises(ValueError, match=r"images is .*type a whole number from 1 to 10\^18"):
+        ledger.numbers(word, 32, 1000, 32)
+    assert ledger.numbers("2.3e9", " 512", "859,520,964", 16).images == 2_300_000_000
+
+
+# pictures that are sent
+
+
+def test_a_picture_becomes_a_small_square(tmp_path: Path) -> None:
+    Image.new("RGB", (300, 100), "red").save(tmp_path / "a.jpg")
+    assert teach.read_picture(tmp_path / "a.jpg").size == (64, 64)
+
+
+@pytest.mark.parametrize("side", [30_000, 9_000])
+def test_too_many_pixels_are_refused_by_the_header(tmp_path: Path, side: int) -> None:
+    file = huge_png(tmp_path / "huge.png", side)
+    assert file.stat().st_size < 3_000_000
+    with pytest.raises(ValueError, match="over 60 million pixels, which is too many"):
+        teach.read_picture(file)
+
+
+def test_what_is_no_picture_is_refused_in_a_line(tmp_path: Path) -> None:
+    text = tmp_path / "text.png"
+    text.write_text("hello")
+    with pytest.raises(ValueError, match="this is not a picture"):
+        teach.read_picture(text)
+    text.write_bytes(b"")
+    with pytest.raises(ValueError, match="this is not a picture"):
+        teach.read_picture(text)
+    Image.new("RGB", (300, 100), "red").save(tmp_path / "cut.png")
+    whole = (tmp_path / "cut.png").read_bytes()
+    text.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="cannot be read"):
+        teach.read_picture(text)
+
+
+def test_a_file_that_is_too_large_is_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(teach, "LARGEST_FILE", 2**20)
+    (tmp_path / "large.png").write_bytes(bytes(2**20 + 1))
+    with pytest.raises(ValueError, match="too large: at most 1 MB"):
+        teach.read_picture(tmp_path / "large.png")
+
+
+# the front door
+
+
+def test_a_folder_with_a_run_that_is_learning_has_a_page(tmp_path: Path) -> None:
+    (tmp_path / "n1-s0").mkdir()
+    with pytest.raises(ValueError, match="holds no finished run"):
+        door.check_folder(tmp_path)
+    (tmp_path / "n1-s0" / "config.yaml").touch()
+    door.check_folder(tmp_path)
+    (tmp_path / "n1-s0" / "report.html").touch()  # finished, and damaged
+    with pytest.raises(ValueError, match="cannot be drawn"):
+        door.check_folder(tmp_path)
+
+
+def type_(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    code = main(["lesson", *words])
+    return code, capsys.readouterr().err
+
+
+def test_a_folder_without_a_finished_run_is_refused_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in (tmp_path / "none", tmp_path):
+        code, said = type_(capsys, str(folder))
+        assert code == 2 and str(folder) in said and "byheart lesson alone" in said
+        assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("word", ["0", "65536", "http", "-1"])
+def test_a_port_that_is_none_is_named(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, said = type_(capsys, f"--port={word}")
+    assert code == 2 and word in said
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ValueError, match=rf"port {port} on 127.0.0.1 cannot be used"):
+            server.free_port("127.0.0.1", port)
+    assert server.free_port("127.0.0.1", None) >= server.FIRST_PORT
+    with pytest.raises(ValueError, match="no address of this machine"):
+        server.free_port("no such host.invalid", None)
+
+
+def test_an_open_door_is_warned_of() -> None:
+    assert "careful" not in server.welcome("127.0.0.1", 7860, False)
+    assert "http://[::1]:7860" in server.welcome("::1", 7860, False)
+    for locked in (True, False):
+        said = server.welcome("0.0.0.0", 7860, locked)
+        assert "everyone on this network" in said and ("no password" in said) is not locked
+
+
+def test_the_password_is_never_typed_in_the_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(door.PASSWORD, raising=False)
+    assert door.password_of(False) is None
+    monkeypatch.setattr(door.getpass, "getpass", lambda words: "öpen")
+    assert door.password_of(True) == "öpen"
+    monkeypatch.setattr(door.getpass, "getpass", lambda words: "")
+    with pytest.raises(ValueError, match="an empty password"):
+        door.password_of(True)
+    monkeypatch.setenv(door.PASSWORD, "from outside")
+    assert door.password_of(False) == door.password_of(True) == "from outside"
+    lets_in = server._only("öpen")
+    assert lets_in("anyone", "öpen") and not lets_in("anyone", "open")
+
+
+def test_the_sweep_is_not_run_again_where_it_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    typed: list[list[str]] = []
+
+    class Done:
+        def wait(self) -> int:
+            return 3
+
+    monkeypatch.setattr(door.subprocess, "Popen", lambda command: typed.append(command) or Done())
+    with pytest.raises(ValueError, match="ended with code 3"):
+        door.small_sweep()
+    assert typed[0][1:] == [str(door.STORY), "-m", "experiment=lesson"]
+    assert "three minutes" in capsys.readouterr().out
+    for n in (1, 3, 10):
+        (tmp_path / door.SMALL / f"n{n}-s0").mkdir(parents=True)
+        (tmp_path / door.SMALL / f"n{n}-s0" / "report.html").touch()
+    door.small_sweep()
+    assert len(typed) == 1
+
+
+def test_files_go_with_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RuntimeError), server.own_folder() as place:
+        (place / "uploads").mkdir()
+        raise RuntimeError
+    assert not place.exists()
+
+
+def test_no_address_leads_out_of_this_machine(tmp_path: Path) -> None:
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200})
+
+    def status(path: str) -> int:
+        sent: list[dict[str, Any]] = []
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        asyncio.run(Guard(inner, tmp_path)({"type": "http", "path": path}, None, send))
+        return int(sent[0]["status"])
+
+    assert status("/gradio_api/file=/tmp/x.png") == status("/") == 200
+    for path in (
+        "/gradio_api/file=https://x.org/",
+        "/gradio_api/file=HTTP%3A//x",
+        "/proxy=http:/x",
+    ):
+        assert status(path) == 404
+
+
+# drawing
+
+
+def test_axes_hold_their_values() -> None:
+    axis = drawing.log_axis("n", [1, 10, 1000])
+    assert axis.at(1) < axis.at(10) < axis.at(1000)
+    assert axis.at(10) - axis.at(1) == pytest.approx((axis.at(1000) - axis.at(10)) / 2)
+    assert axis.ticks == (1, 10, 1000)
+    alone = drawing.log_axis("n", [7])
+    assert alone.low < 7 < alone.high
+    many = drawing.log_axis("steps", [k * 13 for k in range(1, 90)])
+    assert many.ticks == (100, 1000)
+    svg = drawing.falling([(1, 0.5), (2, 0.05), (9, 0.0005)], "falls")
+    assert len(re.findall(r"[\d.]+,[\d.]+", svg.split('points="')[1].split('"')[0])) == 3

@@ -1,0 +1,321 @@
+"""The lesson in a real browser: five parts, a telephone's width, the keyboard, hostile input."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.lesson_pages import (
+    CHROMIUM,
+    PARTS,
+    PATIENCE,
+    browser,
+    field,
+    open_part,
+    says,
+    sent,
+    watched,
+)
+from support.lesson_runs import TAUGHT, Page, huge_png, served, small_sweep
+
+# What a browser itself logs of the wrong password, typed once.
+REFUSED = (
+    "Failed to load resource: the server responded with a status of 400 (Bad Request) at /login",
+)
+TAG = "<b id=broken>bold</b> ${1+1} {{value}}"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_sweep(tmp_path_factory.mktemp("lesson"))
+
+
+@pytest.fixture(scope="module")
+def lesson(folder: Path) -> Iterator[Page]:
+    with served(folder) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with browser() as chromium:
+        yield chromium
+
+
+@pytest.fixture(params=[1100], ids=["desk"])
+def tab(request: pytest.FixtureRequest, chromium: Any, lesson: Page) -> Iterator[Any]:
+    """A page that must neither ask anybody else nor complain."""
+    with watched(chromium, lesson.url, request.param) as tab:
+        tab.wait_for_selector("#n-said [data-ns]")
+        yield tab
+
+
+def test_a_class_goes_through_all_five_parts(tab: Any, tmp_path: Path) -> None:
+    # ask
+    field(tab, "prompt").fill("a dragon")
+    field(tab, "prompt").press("Enter")
+    tab.wait_for_selector("#answer figure >> nth=3")
+    assert tab.locator("#answer figure").count() == 4
+    assert "ρ" in tab.inner_text("#answer") and "rmse" in tab.inner_text("#answer")
+    steps = tab.locator("#answer [data-step]")
+    steps.focus()
+    steps.press("Home")
+    assert tab.inner_text("#answer [data-now]") == "1 of 3"
+    tab.click("#answer [data-play]")
+    tab.wait_for_function("document.querySelector('#answer [data-now]').textContent === '3 of 3'")
+    places = tab.locator("#n-slider input[type=range]")
+    assert places.get_attribute("aria-valuetext") == "1 training image"
+    places.focus()
+    places.press("ArrowRight")
+    assert "3 training images" in tab.inner_text("#n-said")
+    assert places.get_attribute("aria-valuetext") == "3 training images"
+    tab.click("#ask")
+    tab.wait_for_function("document.querySelector('#answer').textContent.includes('of the 3 tr')")
+
+    # the curve
+    open_part(tab, "Curve")
+    tab.locator("#curve .mark").nth(3).hover()
+    assert tab.locator("#curve figure:visible").count() == 1
+    assert "3 images" in tab.inner_text("#curve figure:visible")
+    tab.locator("#curve .mark").first.focus()
+    assert "1 image," in tab.inner_text("#curve figure:visible")
+    for axis in ("steps", "exposures"):
+        tab.get_by_label(axis, exact=True).check()
+        words = {"steps": "optimizer steps", "exposures": "looks at each"}[axis]
+        tab.wait_for_function(f"document.querySelector('#curve').textContent.includes('{words}')")
+
+    # your OK range
+    open_part(tab, "OK range")
+    before = tab.inner_html("#tolerance")
+    slider = tab.locator("#tau input[type=range]")
+    slider.focus()
+    slider.press("End")
+    tab.wait_for_function("document.querySelector('#tolerance').textContent.includes('2.00')")
+    assert tab.inner_html("#tolerance") != before
+    for k in range(6):
+        said = "judged" if k < 5 else "After 6 pairs"
+        tab.click("#same" if k % 2 else "#different")
+        tab.wait_for_function(
+            f"document.querySelector('#verdict').textContent.includes('{said}') && "
+            f"document.querySelector('#verdict').textContent.includes('{k + 1} pair')"
+        )
+    assert "you, " in tab.inner_text("#tolerance") and "the class, " in tab.inner_text("#tolerance")
+
+    # the ledger
+    open_part(tab, "Ledger")
+    tab.click("#stable")
+    tab.wait_for_function("document.querySelector('#ledger').textContent.includes('11.96 bit of')")
+    assert field(tab, "parameters").input_value() == "859,520,964"
+    field(tab, "images").fill("1")
+    tab.wait_for_function("document.querySelector('#ledger').textContent.includes('27.5 Gbit of')")
+    field(tab, "images").fill("none")
+    tab.wait_for_function(
+        "document.querySelector('#ledger').textContent.includes('images is none')"
+    )
+
+    # teach
+    open_part(tab, "Teach")
+    picture = tmp_path / "picture.png"
+    Image.fromarray(np.full((50, 70, 3), 90, np.uint8)).save(picture)
+    tab.set_input_files("#picture input[type=file]", picture)
+    sent(tab, "picture")
+    tab.click("#teach")
+    tab.wait_for_function(
+        "document.querySelector('#progress').textContent.includes('is learned')",
+        timeout=2 * PATIENCE,
+    )
+    assert tab.locator("#progress svg").count() == 1
+    field(tab, "taught-prompt").fill("anything else")
+    field(tab, "taught-prompt").press("Enter")
+    tab.wait_for_selector("#taught-answer figure >> nth=3")
+    assert tab.locator("#taught-answer img").count() >= 8 and speechless(tab) == []
+
+
+@pytest.mark.parametrize("tab", [390], indirect=True, ids=["telephone"])
+def test_nothing_is_wider_than_a_telephone(tab: Any) -> None:
+    field(tab, "prompt").fill("x" * 300)
+    field(tab, "prompt").press("Enter")
+    tab.wait_for_selector("#answer figure")
+    for name in PARTS:
+        open_part(tab, name)
+        tab.wait_for_timeout(500)
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 390, name
+
+
+def test_the_ledger_answers_what_stands_in_its_fields(tab: Any) -> None:
+    """Filling four fields asks four times, in no sure order."""
+    open_part(tab, "Ledger")
+    tab.wait_for_timeout(3000)
+    first = tab.inner_text("#ledger")
+    assert "bit of parameters for each training image" in first
+    for _ in range(5):
+        tab.click("#stable")
+        tab.wait_for_timeout(2000)
+        assert "11.96 bit of parameters" in tab.inner_text("#ledger")
+        tab.click("#own")
+        tab.wait_for_timeout(2000)
+        assert field(tab, "images").input_value() == "3"
+        assert tab.inner_text("#ledger") == first
+
+
+def test_the_keyboard_is_enough(tab: Any) -> None:
+    """From the top: the Tab key, the arrows, Enter and Space, and no mouse."""
+    for _ in range(40):
+        if tab.evaluate("document.activeElement.closest('#prompt') !== null"):
+            break
+        tab.keyboard.press("Tab")
+    tab.keyboard.type("by hand")
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector("#answer figure")
+    first = tab.get_by_role("tab", name="Ask", exact=True)
+    first.focus()
+    for _ in range(8):
+        tab.keyboard.press("Tab")
+        if tab.evaluate("document.activeElement.textContent.trim() === 'Curve'"):
+            break
+    else:
+        first.focus()
+        tab.keyboard.press("ArrowRight")
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector("#curve .mark")
+    for _ in range(40):
+        tab.keyboard.press("Tab")
+        if tab.evaluate("document.activeElement.matches('#curve .mark')"):
+            break
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.dataset.show") == "1"
+    assert tab.locator("#curve figure:visible").get_attribute("data-of") == "1"
+
+
+def speechless(tab: Any) -> list[str]:
+    """What has no words: pictures and charts of all parts, and controls that are to be seen."""
+    found = tab.evaluate(
+        "[...[...document.querySelectorAll('#parts img, #parts svg.chart')].filter(x => !x.alt && "
+        "!x.getAttribute('aria-label') && !x.parentElement.getAttribute('aria-label')),"
+        "...[...document.querySelectorAll('input, button, textarea, [role=button]')].filter(x =>"
+        "x.getClientRects().length && !x.labels?.length && !x.ariaLabel && "
+        "!x.getAttribute('aria-label') && !x.textContent.trim() && !x.title)]"
+        ".map(x => x.outerHTML.slice(0, 200))"
+    )
+    return [str(html) for html in found]
+
+
+def test_every_picture_has_words(tab: Any) -> None:
+    field(tab, "prompt").fill("words")
+    field(tab, "prompt").press("Enter")
+    tab.wait_for_selector("#answer figure")
+    drawn = {"Curve": "#curve svg", "OK range": "#pair img", "Ledger": "#ledger table",
+             "Teach": "#progress .said"}  # fmt: skip
+    for name in PARTS:
+        open_part(tab, name)
+        tab.wait_for_selector(drawn.get(name, "#answer img"))
+        assert speechless(tab) == [], name
+
+
+def test_what_is_hostile_gets_a_line_and_the_page_lives_on(tab: Any, tmp_path: Path) -> None:
+    field(tab, "prompt").fill(TAG)
+    field(tab, "prompt").press("Enter")
+    tab.wait_for_selector("#answer figure")
+    assert TAG in tab.inner_text("#answer") and tab.locator("#broken").count() == 0
+    field(tab, "prompt").fill("y" * 20_000)
+    field(tab, "prompt").press("Enter")
+    tab.wait_for_selector("#answer .trouble")
+    assert "20,000 characters: 1,000 are allowed" in tab.inner_text("#answer")
+
+    open_part(tab, "Teach")
+    text = tmp_path / "text.png"
+    text.write_text(TAG)
+    huge = huge_png(tmp_path / "huge.png")
+    for file, words in ((text, "this is not a picture"), (huge, "over 60 million pixels")):
+        tab.set_input_files("#picture input[type=file]", file)
+        sent(tab, file.stem)
+        tab.click("#teach")
+        tab.wait_for_function(f"document.querySelector('#problem').textContent.includes('{words}')")
+    open_part(tab, "Ask")
+    field(tab, "prompt").fill("still there")
+    field(tab, "prompt").press("Enter")
+    tab.wait_for_function("document.querySelector('#answer').textContent.includes('still there')")
+    tab.wait_for_selector("#answer figure")
+
+
+def test_a_caption_is_text_wherever_it_stands(chromium: Any, tmp_path: Path, folder: Path) -> None:
+    """A folder of the user's own, whose captions are tags."""
+    import sys
+
+    from support.launching import STORY, typed
+
+    own, draws = tmp_path / "own", np.random.default_rng(0)
+    own.mkdir()
+    for k in range(6):
+        Image.fromarray(draws.integers(0, 255, (20, 20, 3), np.uint8)).save(own / f"{k}.png")
+        (own / f"{k}.txt").write_text(f"{TAG} {k}")
+    done = typed(
+        [sys.executable, STORY], "images=folder", f"images.path={own}", "images.held_out=4",
+        f"root={tmp_path}", "name=tags", "captions.mode=own", "n_images=2",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    with served(tmp_path / "tags") as page, watched(chromium, page.url) as tab:
+        tab.wait_for_selector("#n-said [data-ns]")
+        field(tab, "prompt").fill("hello")
+        field(tab, "prompt").press("Enter")
+        tab.wait_for_selector("#answer figure")
+        assert TAG in tab.inner_text("#answer") and tab.locator("#broken").count() == 0
+
+
+def test_only_the_password_lets_in(chromium: Any, folder: Path) -> None:
+    """Over IPv6 too, where this machine has it."""
+    host = "::1" if has_ipv6() else "127.0.0.1"
+    with (
+        served(folder, host=host, password="öpen sesame") as page,
+        watched(chromium, page.url, expected=REFUSED) as tab,
+    ):
+        word = tab.locator("input[type=password]")
+        word.wait_for()
+        assert tab.locator("#prompt").count() == 0
+        for typed in ("open sesame", "öpen sesame"):
+            tab.locator("input:not([type=password])").first.fill("anybody")
+            word.fill(typed)
+            tab.get_by_role("button", name="Login").click()
+            if typed == "open sesame":
+                tab.get_by_text("Incorrect").first.wait_for()
+                assert tab.locator("#prompt").count() == 0
+        tab.wait_for_selector("#n-said [data-ns]")
+        field(tab, "prompt").fill("inside")
+        field(tab, "prompt").press("Enter")
+        tab.wait_for_selector("#answer figure")
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as tried:
+            tried.bind(("::1", 0))
+        return True
+    except OSError:
+        return False
+
+
+def test_stop_ends_what_is_being_learned(chromium: Any, tmp_path: Path, folder: Path) -> None:
+    picture = tmp_path / "picture.png"
+    Image.fromarray(np.full((50, 70, 3), 90, np.uint8)).save(picture)
+    slow = [*TAUGHT, "budget.steps=100000", "threads=1"]
+    with served(folder, slow) as page, watched(chromium, page.url) as tab:
+        tab.wait_for_selector("#n-said [data-ns]")
+        open_part(tab, "Teach")
+        tab.set_input_files("#picture input[type=file]", picture)
+        sent(tab, "picture")
+        tab.click("#teach")
+        says(tab, "#progress", "Learning: step", 2 * PATIENCE)
+        tab.click("#stop")
+        says(tab, "#progress", "Stopped after about", 2 * PATIENCE)
+        tab.click("#stop")
+        says(tab, "#problem", "nothing to stop")

@@ -1,0 +1,275 @@
+"""The lesson's doors: what the server refuses, where it listens, how it is closed."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from byheart.lesson import cli as door
+from byheart.lesson import queue as turns
+from byheart.lesson import serve as guard
+from byheart.lesson import serve as server
+from byheart.lesson import teach
+from byheart.lesson.guard import here
+
+A_FILE = {"meta": {"_type": "gradio.FileData"}}
+
+
+def answered(tmp_path: Path, path: str, method: str = "POST", **headers: str) -> int:
+    """The status of a request that reaches an app which says yes to everything."""
+
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200})
+
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    pairs = [(k.replace("_", "-").encode(), v.encode()) for k, v in headers.items()]
+    scope = {"type": "http", "path": path, "method": method, "headers": pairs}
+    asyncio.run(guard.Guard(inner, tmp_path)(scope, None, send))
+    return int(sent[0]["status"])
+
+
+def test_uploads_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    upload = "/gradio_api/upload"
+    most = str(teach.LARGEST_FILE + 64 * 1024)
+    more = str(int(most) + 1)
+    assert answered(tmp_path, upload, content_length=most) == 200
+    assert answered(tmp_path, upload, content_length=more) == 413
+    assert answered(tmp_path, upload) == answered(tmp_path, upload + "/") == 413
+    chunked = {"transfer_encoding": "chunked"}
+    assert answered(tmp_path, upload, content_length="1", **chunked) == 413
+    for path in ("/gradio_api/queue/join", "/gradio_api/component_server"):
+        assert answered(tmp_path, path, content_length="100") == answered(tmp_path, path) == 200
+        assert answered(tmp_path, path, content_length=more) == 413
+        assert answered(tmp_path, path, **chunked) == 413
+    assert answered(tmp_path, upload, "GET") == 200
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "picture.png").write_bytes(bytes(101))
+    monkeypatch.setattr(guard, "MOST_KEPT", 100)
+    assert answered(tmp_path, upload, content_length="1") == 507
+    assert answered(tmp_path, "/gradio_api/queue/join", content_length="1") == 200
+    os.utime(tmp_path / "a" / "picture.png", (0, 0))  # broken off long ago
+    assert answered(tmp_path, upload, content_length="1") == 200
+
+
+def test_one_address_does_not_fill_the_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, seen = [1000.0], []
+    monkeypatch.setattr(guard.time, "time", lambda: now[0])
+
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def send(message: dict[str, Any]) -> None:
+        seen.append(message.get("status"))
+
+    door = guard.Guard(inner, tmp_path)
+
+    def sends(address: str, size: int) -> int:
+        head = [(b"content-length", str(size).encode())]
+        scope = {"type": "http", "path": "/gradio_api/upload", "method": "POST", "headers": head}
+        asyncio.run(door({**scope, "client": (address, 1)}, None, send))
+        return next(status for status in reversed(seen) if status)
+
+    most = guard.MOST_OF_ONE // guard.LARGEST_FILE
+    assert [sends("10.0.0.1", guard.LARGEST_FILE) for _ in range(most)] == [200] * most
+    assert sends("10.0.0.1", guard.LARGEST_FILE) == 429
+    assert sends("10.0.0.2", guard.LARGEST_FILE) == 200
+    now[0] += guard.OLDEST
+    assert sends("10.0.0.1", guard.LARGEST_FILE) == 200
+    assert list(door._sent) == ["10.0.0.1"]
+    assert [sends("127.0.0.1", guard.LARGEST_FILE) for _ in range(2 * most)] == [200] * 2 * most
+    assert {sends(f"10.0.{k // 250}.{k % 250}", 1) for k in range(2 * guard.ADDRESSES)} == {200}
+    assert len(door._sent) == guard.ADDRESSES
+
+
+def test_a_page_open_to_the_network_teaches_a_few_pictures_of_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ended:
+        """A training that is over at once."""
+
+        pid = 0
+
+        def __init__(self, *words: object, **named: object) -> None:
+            pass
+
+        def poll(self) -> int:
+            return 0
+
+    monkeypatch.setattr(teach.subprocess, "Popen", Ended)
+    Image.new("RGB", (20, 20), "red").save(tmp_path / "red.png")
+    teacher = teach.Teacher(tmp_path / "root", open_to_all=False)
+    (tmp_path / "text.png").write_text("no picture")
+    for _ in range(teach.OFTEN):
+        with pytest.raises(ValueError, match="not a picture"):  # which counts for nothing
+            teacher.teach(tmp_path / "text.png", "eager")
+        teacher.teach(tmp_path / "red.png", "eager")
+    with pytest.raises(
+        ValueError, match=r"busy: this page has sent a picture 3 times within 10 min"
+    ):
+        teacher.teach(tmp_path / "red.png", "eager")
+    teacher.teach(tmp_path / "red.png", "another")
+    for _ in range(2 * teach.OFTEN):
+        teacher.teach(tmp_path / "red.png", "eager", here=True)
+    alone = teach.Teacher(tmp_path / "alone", open_to_all=True)
+    for _ in range(2 * teach.OFTEN):
+        alone.teach(tmp_path / "red.png", "eager")
+
+
+def test_an_address_instead_of_a_file_is_not_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    gradio = pytest.importorskip("gradio")
+    from gradio import processing_utils
+
+    asked: list[str] = []
+
+    class Stranger(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    def sent() -> None:
+        """As Gradio does with what is sent to an event, before the event sees it."""
+        file = {"path": f"http://127.0.0.1:{stranger.server_port}/x", **A_FILE}
+        box = gradio.Textbox()
+        asyncio.run(processing_utils.async_move_files_to_cache(file, box))
+
+    # Else Gradio itself would refuse this machine's own address.
+    monkeypatch.setattr(processing_utils, "PUBLIC_HOSTNAME_WHITELIST", ["127.0.0.1"])
+    monkeypatch.setattr(processing_utils, "async_transport", None)
+    for name in guard.FETCHERS:  # to be put back afterwards
+        monkeypatch.setattr(processing_utils, name, getattr(processing_utils, name))
+    with HTTPServer(("127.0.0.1", 0), Stranger) as stranger:
+        thread = threading.Thread(target=stranger.serve_forever)
+        thread.start()
+        try:
+            sent()
+            assert asked == ["/x"]  # so does Gradio
+            guard.fetch_nothing()
+            with pytest.raises(gradio.Error, match="fetches nothing"):
+                sent()
+            with pytest.raises(gradio.Error, match="fetches nothing"):
+                processing_utils.save_url_to_cache(f"{stranger.server_port}", "x")
+        finally:
+            stranger.shutdown()
+            thread.join()
+    assert asked == ["/x"]
+
+
+def test_a_gradio_that_fetches_otherwise_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("gradio")
+    monkeypatch.setattr(guard, "FETCHERS", ("some_other_name",))
+    with pytest.raises(AssertionError, match="some_other_name"):
+        guard.fetch_nothing()
+
+
+def test_addresses_of_both_kinds_are_written_and_tried() -> None:
+    assert server.written("::1") == "[::1]" and server.written("10.0.0.1") == "10.0.0.1"
+    assert "http://[fe80::1]:80" in server.welcome("fe80::1", 80, True)
+    for host in ("::", "192.168.1.5"):
+        assert "on this machine the page can stop any training" in server.welcome(host, 80, True)
+    with socket.socket() as taken:  # where Gradio looks too, whatever the host
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ValueError, match="cannot be used"):
+            server.free_port("::1", taken.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("host", "server", "local"),
+    [("127.0.0.1", "127.0.0.1", True), ("127.0.1.1", "", True), ("::1", "", True),
+     ("::ffff:127.0.0.1", "", True), ("10.0.0.7", "10.0.0.1", False),
+     ("::ffff:10.0.0.7", "", False), ("testclient", "testclient", False),
+     ("192.168.1.5", "192.168.1.5", True)],
+)  # fmt: skip
+def test_who_sits_at_this_machine(host: str, server: str, local: bool) -> None:
+    class Asked:
+        request = type("Request", (), {"scope": {"client": (host, 1), "server": (server, 7860)}})
+
+    assert here(Asked()) is local and not here(None)
+
+
+def test_the_page_can_be_opened_is_known_before_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(door, "small_sweep", lambda: pytest.fail("three minutes for nothing"))
+    with pytest.raises(ValueError, match="no address of this machine"):
+        door.open_lesson(None, "no such host.invalid", None, False)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="needs its extra"):
+        door.open_lesson(None, "127.0.0.1", None, False)
+
+
+def test_the_small_sweeps_lost_models_get_advice_that_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("gradio")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(door, "small_sweep", lambda: None)
+    with pytest.raises(ValueError, match=f"remove {door.SMALL} and type byheart lesson again"):
+        door.open_lesson(None, "127.0.0.1", None, False)
+
+
+def test_a_sweep_that_is_stopped_may_save(tmp_path: Path) -> None:
+    """Ctrl-C goes to both; the sweep takes longer than subprocess.run would wait for it."""
+    saves = (
+        "import signal, time; signal.signal(2, lambda *_: (time.sleep(1), exit(7)));"
+        "print(1, flush=True); time.sleep(60)"
+    )
+    waits = (
+        "import signal, subprocess, sys; from byheart.lesson.cli import _waited;"
+        "signal.signal(2, signal.default_int_handler);"  # which a job in the background has not
+        f"print(_waited(subprocess.Popen([sys.executable, '-c', {saves!r}])))"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", waits], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert parent.stdout and parent.stdout.readline() == "1\n"
+    os.killpg(parent.pid, signal.SIGINT)
+    assert parent.communicate(timeout=30)[0] == "(7, True)\n"
+
+
+def test_a_closed_terminal_closes_the_page() -> None:
+    done = threading.Event()
+    with server._ended_by_signals(done):
+        signal.raise_signal(signal.SIGHUP)
+        assert done.is_set()
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
+    try:
+        done.clear()
+        with server._ended_by_signals(done):
+            signal.raise_signal(signal.SIGHUP)
+        assert not done.is_set()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_picture_that_another_took_away_is_a_line(tmp_path: Path) -> None:
+    teacher = teach.Teacher(tmp_path)
+    with pytest.raises(ValueError, match="the picture is gone"):
+        teacher.teach(tmp_path / "gone.png", "a")
+
+
+def test_gradio_lets_in_more_than_may_wait() -> None:
+    assert turns.Turns().most < turns.AT_ONCE

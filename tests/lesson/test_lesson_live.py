@@ -1,0 +1,108 @@
+"""The lesson in a browser while things happen elsewhere: a sweep runs, others vote and teach."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.lesson_pages import CHROMIUM, browser, field, open_part, says, watched
+from support.lesson_runs import served, small_sweep
+
+from byheart.lesson.cli import check_folder
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_sweep(tmp_path_factory.mktemp("lesson"))
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with browser() as chromium:
+        yield chromium
+
+
+def finish(folder: Path, sweep: Path, *names: str) -> None:
+    """Runs as a sweep in another terminal leaves them: the report appears last."""
+    for name in names:
+        shutil.copytree(folder / name, sweep / name, ignore=shutil.ignore_patterns("report.html"))
+        shutil.copy(folder / name / "report.html", sweep / name)
+
+
+def test_the_curve_grows_and_the_pictures_pointed_at_stay(
+    chromium: Any, folder: Path, tmp_path: Path
+) -> None:
+    sweep = tmp_path / "growing"
+    finish(folder, sweep, "n1-shared-s0", "n3-shared-s0")
+    with served(sweep) as page, watched(chromium, page.url) as tab:
+        open_part(tab, "Curve")
+        marks, shown = tab.locator("#curve .mark"), tab.locator("#curve figure:visible")
+        marks.nth(1).hover()
+        tab.mouse.move(5, 5)  # away from it, as to the pictures below
+        assert "3 images, one caption for all" in shown.inner_text()
+        pictures = shown.locator("img").get_attribute("src")
+        finish(folder, sweep, "n1-own-s0")
+        tab.wait_for_selector("#curve .mark >> nth=2", state="attached")
+        assert marks.count() == 3 and shown.count() == 1
+        assert "3 images, one caption for all" in shown.inner_text()
+        assert shown.locator("img").get_attribute("src") == pictures
+        on = tab.locator("#curve .mark.on")
+        assert on.count() == 1 and on.get_attribute("data-run") == "n3-shared-s0"
+        on.focus()
+        finish(folder, sweep, "n3-own-s0")
+        tab.wait_for_selector("#curve .mark >> nth=3", state="attached")
+        tab.wait_for_function("document.querySelectorAll('#curve figure').length === 4")
+        assert tab.evaluate("document.activeElement.dataset.run") == "n3-shared-s0"
+        assert "3 images, one caption for all" in shown.inner_text() and shown.count() == 1
+
+
+def test_a_page_opened_before_the_first_run_is_finished(
+    chromium: Any, folder: Path, tmp_path: Path
+) -> None:
+    sweep = tmp_path / "early"
+    (sweep / "n3-own-s0").mkdir(parents=True)
+    shutil.copy(folder / "n3-own-s0" / "config.yaml", sweep / "n3-own-s0")
+    check_folder(sweep)
+    with served(sweep) as page, watched(chromium, page.url) as tab:
+        says(tab, "#n-said", "nobody to ask yet: no run of early is finished")
+        tab.click("#ask")
+        says(tab, "#answer", "no run of early is finished yet: there is nobody to ask")
+        for name, part in (("Curve", "#curve"), ("OK range", "#tolerance"), ("Ledger", "#ledger")):
+            open_part(tab, name)
+            says(tab, part, "yet")
+        assert "no run of early is finished yet" in tab.inner_text("#ledger")
+        open_part(tab, "Curve")
+        shutil.copy(folder / "n3-own-s0" / "trajectory.jsonl", sweep / "n3-own-s0")
+        says(tab, "#curve", "Not finished: 3 images")
+        open_part(tab, "Ask")
+        finish(folder, sweep, "n1-shared-s0")
+        says(tab, "#n-said", "1 training image")
+        field(tab, "prompt").fill("at last")
+        field(tab, "prompt").press("Enter")
+        tab.wait_for_selector("#answer figure")
+        assert "of the one training image" in tab.inner_text("#answer")
+
+
+def test_everyone_sees_the_class_s_threshold_move(chromium: Any, folder: Path) -> None:
+    with (
+        served(folder) as page,
+        watched(chromium, page.url) as projector,
+        watched(chromium, page.url) as tab,
+    ):
+        for one in (projector, tab):
+            open_part(one, "OK range")
+            says(one, "#tolerance", "the slider")
+        assert "the class, " not in projector.inner_text("#tolerance")
+        for k in range(6):
+            tab.click("#same" if k % 2 else "#different")
+            says(tab, "#verdict", f"{k + 1} pair{'' if k == 0 else 's'}")
+        says(projector, "#tolerance", "(6 votes)")
+        assert projector.inner_text("#verdict") == ""

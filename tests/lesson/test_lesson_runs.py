@@ -1,0 +1,450 @@
+"""The lesson on a real small sweep: asking, the growing curve, the game, a picture being taught."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support.lesson_runs import TAUGHT, small_sweep, wait_for
+
+from byheart.lesson import curve, ledger, teach, tolerance
+from byheart.lesson.ask import MOST_NOISES, answers
+from byheart.lesson.cli import check_folder
+from byheart.lesson.guard import who
+from byheart.lesson.models import ModelCache, load
+from byheart.lesson.queue import AT_ONCE
+from byheart.lesson.session import Room
+from byheart.lesson.teach import Teacher
+from byheart.runtime.lock import OWNER
+from byheart.show.runs import finished_runs, read_outputs
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_sweep(tmp_path_factory.mktemp("lesson"))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+# asking
+
+
+def test_a_typed_prompt_gives_what_the_run_itself_made(folder: Path) -> None:
+    """Byte for byte, the run's own unseen prompts, its captions and the empty prompt."""
+    for run in finished_runs(folder):
+        model, made = load(run.path), read_outputs(run.path, run.headline)
+        wanted = {(row["prompt"], int(row["noise"])): k for k, row in enumerate(made.rows)}
+        assert len({prompt for prompt, _ in wanted}) >= 4
+        for prompt in dict.fromkeys(prompt for prompt, _ in wanted):
+            for answer in answers(model, prompt, 2):
+                k = wanted[prompt, answer.noise]
+                assert np.array_equal(answer.output, made.pixels[k])
+                assert np.array_equal(answer.nearest, made.nearest([k])[0])
+                row = made.rows[k]
+                assert f"{answer.rmse:.6f}" == row["rmse"] and f"{answer.rho:.6f}" == row["rho"]
+                assert (answer.kind, answer.index) == (row["kind"], int(row["nearest_index"]))
+
+
+def test_any_other_prompt_is_answered_and_every_step_seen(folder: Path) -> None:
+    model = load(folder / "n3-own-s0")
+    found = answers(model, "nobody has ever typed this", MOST_NOISES)
+    assert [answer.noise for answer in found] == [*range(MOST_NOISES)]
+    for answer in found:
+        assert answer.steps.shape == (model.config.sample.steps, 16, 16, 3)
+        assert np.array_equal(answer.steps[-1], answer.output)
+        assert 0 <= answer.index < 3 and answer.caption in model.images.train_captions
+    assert not np.array_equal(found[0].steps[0], found[0].output)
+    cache = folder.parent / ".cache"
+    before = len([*cache.iterdir()])
+    answers(model, "nor this", 1)
+    assert len([*cache.iterdir()]) == before  # what a class types does not pile up
+    with pytest.raises(ValueError, match="1 to 8 are allowed"):
+        answers(model, "x", 9)
+
+
+def test_few_models_stay_in_memory(folder: Path) -> None:
+    cache, runs = ModelCache(kept=2), [run.path for run in finished_runs(folder)]
+    first = cache.model(runs[0])
+    for path in runs[:3]:
+        cache.model(path)
+    assert len(cache._models) == 2 and cache.model(runs[2]) is cache.model(runs[2])
+    assert cache.model(runs[0]) is not first
+    with pytest.raises(ValueError, match="not finished"):
+        cache.model(folder / "none")
+
+
+def test_few_bytes_stay_in_memory(folder: Path) -> None:
+    runs = [run.path for run in finished_runs(folder)]
+    size = load(runs[0]).bytes
+    weights = (runs[0] / "model" / "unet").glob("*.safetensors")
+    assert size == pytest.approx(sum(file.stat().st_size for file in weights), rel=0.1)
+    for most, kept in ((1, 1), (int(1.5 * size), 1), (int(2.5 * size), 2)):
+        cache = ModelCache(kept_bytes=most)
+        for path in runs[:3]:
+            assert cache.model(path).path == path
+        assert len(cache._models) == kept
+
+
+def test_changed_pictures_or_weights_in_another_format_are_refused(
+    folder: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "sweep" / "n1-shared-s0"
+    shutil.copytree(folder / "n1-shared-s0", copy)
+    measures = json.loads((copy / "measures.json").read_text())
+    measures["images"]["content_hash"] = "0" * 64
+    (copy / "measures.json").write_text(json.dumps(measures))
+    with pytest.raises(ValueError, match="pictures have changed"):
+        load(copy)
+    shutil.copy(folder / "n1-shared-s0" / "measures.json", copy)
+    weights = next((copy / "model" / "unet").glob("*.safetensors"))
+    weights.rename(weights.with_name("diffusion_pytorch_model.bin"))
+    with pytest.raises(ValueError, match="cannot read its unet"):
+        load(copy)
+    shutil.rmtree(copy / "model")
+    with pytest.raises(ValueError, match="none has kept its model/: type byheart lesson alone"):
+        check_folder(copy.parent)
+    with pytest.raises(ValueError, match="none has kept its model/: remove it"):
+        check_folder(copy.parent, "remove it")
+    with pytest.raises(ValueError, match="nobody to ask"):
+        Room(copy.parent, Teacher(tmp_path)).run(0, "shared")
+
+
+def test_a_place_on_the_slider_is_a_run(folder: Path, tmp_path: Path) -> None:
+    room = Room(folder, Teacher(tmp_path))
+    assert (room.ns, room.modes) == ([1, 3], ["own", "shared"])
+    assert room.run(1, "own").path.name == "n3-own-s0"
+    assert room.run(99, "shared").path.name == "n3-shared-s0"
+    assert room.run(-1, "no such").n == 1
+    assert room.run(0, "own", (3,)).n == 3  # what was shown counts, not what is there by now
+    with pytest.raises(ValueError, match="the model of 2 images was taken away"):
+        room.run(0, "own", (2,))
+    assert who(None) == "somebody"
+
+
+def heard(page: Any, elem_id: str, event: str) -> Callable[..., Any]:
+    """What the page does on an event of one of its parts."""
+    return next(
+        fn.fn
+        for fn in page.fns.values()
+        for block, name in fn.targets
+        if name == event and page.blocks[block].elem_id == elem_id
+    )
+
+
+def named(page: Any, name: str) -> Callable[..., Any]:
+    return next(fn.fn for fn in page.fns.values() if getattr(fn.fn, "__name__", "") == name)
+
+
+@pytest.fixture
+def growing(folder: Path, tmp_path: Path) -> Path:
+    """A sweep whose runs with one image are still to come."""
+    pytest.importorskip("gradio")
+    sweep = tmp_path / "growing"
+    for mode in ("own", "shared"):
+        shutil.copytree(folder / f"n3-{mode}-s0", sweep / f"n3-{mode}-s0")
+    return sweep
+
+
+def test_a_run_that_finishes_moves_no_place(folder: Path, growing: Path, tmp_path: Path) -> None:
+    from byheart.lesson.app import build
+
+    room = Room(growing, Teacher(tmp_path))
+    page = build(room)
+    places = page.config["components"]
+    assert (
+        next(c for c in places if c["props"].get("elem_id") == "n-slider")["props"]["maximum"] > 9
+    )
+    there, ask = named(page, "there"), heard(page, "ask", "click")
+    _, words, _, shown, _ = there(0, "shared", ())
+    assert shown == (3,) and "3 training images" in words
+    shutil.copytree(folder / "n1-shared-s0", growing / "n1-shared-s0")
+    assert "of the 3 training images" in ask("x", 0, "shared", 1, shown, None)
+    by_place = next(fn.fn for fn in page.fns.values() if fn.api_name == "ask")
+    html = by_place("x", 0, "shared", 1, None)
+    assert "of the one training image" in html and "Captions:" not in html
+    instead = "Captions: one caption for all. No network of 1 image was trained with “each its own”"
+    assert instead in by_place("x", 0, "own", 1, None)
+    slider, words, captions, now, _ = there(0, "shared", shown)
+    assert now == (1, 3) and slider["value"] == 1 and "<b data-n-said>3 training" in words
+    assert captions["value"] == "shared"
+    limits = {fn.concurrency_limit for fn in page.fns.values() if fn.concurrency_id == "model"}
+    assert limits == {AT_ONCE}
+
+
+def test_a_vote_is_about_the_pair_that_was_shown(
+    folder: Path, growing: Path, tmp_path: Path
+) -> None:
+    from byheart.lesson.app import build
+
+    room = Room(growing, Teacher(tmp_path))
+    page = build(room)
+    begin, same = heard(page, "again", "click"), heard(page, "same", "click")
+    *_, votes, place, rho = begin(0.5)
+    before = tolerance.pairs(growing, room.finished_at)
+    assert before[place].rho == rho and votes == []
+    with (growing / "n3-own-s0" / "trajectory.jsonl").open("a") as rows:
+        rows.write("\n")  # a run that is learning does this all the time
+    assert tolerance.pairs(growing, room.finished_at) is before
+    shutil.copytree(folder / "n1-shared-s0", growing / "n1-shared-s0")
+    *_, votes, place, _ = same(0.5, votes, place, rho, None)
+    assert votes == [(rho, True)] == [*room.tally.votes]
+
+
+def test_what_others_judged_is_news_once(growing: Path, tmp_path: Path) -> None:
+    from byheart.lesson.app import build
+
+    room = Room(growing, Teacher(tmp_path))
+    page = build(room)
+    begin, grow = heard(page, "again", "click"), named(page, "grow_tolerance")
+    _, seen, *_ = begin(0.5)
+    assert not isinstance(grow(0.5, [], seen), tuple)  # nothing is sent
+    for vote in [(0.3, True), (0.7, False)] * 3:
+        room.tally.add("somebody else", vote)
+    chart, now, said = grow(0.5, [], seen)
+    assert "the class, 0.50 (6 votes)" in chart and said == ""
+    assert not isinstance(grow(0.5, [], now), tuple)
+    assert isinstance(grow(0.6, [], now), tuple)  # an older chart may have come in last
+
+
+def test_damaged_runs_are_told_of(growing: Path, tmp_path: Path) -> None:
+    from byheart.lesson.app import build
+
+    page = build(Room(growing, Teacher(tmp_path)))
+    for run in growing.iterdir():
+        (run / "measures.json").write_text("{")
+        (run / "report.html").write_text("changed")
+    told = [named(page, "there")(0, "own", (3,))[1]]
+    told += [heard(page, "again", "click")(0.5)[2], heard(page, "own", "click")()[-1]]
+    for html in told:
+        assert "trouble" in html and "cannot be drawn" in html
+
+
+# the curve
+
+
+def test_the_curve_has_a_button_and_pictures_for_every_run(folder: Path) -> None:
+    for against in curve.AXES:
+        html = curve.drawn(folder, against, curve.stamp(folder))
+        assert html.count('role="button"') == html.count("<figure") == 4
+        assert html.count('tabindex="0"') == 4 and html.count("<img") == 4
+        assert "1 image, own captions, 12 steps" in html
+
+
+def test_the_curve_grows_while_a_run_learns(folder: Path, tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep"
+    sweep.mkdir()
+    shutil.copytree(folder / "n1-shared-s0", sweep / "n1-shared-s0")
+    before = curve.stamp(sweep)
+    assert curve.stamp(sweep) == before
+    growing = sweep / "n3-shared-s0"
+    shutil.copytree(folder / "n3-shared-s0", growing)
+    (growing / "report.html").unlink()
+    rows = (growing / "trajectory.jsonl").read_text().splitlines()
+    (growing / "trajectory.jsonl").write_text(rows[0] + "\n" + rows[1][:9])  # being written
+    quiet = curve.stamp(sweep)
+    assert quiet != before
+    assert "Not finished: 3 images" in curve.drawn(sweep, "training images", quiet)
+    busy = {"pid": os.getpid(), "host": socket.gethostname(), "since": "now"}
+    (growing / OWNER).write_text(json.dumps(busy))
+    during = curve.stamp(sweep)
+    assert during != quiet
+    html = curve.drawn(sweep, "training images", during)
+    assert html.count('role="button"') == 1 and "Learning now: 3 images" in html
+    assert html.count("<circle") == 2
+    with subprocess.Popen(["true"]) as gone:  # its owner died without a word
+        (growing / OWNER).write_text(json.dumps({**busy, "pid": gone.pid}))
+    assert "Not finished: 3" in curve.drawn(sweep, "steps", curve.stamp(sweep))
+    (growing / "trajectory.jsonl").write_text("{damaged}\n")
+    assert "Learning now" not in curve.drawn(sweep, "steps", curve.stamp(sweep))
+    (growing / "report.html").touch()
+    (growing / "trajectory.jsonl").write_text("\n".join(rows) + "\n")
+    assert curve.drawn(sweep, "steps", curve.stamp(sweep)).count('role="button"') == 2
+
+
+# your OK range, and the ledger
+
+
+def test_the_tolerance_moves_the_curve(folder: Path) -> None:
+    runs, at = finished_runs(folder), curve.stamp(folder)
+    for run in runs:
+        shares = [tolerance.at_tolerance(run, tau) for tau in (0, 0.5, 1, 2)]
+        assert shares == sorted(shares)
+    tally = tolerance.Tally()
+    html = tolerance.drawn(folder, at, 2.0, [], tally)
+    assert "the slider, 2.00" in html and "the criterion" in html and "you," not in html
+    votes = [(0.3, True), (0.7, False)] * 3
+    for vote in votes:
+        tally.add("somebody", vote)
+    html = tolerance.drawn(folder, at, 0.5, votes, tally)
+    assert "you, 0.50" in html and "the class, 0.50 (6 votes)" in html
+
+
+def test_the_game_has_pairs_at_many_distances(folder: Path) -> None:
+    pairs = tolerance.pairs(folder, curve.stamp(folder))
+    assert len(pairs) >= 5 and pairs == tolerance.pairs(folder, curve.stamp(folder))
+    assert max(pair.rho for pair in pairs) - min(pair.rho for pair in pairs) > 0.3
+    for pair in pairs:
+        away = np.sqrt(((pair.left.astype(float) - pair.right) ** 2).mean())
+        assert away > 0 and "ρ" not in tolerance.question(pair)
+
+
+def test_there_is_a_game_where_all_outputs_are_copies(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tolerance, "_outputs", lambda runs: [])
+    pairs = tolerance.pairs.__wrapped__(folder, curve.reported(folder))
+    assert len(pairs) >= 5
+    run = finished_runs(folder)[0]
+    apart = run.measures["reference"]["distance"]
+    widest = max(pairs, key=lambda pair: pair.rho)
+    rmse = np.sqrt((((widest.left.astype(float) - widest.right) / 255) ** 2).mean())
+    assert widest.rho == pytest.approx(rmse / apart, abs=0.02)
+    assert "the network made" not in tolerance.question(widest)
+
+
+def test_few_lines_are_drawn_from_few_to_many_images(folder: Path) -> None:
+    run = finished_runs(folder)[0]
+
+    def sweep(*modes: str) -> list[Any]:
+        return [
+            replace(run, measures={**run.measures, "n_images": n, "captions_mode": mode})
+            for n in (1, 3, 10, 30, 100, 300, 1000)
+            for mode in modes
+        ]
+
+    def drawn(*modes: str) -> list[tuple[int, str]]:
+        return [(one.n, one.captions) for one in tolerance.spread(sweep(*modes))]
+
+    assert [n for n, _ in drawn("own")] == [1, 3, 10, 100, 300, 1000]
+    assert drawn("own", "shared") == [
+        (n, mode) for n in (1, 30, 1000) for mode in ("own", "shared")
+    ]
+    four = drawn("none", "own", "random", "shared")
+    assert len(four) == 6 and {1, 1000} == {n for n, _ in four}
+    assert tolerance.spread([run]) == [run]
+    words = tolerance._over_tolerance(sweep("own"), 0.3, [], tolerance.Tally())
+    assert "6 of the 7 runs are drawn." in words
+
+
+def test_the_ledger_takes_what_the_sweep_has_measured(folder: Path) -> None:
+    runs = finished_runs(folder)
+    given = ledger.run_numbers(runs)
+    assert (given.images, given.size) == (3, 16)
+    known = ledger.measured(runs)
+    assert "parameters" in ledger.shown(given, known)
+    if known.collision is not None:
+        assert "(pictures of 16 px)" in ledger.shown(ledger.stable_diffusion_numbers(), known)
+
+
+# teaching
+
+
+def test_what_was_learned_can_be_asked_whatever_comes_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("gradio")
+    from byheart.lesson.app import build
+
+    class Ended:
+        """A training that is over at once, and failed unless a report is there."""
+
+        def __init__(self, *words: object, **named: object) -> None:
+            pass
+
+        def poll(self) -> int:
+            return 1
+
+    monkeypatch.setattr(teach.subprocess, "Popen", Ended)
+    teacher = Teacher(tmp_path / "root")
+    watch = named(build(Room(tmp_path, teacher)), "watch")
+
+    def learn(finished: bool) -> teach.Lesson:
+        lesson = teacher.teach(sent(tmp_path), "a")
+        lesson.run.path.mkdir(parents=True)
+        if finished:
+            lesson.run.file("report.html").touch()
+        return lesson
+
+    assert watch(())[1]["visible"] is False and teacher.taught is None
+    first = learn(True)
+    failed = [learn(False) for _ in range(5)]
+    progress, asking, prompt, _ = watch(())
+    assert "It did not work" in progress
+    assert asking["visible"] and prompt["label"] == "ask taught picture 1 for something else"
+    assert teacher.taught is first and first.run.path.exists()
+    assert not failed[0].run.path.exists() and len(teacher.lessons) == 2
+    newest = learn(True)
+    assert teacher.taught is newest and watch(())[2]["label"].startswith("ask taught picture 7")
+    learn(False)
+    assert not first.run.path.exists() and newest.run.path.exists()
+
+
+def sent(place: Path) -> Path:
+    file = place / "sent.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)).save(file)
+    return file
+
+
+def test_a_picture_is_learned_in_a_process_of_its_own(tmp_path: Path) -> None:
+    teacher = Teacher(tmp_path / "it's 1 place", [*TAUGHT, "threads=1", "fit.ema=0",
+                                                  "evaluate.weights=raw"])  # fmt: skip
+    assert teacher.look().state == "nothing"
+    with pytest.raises(ValueError, match="nothing is being learned"):
+        teacher.stop("a")
+    lesson = teacher.teach(sent(tmp_path), "a")
+    with pytest.raises(ValueError, match="busy: a picture is being learned"):
+        teacher.teach(tmp_path / "not even read", "b")
+    wait_for(lambda: not lesson.running, 200, "the end of the training")
+    look = teacher.look()
+    assert look.state == "learned", look.words + lesson.said.read_text()
+    assert look.losses[-1][0] == 12 and look.live is None
+    assert answers(load(lesson.run.path), "a red car", 2)[0].index == 0
+    assert teacher.taught is lesson
+
+
+def test_a_training_that_is_stopped_saves_and_frees_the_place(tmp_path: Path) -> None:
+    slow = [*TAUGHT, "threads=1", "budget.steps=600", "live.every=0.5", "checkpoint.every=0"]
+    teacher = Teacher(tmp_path, slow, open_to_all=False)
+    lesson = teacher.teach(sent(tmp_path), "a")
+    with pytest.raises(ValueError, match="only the page that sent"):
+        teacher.stop("b")
+    wait_for(lambda: teacher.look().state == "learning" or not lesson.running, 200, "a first step")
+    teacher.stop("b", here=True)
+    time.sleep(1.2)  # from now on a second signal would end it before it has saved
+    if lesson.running:
+        with pytest.raises(ValueError, match="it is stopping already"):
+            teacher.stop("a")
+    wait_for(lambda: not lesson.running, 60, "the end")
+    assert lesson.process.returncode == 130
+    assert [*(lesson.run.path / "checkpoints").iterdir()] and teacher.look().state == "stopped"
+    teacher.teach(sent(tmp_path), "b")
+    teacher.close()
+    assert teacher.now is not None and not teacher.now.running
+    with pytest.raises(ValueError, match="is being closed"):
+        teacher.teach(sent(tmp_path), "c")
+
+
+def test_what_goes_wrong_in_the_training_is_told(tmp_path: Path) -> None:
+    teacher = Teacher(tmp_path, ["fit.lrr=1"])
+    lesson = teacher.teach(sent(tmp_path), "a")
+    wait_for(lambda: not lesson.running, 120, "the end")
+    look = teacher.look()
+    assert look.state == "failed" and "did you mean fit.lr?" in look.words

@@ -1,0 +1,266 @@
+"""The denoising gap: errors known by hand, the same noise for all, None where nothing is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DDIMScheduler
+from torch import Tensor
+
+from byheart.measure.denoising_gap import Level, gap, spread_levels
+from byheart.model.ideal import IdealDenoiser
+
+PROMPT = torch.arange(6.0).reshape(2, 3)
+SHAPE = (2, 4, 4)
+
+
+def schedule(prediction: str = "sample", exact: bool = True) -> DDIMScheduler:
+    return DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
+        rescale_betas_zero_snr=exact, prediction_type=prediction, clip_sample=False,
+    )  # fmt: skip
+
+
+def flat(*values: float) -> Tensor:
+    """One latent for each value, all of its numbers alike."""
+    return torch.tensor(values)[:, None, None, None].expand(-1, *SHAPE).clone()
+
+
+def normal(count: int, seed: int = 0) -> Tensor:
+    return torch.randn(count, *SHAPE, generator=torch.Generator().manual_seed(seed))
+
+
+class Says:
+    """A denoiser that answers by a rule and notes what it was asked."""
+
+    def __init__(self, rule: Callable[[Tensor, Tensor], Tensor]) -> None:
+        self.rule = rule
+        self.asked: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def __call__(self, x: Tensor, t: Tensor, prompt: Tensor, return_dict: bool) -> tuple[Tensor]:
+        assert torch.is_inference_mode_enabled() and not return_dict
+        self.asked.append((x.clone(), t.clone(), prompt.clone()))
+        return (self.rule(x, t),)
+
+
+def zero() -> Says:
+    return Says(lambda x, t: torch.zeros_like(x))
+
+
+def run(denoiser: Any, train: Tensor, held_out: Tensor, **given: Any) -> list[Level]:
+    plan = given.get("schedule", schedule())
+    return gap(
+        denoiser,
+        given.get("ideal", IdealDenoiser(plan, train)),
+        plan, train, held_out, PROMPT,
+        given.get("levels", [0, 500, 998]),
+        given.get("draws", 8), given.get("seed", 0), given.get("batch", 3),
+    )  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------- the levels
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_eight_levels_go_evenly_from_nearly_clean_to_nearly_pure_noise(exact: bool) -> None:
+    plan = schedule(exact=exact)
+    chosen = spread_levels(plan)
+    assert len(chosen) == 8 and chosen[0] == 0 and chosen[-1] == 999
+    noise = (1 - plan.alphas_cumprod.double()[chosen]).sqrt()
+    assert float(noise[0]) < 0.03 and float(noise[-1]) > 0.997
+    steps = noise.diff()
+    assert torch.allclose(steps, steps.mean().expand(7), rtol=0.02)
+    assert spread_levels(plan, 2) == [0, 999]
+
+
+def test_where_the_schedule_is_short_no_level_stands_twice() -> None:
+    plan = DDIMScheduler(num_train_timesteps=5, beta_schedule="linear")
+    assert spread_levels(plan, 20) == [0, 1, 2, 3, 4]
+    with pytest.raises(ValueError, match="ask for 2"):
+        spread_levels(plan, 1)
+
+
+def test_a_level_says_its_noise() -> None:
+    levels = run(zero(), flat(1.0), flat(2.0), levels=[700, 0, 999])
+    assert [level.timestep for level in levels] == [700, 0, 999]
+    for level in levels:
+        kept = float(schedule().alphas_cumprod[level.timestep].double())
+        assert level.noise_level == pytest.approx(math.sqrt(1 - kept), abs=1e-15)
+    assert levels[2].noise_level == 1.0
+    default = run(zero(), flat(1.0), flat(2.0), levels=None)
+    assert [level.timestep for level in default] == spread_levels(schedule())
+
+
+# -------------------------------------------------------------------------------- known errors
+
+
+def test_who_always_says_zero_errs_by_the_square_of_the_image() -> None:
+    # Six draws over three images: each twice. Seven over two: four times the first.
+    for level in run(zero(), flat(1.0, 2.0, 4.0), flat(3.0), draws=6):
+        assert level.train == pytest.approx((1 + 4 + 16) / 3) and level.held_out == 9.0
+    for level in run(zero(), flat(1.0, 3.0), flat(0.0, 2.0), draws=7):
+        assert level.train == pytest.approx((4 * 1 + 3 * 9) / 7)
+        assert level.held_out == pytest.approx(3 * 4 / 7)
+    # Three draws over six images: every second one.
+    images = flat(*(2.0**k for k in range(6)))
+    for level in run(zero(), images, images.flip(0), draws=3):
+        assert level.train == pytest.approx((1 + 16 + 256) / 3)
+        assert level.held_out == pytest.approx((1024 + 64 + 4) / 3)
+
+
+def test_of_one_image_the_ideal_knows_it_and_nothing_else() -> None:
+    train, held_out = normal(1), normal(5, seed=1)
+    for level in run(zero(), train, held_out, draws=10, levels=None):
+        apart = (held_out.double() - train.double()).square().mean()
+        assert level.ideal_train == 0.0
+        assert level.ideal_held_out == pytest.approx(float(apart), rel=1e-12)
+
+
+def test_a_perfect_memorizer_has_no_distance_to_the_ideal() -> None:
+    train, held_out = normal(20), normal(20, seed=1)
+    for prediction in ("sample", "v_prediction", "epsilon"):
+        plan = schedule(prediction, exact=False)
+        levels = run(
+            IdealDenoiser(plan, train), train, held_out, schedule=plan, levels=None, draws=20
+        )
+        for level in levels:
+            assert level.train == level.ideal_train and level.held_out == level.ideal_held_out
+            assert level.train is not None and level.held_out is not None
+            # What it has seen comes back while it can tell which; what it has not, never.
+            if level.noise_level < 0.5:
+                assert level.train < 1e-6
+            if level.noise_level < 0.8:
+                assert level.held_out > 1 > 1.5 * level.train
+
+
+@pytest.mark.parametrize("prediction", ["sample", "v_prediction", "epsilon"])
+def test_all_three_ways_of_saying_it_have_the_same_error(prediction: str) -> None:
+    train, held_out = normal(6), normal(4, seed=1)
+    chosen = [0, 300, 600, 990]
+    plan, other = schedule(prediction, exact=False), schedule("sample", exact=False)
+    asked = [
+        run(zero(), train, held_out, schedule=one, ideal=IdealDenoiser(one, train), levels=chosen)
+        for one in (plan, other)
+    ]
+    for level, known in zip(*asked, strict=True):
+        for name in ("ideal_train", "ideal_held_out"):
+            value, expected = getattr(level, name), getattr(known, name)
+            # x_0 from a float32 noise is worth as many digits as there is signal.
+            assert value == pytest.approx(expected, rel=1e-4, abs=1e-10)
+
+
+def test_what_the_network_says_becomes_an_image_as_the_papers_say() -> None:
+    # Says 0. As v: x_0 = alpha x_t. As noise: x_0 = x_t / alpha. Noise by hand from what it saw.
+    t, draws, image = 600, 5, flat(1.5)
+    for prediction in ("v_prediction", "epsilon"):
+        plan, says = schedule(prediction), zero()
+        level = run(says, image, flat(), schedule=plan, levels=[t], draws=draws, batch=draws)[0]
+        noisy, kept = says.asked[0][0].double(), float(plan.alphas_cumprod[t].double())
+        x0 = noisy * math.sqrt(kept) if prediction == "v_prediction" else noisy / math.sqrt(kept)
+        assert level.train == pytest.approx(float((x0 - 1.5).square().mean()), rel=1e-12)
+
+
+def test_the_noise_of_pure_noise_says_nothing_of_the_image() -> None:
+    train, held_out = normal(3), normal(3, seed=1)
+    plan = schedule("epsilon")
+    level, last = run(zero(), train, held_out, schedule=plan, levels=[998, 999])
+    assert last == Level(999, 1.0, None, None, None, None)
+    assert level.train is not None and level.ideal_held_out is not None
+    # v does: at pure noise it is -x_0, and the ideal says the mean.
+    v = run(zero(), train, held_out, schedule=schedule("v_prediction"), levels=[999], draws=3)[0]
+    assert v.train == pytest.approx(float(train.double().square().mean()), rel=1e-12)
+    mean = train.double().mean(0)
+    assert v.ideal_train == pytest.approx(float((train - mean).square().mean()), rel=1e-5)
+
+
+def test_without_held_out_images_their_errors_are_unknown() -> None:
+    for level in run(zero(), flat(1.0), flat()):
+        assert level.held_out is None and level.ideal_held_out is None
+        assert level.train == 1.0 and level.ideal_train == 0.0
+
+
+# -------------------------------------------------------------------------------- the same noise
+
+
+def seen(levels: list[int], batch: int = 3, **given: Any) -> dict[tuple[int, int, int], Tensor]:
+    """The noise in every input, by (timestep, which of the four errors, draw)."""
+    train, held_out = normal(4), normal(3, seed=1)
+    draws = given.pop("draws", 6)
+    model, ideal = zero(), zero()
+    run(model, train, held_out, ideal=ideal, levels=levels, batch=batch, draws=draws, **given)
+    found = {}
+    for offset, says in ((0, model), (2, ideal)):
+        x = torch.cat([one for one, _, _ in says.asked])
+        t = torch.cat([one for _, one, _ in says.asked])
+        assert len(x) == 2 * draws * len(levels)
+        for place in range(len(x)):
+            images = train if place // draws % 2 == 0 else held_out
+            draw = place % draws
+            kept = schedule().alphas_cumprod[t[place]]
+            clean = images[draw * len(images) // draws]
+            noise = (x[place] - kept.sqrt() * clean) / (1 - kept).sqrt()
+            found[int(t[place]), offset + place // draws % 2, draw] = noise
+    return found
+
+
+def test_model_and_ideal_training_and_held_out_images_get_the_same_noise() -> None:
+    found = seen([400, 900])
+    for t in (400, 900):
+        for draw in range(6):
+            for who in (1, 2, 3):
+                assert torch.allclose(found[t, who, draw], found[t, 0, draw], atol=1e-5)
+    distinct = torch.stack([found[t, 0, draw] for t in (400, 900) for draw in range(6)])
+    alike = torch.corrcoef(distinct.flatten(1)).fill_diagonal_(0)
+    assert float(alike.abs().max()) < 0.75  # 32 numbers each
+    assert float(distinct.std()) == pytest.approx(1, abs=0.15)
+    assert abs(float(distinct.mean())) < 0.2
+
+
+def test_the_noise_depends_on_seed_level_and_draw_and_on_nothing_else() -> None:
+    found = seen([400, 900])
+    for other in (seen([900, 400]), seen([400, 900], batch=100), seen([900], draws=3)):
+        for key, noise in other.items():
+            if key[1] in (0, 2):
+                assert torch.allclose(noise, found[key[0], 0, key[2]], atol=1e-5)
+    assert not torch.allclose(seen([400], seed=1)[400, 0, 0], found[400, 0, 0], atol=0.1)
+
+
+@pytest.mark.parametrize("batch", [1, 4, 5, 100])
+def test_the_batch_bounds_what_is_asked_at_once_and_changes_nothing_else(batch: int) -> None:
+    train, held_out = normal(4), normal(3, seed=1)
+    whole = run(zero(), train, held_out, batch=9, draws=9)
+    says = Says(lambda x, t: torch.zeros_like(x))
+    assert run(says, train, held_out, batch=batch, draws=9) == whole
+    assert max(len(x) for x, _, _ in says.asked) == min(batch, 9)
+    for x, t, prompt in says.asked:
+        assert t.shape == (len(x),) and t.dtype == torch.long
+        assert torch.equal(prompt, PROMPT.expand(len(x), 2, 3))
+
+
+def test_measuring_leaves_no_trace() -> None:
+    before = torch.get_rng_state()
+    first = run(zero(), normal(3), normal(2, seed=1))
+    assert run(zero(), normal(3), normal(2, seed=1)) == first
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+# --------------------------------------------------------------------------------------- mistakes
+
+
+def test_what_cannot_be_measured_is_refused_before_the_work_begins() -> None:
+    image, says = flat(1.0), zero()
+    for given, words in (
+        ({"levels": [3, 1000]}, "timestep 1000: the schedule has 0, 1, … 999"),
+        ({"levels": [-1]}, "timestep -1"),
+        ({"draws": 0}, "draws=0"),
+        ({"batch": 0}, "batch=0"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            run(says, image, image, **given)
+    with pytest.raises(ValueError, match="no training images"):
+        run(says, flat(), image, ideal=says)
+    assert says.asked == []

@@ -1,0 +1,138 @@
+"""What this machine cannot do is said in one line, and what it is stands in the record."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import shlex
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from accelerate import Accelerator
+from support.composing import composed
+
+from byheart.config import Config
+from byheart.runtime import machine
+from byheart.runtime.files import locate
+
+
+def built(monkeypatch: pytest.MonkeyPatch, config: Config) -> tuple[dict[str, object], list[int]]:
+    """What the Accelerator is built with, and the threads that are set; neither is done."""
+    given: dict[str, object] = {}
+    threads: list[int] = []
+
+    def stand_in(**words: object) -> SimpleNamespace:
+        given.update(words)
+        return SimpleNamespace(num_processes=1)
+
+    monkeypatch.setattr(machine, "Accelerator", stand_in)
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    # Where the tests check the types in signatures, the stand-in is none: ask the function itself.
+    inspect.unwrap(machine.accelerator_for)(config, locate(config))
+    return given, threads
+
+
+def test_bf16_that_nothing_here_has_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(machine, "_has_amx", lambda: False)
+    config = composed(root=tmp_path, fit__precision="bf16")
+    with pytest.raises(ValueError) as error:
+        machine.accelerator_for(config, locate(config))
+    assert str(error.value) == (
+        "fit.precision=bf16 needs a GPU, or a processor with AMX: type fit.precision=auto"
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "preset", "amx", "used"),
+    [
+        ("auto", "sd15", True, "bf16"),
+        ("auto", "tiny", True, "no"),  # the casts would take longer than they save
+        ("bf16", "tiny", True, "bf16"),
+        ("fp32", "sd15", True, "no"),
+        ("auto", "sd15", False, "no"),
+    ],
+)
+def test_auto_takes_bf16_on_a_processor_that_has_it_for_wide_networks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, preset: str, amx: bool, used: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(machine, "_has_amx", lambda: amx)
+    given, _ = built(monkeypatch, composed(f"unet={preset}", root=tmp_path, fit__precision=asked))
+    assert given["mixed_precision"] == used
+
+
+@pytest.mark.parametrize("tracker", ["tensorboard", "wandb"])
+def test_a_tracker_that_is_not_installed_says_what_to_type(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracker: str
+) -> None:
+    monkeypatch.setattr(machine, "find_spec", lambda name: None)
+    config = composed(root=tmp_path, tracker=tracker)
+    with pytest.raises(ValueError) as error:
+        machine.accelerator_for(config, locate(config))
+    told = f"tracker={tracker} is not installed: pip install -e '.[{tracker}]'"
+    assert str(error.value) == told
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("asked", "gpu", "gpu_has_it", "used"),
+    [
+        ("auto", False, False, "no"),
+        ("fp32", False, False, "no"),
+        ("auto", True, True, "bf16"),
+        ("bf16", True, True, "bf16"),
+        ("fp32", True, True, "no"),
+        ("auto", True, False, "no"),
+    ],
+)
+def test_auto_takes_bf16_where_the_gpu_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    asked: str, gpu: bool, gpu_has_it: bool, used: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: gpu_has_it)
+    given, _ = built(monkeypatch, composed(root=tmp_path, fit__precision=asked))
+    assert given["mixed_precision"] == used and given["log_with"] is None
+    assert given["project_dir"] == tmp_path / "emoji-tiny" / "n1-s0"
+
+
+@pytest.mark.parametrize(
+    ("asked", "cores", "processes_here", "used"),
+    [(0, 8, None, 8), (0, 8, "2", 4), (0, 2, "4", 1), (3, 8, "4", 3), (0, 7, "2", 3)],
+)
+def test_the_processes_share_the_cores_unless_threads_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    asked: int, cores: int, processes_here: str | None, used: int,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(machine, "cores", lambda: cores)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    if processes_here:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", processes_here)
+    _, threads = built(monkeypatch, composed(root=tmp_path, threads=asked))
+    assert threads == [used]
+
+
+def test_a_machine_has_a_core() -> None:
+    assert 1 <= machine.cores() <= 4096
+
+
+def test_the_record_says_what_ran_and_how_to_run_it_again() -> None:
+    words = ["train/overfit.py", "n_images=2", "captions.shared='a dog'"]
+    record = machine.environment(Accelerator(), words)
+    assert torch.__version__.startswith(record["versions"]["torch"])
+    assert record["versions"]["byheart"] == "0.1.0" and None not in record["versions"].values()
+    assert record["processes"] == 1 and record["threads"] == torch.get_num_threads()
+    start = "accelerate launch train/overfit.py n_images=2 "
+    assert record["command"].startswith(start)
+    assert shlex.split(record["command"])[3:] == words[1:]
+    assert 2**26 < record["peak_memory_bytes"]["process"] < 2**38  # bytes, not kibibytes
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+
+
+def test_a_package_that_is_missing_has_no_version() -> None:
+    assert machine._version("no-such-package-anywhere") is None

@@ -1,0 +1,122 @@
+"""Several runs in one go: skipped, resumed, failed and the curve over them."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support.launching import ROOT, SMALL, STORY, typed
+
+SWEEP = ["-m", "n_images=1,2", "captions.mode=shared,own", "run=n${n_images}-${captions.mode}"]
+RUNS = ["n1-own", "n1-shared", "n2-own", "n2-shared"]
+
+
+def sweep(root: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    return typed([sys.executable, STORY], f"root={root}", *SWEEP, *more)
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("sweep")
+    done = sweep(root)
+    assert done.returncode == 0, done.stderr[-2000:]
+    last = done.stdout.splitlines()[-4:]
+    assert sorted(line.split() for line in last) == [
+        [f"photos-tiny/{run}", "finished"] for run in RUNS
+    ]
+    return root / "photos-tiny"
+
+
+def test_every_run_is_a_row_of_the_curve_for_each_condition(swept: Path) -> None:
+    with (swept / "curve.csv").open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert {row["run"] for row in rows} == {*RUNS}
+    assert len(rows) == 4 * 3 * 2  # runs, conditions, kinds of weights
+    for row in rows:
+        measures = json.loads((swept / row["run"] / "measures.json").read_text())
+        part = measures["weights"][row["weights"]][row["condition"]]
+        assert float(row["copied"]) == pytest.approx(part["copied"]["rate"], abs=1e-5)
+        assert int(row["n_images"]) == measures["n_images"]
+    page = (swept / "report.html").read_text(encoding="utf-8")
+    assert all(run in page for run in RUNS)
+
+
+def test_finished_runs_are_skipped_and_nothing_changes(swept: Path) -> None:
+    before = {f: f.read_bytes() for f in swept.glob("*/*") if f.is_file()}
+    again = sweep(swept.parent)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("done already, nothing changed") == 4
+    assert before == {f: f.read_bytes() for f in swept.glob("*/*") if f.is_file()}
+
+
+def test_a_failed_run_is_named_and_the_others_go_on(tmp_path: Path) -> None:
+    done = typed([sys.executable, STORY], f"root={tmp_path}", "-m", "n_images=999,1")
+    assert done.returncode == 2
+    assert done.stderr.count("byheart: ") == 1
+    assert "photos-tiny/n999-s0: n_images=999" in done.stderr
+    table = done.stdout.splitlines()[-2:]
+    assert table[0].split()[:2] == ["photos-tiny/n999-s0", "failed:"]
+    assert table[1].split() == ["photos-tiny/n1-s0", "finished"]
+    assert (tmp_path / "photos-tiny" / "n1-s0" / "report.html").exists()
+    assert not (tmp_path / "photos-tiny" / "n999-s0").exists()
+
+
+def test_a_sweep_without_a_place_or_without_a_run_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = typed([sys.executable, STORY], f"root={tmp_path / 'file'}", "-m", "n_images=1,2")
+    assert done.returncode == 2 and done.stderr.count("byheart: ") == 1, done.stderr
+    assert "is a file, a folder is needed" in done.stderr and "Traceback" not in done.stderr
+    done = typed([sys.executable, STORY], f"root={tmp_path / 'none'}", "-m", "n_images=998,999")
+    assert done.returncode == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.slow
+def test_a_sweep_killed_in_the_middle_ends_with_the_same_curve(swept: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, str(STORY), *SMALL, f"root={tmp_path}", *SWEEP],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=ROOT, text=True,
+    )  # fmt: skip
+    folder = tmp_path / "photos-tiny"
+    for _ in range(2400):
+        inside = list(folder.glob("*/checkpoints/step-00000004"))
+        if (list(folder.glob("*/report.html")) and len(inside) > 1) or process.poll() is not None:
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    again = sweep(tmp_path)
+    assert again.returncode == 0, again.stderr[-2000:]
+    for name in ("curve.csv", "curve.svg"):
+        assert (folder / name).read_bytes() == (swept / name).read_bytes()
+    for run in RUNS:
+        for name in ("outputs.csv", "trajectory.jsonl"):
+            assert (folder / run / name).read_bytes() == (swept / run / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_two_processes_sweep_together(swept: Path, tmp_path: Path) -> None:
+    command = [
+        shutil.which("accelerate"), "launch", "--multi_gpu", "--num_processes", "2",
+        "--num_machines", "1", "--main_process_port", "29518", STORY, *SMALL, f"root={tmp_path}",
+        "-m", "n_images=1,2",
+    ]  # fmt: skip
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, timeout=400, env=environment,
+        cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    for n in (1, 2):
+        pair, one = tmp_path / "photos-tiny" / f"n{n}-s0", swept / f"n{n}-shared"
+        kinds = [
+            [(row["prompt"], row["noise"], row["kind"]) for row in csv.DictReader(file.open())]
+            for file in (pair / "outputs.csv", one / "outputs.csv")
+        ]
+        assert kinds[0] == kinds[1]

@@ -1,0 +1,61 @@
+"""train/overfit.py as real processes that start in a moment: forked from one that has imported all.
+
+Nothing is computed in the parent, so that its children begin as a fresh program does.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import sys
+import time
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from support.launching import SMALL, STORY, story
+
+# Only the server of forks imports this file with the name below set.
+STORY_MODULE = story() if os.environ.get("BYHEART_FORKSERVER") else None
+
+
+def _typed(words: list[str], said: str, largest: int | None, slow: float) -> None:
+    """In the child: as if the words had been typed, what is printed into a file."""
+    if slow:
+        fsync = os.fsync
+
+        def slowly(handle: int) -> None:
+            time.sleep(slow)
+            fsync(handle)
+
+        os.fsync = slowly
+    if largest is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
+    handle = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    module = STORY_MODULE or story()
+    sys.argv = [str(STORY), *words]
+    code = module.run_command(module.overfit, module.CONFIGS)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def begin(
+    root: Path, *words: str, said: Path | None = None, largest: int | None = None, slow: float = 0.0
+) -> BaseProcess:
+    """Start the small run with these settings. Its words go to <root>.txt, or to `said`.
+
+    largest: bytes of a file beyond which the system refuses to write, as on a full disk.
+    slow: seconds that the disk takes longer for each file.
+    """
+    context = multiprocessing.get_context("forkserver")
+    os.environ["BYHEART_FORKSERVER"] = "1"  # read by the server when it starts
+    context.set_forkserver_preload(["support.forked"])
+    typed = [*SMALL, f"root={root}", *words]
+    process = context.Process(
+        target=_typed, args=(typed, str(said or f"{root}.txt"), largest, slow)
+    )
+    process.start()
+    return process

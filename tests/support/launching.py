@@ -1,0 +1,40 @@
+"""A run of seconds, typed as a user types it: real processes, real files."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+STORY = ROOT / "train" / "overfit.py"
+SMALL = [
+    "images=photos", "images.size=16", "codec.patch=2", "text=hash", "text.tokens=4",
+    "unet.widths=[8,8,16,16]", "unet.heads=[1,1,1,1]", "unet.groups=4", "fit.batch=4",
+    "budget.steps=12", "checkpoint.every=4", "evaluate.prompts=3", "evaluate.noises=2",
+    "evaluate.noises_alone=2", "sample.steps=3", "live.every=0", "trajectory.outputs=2",
+    "trajectory.points=3", "trajectory.share=1",
+]  # fmt: skip
+
+
+def story() -> Any:
+    """train/overfit.py as a module, to be called in this process."""
+    spec = importlib.util.spec_from_file_location("overfit_story", STORY)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def typed(
+    program: Sequence[object], *overrides: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """The small run with these settings, to its end."""
+    command = [*map(str, program), *SMALL, *overrides]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=300, cwd=ROOT,
+        env={**os.environ, **environment},
+    )  # fmt: skip
