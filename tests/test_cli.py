@@ -175,7 +175,7 @@ def test_a_run_that_cannot_be_drawn_is_one_line(
 def test_report_draws_the_page_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import byheart.show.page as page
+    import byheart.show.pages as page
 
     drawn = []
     monkeypatch.setattr(page, "write_report", lambda run: drawn.append(run) or run.path / "r.html")
@@ -188,9 +188,9 @@ def test_report_draws_the_page_again(
 def test_curve_draws_the_folder_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import byheart.show.finished as finished
+    import byheart.show.runs as finished
     import byheart.show.sweep as sweep
-    import byheart.show.sweep_words as words
+    import byheart.show.trends as words
 
     drawn = []
     monkeypatch.setattr(finished, "finished_runs", lambda folder: [folder])

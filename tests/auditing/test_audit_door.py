@@ -12,8 +12,10 @@ import pytest
 from PIL import Image
 
 import byheart
-from byheart.auditing.arguments import DEFAULTS
+from byheart.auditing.arguments import FLAGS
 from byheart.cli import main
+
+DEFAULTS = {name: one.default for name, one in FLAGS.items() if one.default is not None}
 
 
 @pytest.fixture

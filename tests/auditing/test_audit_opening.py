@@ -17,7 +17,7 @@ from support.composing import composed
 from support.pictures_for_audit import photographs, save_all
 
 import byheart
-from byheart.auditing.arguments import Typed
+from byheart.auditing.arguments import Arguments
 from byheart.auditing.asking import paint_all
 from byheart.auditing.folder import _stamp
 from byheart.auditing.own_run import is_own_run
@@ -235,7 +235,7 @@ def test_the_models_stamp_knows_weights_wherever_the_model_lies(tmp_path: Path) 
                  "model_index.json", "checkpoints/c.safetensors"):  # fmt: skip
         (where / name).parent.mkdir(parents=True, exist_ok=True)
         (where / name).write_text(name)
-        typed = Typed("t", None, None, str(where), None, None, 64, 1, 1, 1, 0, None, None, None,
+        typed = Arguments("t", None, None, str(where), None, None, 64, 1, 1, 1, 0, None, None, None,
                       False, False)  # fmt: skip
         seen.append(len(_stamp(typed)))
     assert seen == [1, 2, 3, 4, 4]

@@ -12,12 +12,12 @@ from support.composing import composed
 from support.launching import SMALL
 from torch.utils.flop_counter import FlopCounterMode
 
-from byheart.bench import cli as door
 from byheart.bench import memorize as memorizing
+from byheart.bench import run as door
 from byheart.bench import speed as module
 from byheart.bench import speed as stopwatch
-from byheart.bench.cli import PARTS, run_bench, table
 from byheart.bench.memorize import DECAY, ExampleTrainer, memorize, tried
+from byheart.bench.run import PARTS, run_bench, table
 from byheart.bench.speed import (
     Bench,
     audit_seconds,

@@ -17,13 +17,14 @@ from PIL import Image
 from support.lesson_runs import huge_png
 
 from byheart.cli import main
-from byheart.lesson import ask, drawing, ledger, teach, tolerance
+from byheart.lesson import ask, ledger, teach, tolerance
 from byheart.lesson import cli as door
 from byheart.lesson import queue as turns
 from byheart.lesson import serve as server
 from byheart.lesson.guard import Guard
-from byheart.lesson.html import picture, safe, sprite, trouble
+from byheart.lesson.html import chart, picture, safe, sprite, trouble
 from byheart.measure.ledger import stable_diffusion
+from byheart.show.plots import Panel, Point, Series
 
 HOSTILE = "<img src=x onerror=alert(1)> ${alert(1)} {{value}} `x` \" ' &"
 
@@ -48,8 +49,8 @@ def test_nothing_typed_is_a_tag_or_a_template() -> None:
     assert not set(made) & set("<>${}`\"'")
     for html in (
         ask.shown([answer()], HOSTILE, 3), picture(pixels(), HOSTILE), trouble(HOSTILE),
-        sprite(np.stack([pixels()]), HOSTILE), drawing.legend([HOSTILE]),
-        drawing.frame(drawing.Axis(HOSTILE, 0, 1), HOSTILE, "", HOSTILE),
+        sprite(np.stack([pixels()]), HOSTILE),
+        chart(Panel("", HOSTILE, "", (Series(HOSTILE, (Point(1, 1),), "#000000"),)), HOSTILE),
     ):  # fmt: skip
         assert "<img src=x" not in html and "${" not in html and "{{" not in html
         assert "&lt;img src=x" in html
@@ -166,31 +167,31 @@ def test_the_threshold_parts_same_from_different_with_the_fewest_exceptions() ->
 
 
 def test_a_class_has_a_threshold_of_its_own_and_bounded_memory() -> None:
-    tally = tolerance.Tally()
+    tally = tolerance.Votes()
     for k in range(2 * tolerance.REMEMBERED):
         for vote in [(0.3, True), (0.9, False)] * tolerance.PAIRS:
             tally.add(f"person {k}", vote)
-    assert len(tally.votes) == tolerance.REMEMBERED * tolerance.PAIRS
-    assert tally.threshold() == pytest.approx(0.6)
-    said = tolerance.verdict([(0.3, True), (0.7, False)] * 3, tally)
+    assert len(tally.all) == tolerance.REMEMBERED * tolerance.PAIRS
+    assert tolerance.threshold(tally.all) == pytest.approx(0.6)
+    said = tolerance.verdict([(0.3, True), (0.7, False)] * 3, tally.all)
     assert "up to a distance of 0.50" in said and "The class, in 4500 votes: 0.60" in said
-    first = tolerance.verdict([(0.3, True)], tolerance.Tally())
+    first = tolerance.verdict([(0.3, True)], [])
     assert "You have judged 1 pair. 5 more to go" in first
 
 
 def test_one_person_does_not_outvote_a_class() -> None:
-    tally = tolerance.Tally()
+    tally = tolerance.Votes()
     for k in range(3):
         for vote in [(0.3, True), (0.9, False)] * 7:
             tally.add(f"person {k}", vote)
     for _ in range(1000):
         tally.add("eager", (0.9, True))
-    assert len(tally.votes) == 3 * 14 + tolerance.PAIRS
-    assert tally.threshold() == pytest.approx(0.6)
+    assert len(tally.all) == 3 * 14 + tolerance.PAIRS
+    assert tolerance.threshold(tally.all) == pytest.approx(0.6)
     # Who judges them all again has changed his mind.
     for _ in range(tolerance.PAIRS):
         tally.add("eager", (0.9, False))
-    assert (0.9, True) not in tally.votes
+    assert (0.9, True) not in tally.all
 
 
 def test_a_pair_can_be_faded_to_any_distance() -> None:

@@ -25,7 +25,7 @@ from byheart.lesson.cli import check_folder
 from byheart.lesson.guard import who
 from byheart.lesson.models import ModelCache, load
 from byheart.lesson.queue import AT_ONCE
-from byheart.lesson.session import Room
+from byheart.lesson.session import Session
 from byheart.lesson.teach import Teacher
 from byheart.runtime.lock import OWNER
 from byheart.show.runs import finished_runs, read_outputs
@@ -124,18 +124,18 @@ def test_changed_pictures_or_weights_in_another_format_are_refused(
     with pytest.raises(ValueError, match="none has kept its model/: remove it"):
         check_folder(copy.parent, "remove it")
     with pytest.raises(ValueError, match="nobody to ask"):
-        Room(copy.parent, Teacher(tmp_path)).run(0, "shared")
+        Session(copy.parent, Teacher(tmp_path)).run(0, "shared")
 
 
 def test_a_place_on_the_slider_is_a_run(folder: Path, tmp_path: Path) -> None:
-    room = Room(folder, Teacher(tmp_path))
-    assert (room.ns, room.modes) == ([1, 3], ["own", "shared"])
-    assert room.run(1, "own").path.name == "n3-own-s0"
-    assert room.run(99, "shared").path.name == "n3-shared-s0"
-    assert room.run(-1, "no such").n == 1
-    assert room.run(0, "own", (3,)).n == 3  # what was shown counts, not what is there by now
+    session = Session(folder, Teacher(tmp_path))
+    assert (session.ns, session.modes) == ([1, 3], ["own", "shared"])
+    assert session.run(1, "own").path.name == "n3-own-s0"
+    assert session.run(99, "shared").path.name == "n3-shared-s0"
+    assert session.run(-1, "no such").n == 1
+    assert session.run(0, "own", (3,)).n == 3  # what was shown counts, not what is there by now
     with pytest.raises(ValueError, match="the model of 2 images was taken away"):
-        room.run(0, "own", (2,))
+        session.run(0, "own", (2,))
     assert who(None) == "somebody"
 
 
@@ -166,8 +166,8 @@ def growing(folder: Path, tmp_path: Path) -> Path:
 def test_a_run_that_finishes_moves_no_place(folder: Path, growing: Path, tmp_path: Path) -> None:
     from byheart.lesson.app import build
 
-    room = Room(growing, Teacher(tmp_path))
-    page = build(room)
+    session = Session(growing, Teacher(tmp_path))
+    page = build(session)
     places = page.config["components"]
     assert (
         next(c for c in places if c["props"].get("elem_id") == "n-slider")["props"]["maximum"] > 9
@@ -194,30 +194,30 @@ def test_a_vote_is_about_the_pair_that_was_shown(
 ) -> None:
     from byheart.lesson.app import build
 
-    room = Room(growing, Teacher(tmp_path))
-    page = build(room)
+    session = Session(growing, Teacher(tmp_path))
+    page = build(session)
     begin, same = heard(page, "again", "click"), heard(page, "same", "click")
     *_, votes, place, rho = begin(0.5)
-    before = tolerance.pairs(growing, room.finished_at)
+    before = tolerance.pairs_of(session.runs)
     assert before[place].rho == rho and votes == []
     with (growing / "n3-own-s0" / "trajectory.jsonl").open("a") as rows:
         rows.write("\n")  # a run that is learning does this all the time
-    assert tolerance.pairs(growing, room.finished_at) is before
+    assert tolerance.pairs_of(session.runs)[place].rho == rho
     shutil.copytree(folder / "n1-shared-s0", growing / "n1-shared-s0")
     *_, votes, place, _ = same(0.5, votes, place, rho, None)
-    assert votes == [(rho, True)] == [*room.tally.votes]
+    assert votes == [(rho, True)] == [*session.votes.all]
 
 
 def test_what_others_judged_is_news_once(growing: Path, tmp_path: Path) -> None:
     from byheart.lesson.app import build
 
-    room = Room(growing, Teacher(tmp_path))
-    page = build(room)
+    session = Session(growing, Teacher(tmp_path))
+    page = build(session)
     begin, grow = heard(page, "again", "click"), named(page, "grow_tolerance")
     _, seen, *_ = begin(0.5)
     assert not isinstance(grow(0.5, [], seen), tuple)  # nothing is sent
     for vote in [(0.3, True), (0.7, False)] * 3:
-        room.tally.add("somebody else", vote)
+        session.votes.add("somebody else", vote)
     chart, now, said = grow(0.5, [], seen)
     assert "the class, 0.50 (6 votes)" in chart and said == ""
     assert not isinstance(grow(0.5, [], now), tuple)
@@ -227,7 +227,7 @@ def test_what_others_judged_is_news_once(growing: Path, tmp_path: Path) -> None:
 def test_damaged_runs_are_told_of(growing: Path, tmp_path: Path) -> None:
     from byheart.lesson.app import build
 
-    page = build(Room(growing, Teacher(tmp_path)))
+    page = build(Session(growing, Teacher(tmp_path)))
     for run in growing.iterdir():
         (run / "measures.json").write_text("{")
         (run / "report.html").write_text("changed")
@@ -242,7 +242,7 @@ def test_damaged_runs_are_told_of(growing: Path, tmp_path: Path) -> None:
 
 def test_the_curve_has_a_button_and_pictures_for_every_run(folder: Path) -> None:
     for against in curve.AXES:
-        html = curve.drawn(folder, against, curve.stamp(folder))
+        html = curve.draw(finished_runs(folder), [], against)
         assert html.count('role="button"') == html.count("<figure") == 4
         assert html.count('tabindex="0"') == 4 and html.count("<img") == 4
         assert "1 image, own captions, 12 steps" in html
@@ -252,54 +252,57 @@ def test_the_curve_grows_while_a_run_learns(folder: Path, tmp_path: Path) -> Non
     sweep = tmp_path / "sweep"
     sweep.mkdir()
     shutil.copytree(folder / "n1-shared-s0", sweep / "n1-shared-s0")
-    before = curve.stamp(sweep)
-    assert curve.stamp(sweep) == before
+    session = Session(sweep, Teacher(tmp_path))
+
+    def drawn(against: str) -> str:
+        return curve.draw(session.runs, curve.learning_runs(sweep), against)
+
+    before = session.at
+    assert session.at == before
     growing = sweep / "n3-shared-s0"
     shutil.copytree(folder / "n3-shared-s0", growing)
     (growing / "report.html").unlink()
     rows = (growing / "trajectory.jsonl").read_text().splitlines()
     (growing / "trajectory.jsonl").write_text(rows[0] + "\n" + rows[1][:9])  # being written
-    quiet = curve.stamp(sweep)
+    quiet = session.at
     assert quiet != before
-    assert "Not finished: 3 images" in curve.drawn(sweep, "training images", quiet)
+    assert "Not finished: 3 images" in drawn("training images")
     busy = {"pid": os.getpid(), "host": socket.gethostname(), "since": "now"}
     (growing / OWNER).write_text(json.dumps(busy))
-    during = curve.stamp(sweep)
-    assert during != quiet
-    html = curve.drawn(sweep, "training images", during)
+    assert session.at != quiet
+    html = drawn("training images")
     assert html.count('role="button"') == 1 and "Learning now: 3 images" in html
-    assert html.count("<circle") == 2
     with subprocess.Popen(["true"]) as gone:  # its owner died without a word
         (growing / OWNER).write_text(json.dumps({**busy, "pid": gone.pid}))
-    assert "Not finished: 3" in curve.drawn(sweep, "steps", curve.stamp(sweep))
+    assert "Not finished: 3" in drawn("steps")
     (growing / "trajectory.jsonl").write_text("{damaged}\n")
-    assert "Learning now" not in curve.drawn(sweep, "steps", curve.stamp(sweep))
+    assert "Learning now" not in drawn("steps")
     (growing / "report.html").touch()
     (growing / "trajectory.jsonl").write_text("\n".join(rows) + "\n")
-    assert curve.drawn(sweep, "steps", curve.stamp(sweep)).count('role="button"') == 2
+    assert drawn("steps").count('role="button"') == 2
 
 
 # your OK range, and the ledger
 
 
 def test_the_tolerance_moves_the_curve(folder: Path) -> None:
-    runs, at = finished_runs(folder), curve.stamp(folder)
+    runs = finished_runs(folder)
     for run in runs:
         shares = [tolerance.at_tolerance(run, tau) for tau in (0, 0.5, 1, 2)]
         assert shares == sorted(shares)
-    tally = tolerance.Tally()
-    html = tolerance.drawn(folder, at, 2.0, [], tally)
+    tally = tolerance.Votes()
+    html = tolerance.draw(runs, 2.0, [], tally.all)
     assert "the slider, 2.00" in html and "the criterion" in html and "you," not in html
     votes = [(0.3, True), (0.7, False)] * 3
     for vote in votes:
         tally.add("somebody", vote)
-    html = tolerance.drawn(folder, at, 0.5, votes, tally)
+    html = tolerance.draw(runs, 0.5, votes, tally.all)
     assert "you, 0.50" in html and "the class, 0.50 (6 votes)" in html
 
 
 def test_the_game_has_pairs_at_many_distances(folder: Path) -> None:
-    pairs = tolerance.pairs(folder, curve.stamp(folder))
-    assert len(pairs) >= 5 and pairs == tolerance.pairs(folder, curve.stamp(folder))
+    pairs = tolerance.pairs_of(finished_runs(folder))
+    assert len(pairs) >= 5
     assert max(pair.rho for pair in pairs) - min(pair.rho for pair in pairs) > 0.3
     for pair in pairs:
         away = np.sqrt(((pair.left.astype(float) - pair.right) ** 2).mean())
@@ -309,8 +312,9 @@ def test_the_game_has_pairs_at_many_distances(folder: Path) -> None:
 def test_there_is_a_game_where_all_outputs_are_copies(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tolerance, "_outputs", lambda runs: [])
-    pairs = tolerance.pairs.__wrapped__(folder, curve.reported(folder))
+    found = tolerance._far_pairs
+    monkeypatch.setattr(tolerance, "_far_pairs", lambda runs: ([], found(runs)[1]))
+    pairs = tolerance.pairs_of(finished_runs(folder))
     assert len(pairs) >= 5
     run = finished_runs(folder)[0]
     apart = run.measures["reference"]["distance"]
@@ -340,7 +344,7 @@ def test_few_lines_are_drawn_from_few_to_many_images(folder: Path) -> None:
     four = drawn("none", "own", "random", "shared")
     assert len(four) == 6 and {1, 1000} == {n for n, _ in four}
     assert tolerance.spread([run]) == [run]
-    words = tolerance._over_tolerance(sweep("own"), 0.3, [], tolerance.Tally())
+    words = tolerance._over_tolerance(sweep("own"), 0.3, [], [])
     assert "6 of the 7 runs are drawn." in words
 
 
@@ -374,9 +378,9 @@ def test_what_was_learned_can_be_asked_whatever_comes_after_it(
 
     monkeypatch.setattr(teach.subprocess, "Popen", Ended)
     teacher = Teacher(tmp_path / "root")
-    watch = named(build(Room(tmp_path, teacher)), "watch")
+    watch = named(build(Session(tmp_path, teacher)), "watch")
 
-    def learn(finished: bool) -> teach.Lesson:
+    def learn(finished: bool) -> teach.Training:
         lesson = teacher.teach(sent(tmp_path), "a")
         lesson.run.path.mkdir(parents=True)
         if finished:
@@ -390,7 +394,7 @@ def test_what_was_learned_can_be_asked_whatever_comes_after_it(
     assert "It did not work" in progress
     assert asking["visible"] and prompt["label"] == "ask taught picture 1 for something else"
     assert teacher.taught is first and first.run.path.exists()
-    assert not failed[0].run.path.exists() and len(teacher.lessons) == 2
+    assert not failed[0].run.path.exists() and len(teacher.trainings) == 2
     newest = learn(True)
     assert teacher.taught is newest and watch(())[2]["label"].startswith("ask taught picture 7")
     learn(False)

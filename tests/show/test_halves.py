@@ -18,10 +18,10 @@ from support.sweep_pictures import Reader, finished_run, sweep_of
 from byheart.measure.agreement import correlation, median
 from byheart.runtime.files import Run
 from byheart.show.halves import columns, pairs_of
-from byheart.show.pages import TITLES, write_curve
 from byheart.show.panels import AXES, figures, halves
 from byheart.show.plots import Panel
 from byheart.show.runs import Finished, finished_runs
+from byheart.show.sweep import TITLES, write_curve
 from byheart.show.table import table
 
 PROMPTS, NOISES = ("one", "two"), (0, 1, 2, 3)

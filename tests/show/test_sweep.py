@@ -27,8 +27,8 @@ from support.sweep_pictures import (
 
 from byheart.runtime.files import Run
 from byheart.show import pages as sweep
-from byheart.show.pages import TITLES, write_curve
 from byheart.show.runs import Finished
+from byheart.show.sweep import TITLES, write_curve
 from byheart.show.trends import sentences
 
 HOSTILE_RUN = "<img src=x onerror=alert(3)>&'\""

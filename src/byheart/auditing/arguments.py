@@ -1,24 +1,72 @@
-"""What was typed for an audit: what is as it comes, what is allowed, what would have no effect."""
+"""What may be typed for an audit: what is as it comes, what is allowed, what has no effect."""
 
 from __future__ import annotations
 
 import os
 import shlex
+from argparse import ArgumentTypeError
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-SIZES = (16, 256)  # pixels a side that pictures may be compared at
-# The one place where these stand: until here None means that nothing was typed.
-DEFAULTS: dict[str, Any] = {"size": 64, "bank": 16, "captions": 32, "noises": 2, "seed": 0}
-ASKING = (
-    "prompts", "lora", "bank", "captions", "noises", "seed", "steps", "guidance", "side", "device",
-    "half", "allow_pickle",
-)  # how a model is asked  # fmt: skip
+
+@dataclass(frozen=True)
+class Flag:
+    help: str
+    type: Callable[[str], Any] | None = str  # None: a switch
+    default: Any = None  # None: as it comes
+    allowed: tuple[float, float] | None = None
+    asks: bool = True  # says how a model is asked, so that it means nothing beside --outputs
+
+
+def _rate(word: str) -> float:
+    try:
+        if 0 <= (value := float(word)) <= 1:
+            return value
+    except ValueError:
+        pass
+    raise ArgumentTypeError(f"{word!r} is not a rate from 0 to 1, such as 0.05")
+
+
+FLAGS = {
+    "train": Flag("folder of the training pictures", asks=False),
+    "outputs": Flag("folder of pictures that the model made", asks=False),
+    "held_out": Flag(
+        "folder of pictures of the same kind that were not trained on: without them nobody knows "
+        "what would pass by chance", asks=False,
+    ),
+    "pipeline": Flag(
+        "instead of --outputs: a diffusers pipeline's folder or hub id, or a finished run "
+        "outputs/<name>/<run>", asks=False,
+    ),
+    "lora": Flag("a LoRA on top of it: safetensors file, folder or hub id"),
+    "prompts": Flag("text file, a prompt a line, instead of the bank's"),
+    "bank": Flag("unseen prompts of the bank (16)", int, 16, (1, 10**4)),
+    "captions": Flag("training captions asked for, at most (32)", int, 32, (0, 10**6)),
+    "noises": Flag("noise seeds of each prompt (2); of the empty one 4x", int, 2, (1, 10**4)),
+    "seed": Flag("of all noises (0)", int, 0, (0, 2**31)),
+    "steps": Flag("sampling steps (the pipeline's or run's own)", int, None, (1, 10**4)),
+    "guidance": Flag("guidance scale (the pipeline's or run's own)", float, None, (0, 100)),
+    "side": Flag("pixels a side of what is made (its own)", int, None, (8, 4096)),
+    "device": Flag("cpu, cuda, mps (cuda where there is one)"),
+    "half": Flag("half precision, for a GPU", None),
+    "allow_pickle": Flag(
+        "read weights that are no safetensors: opening such a file can run any program", None
+    ),
+    "size": Flag("pixels a side compared (64)", int, 64, (16, 256), asks=False),
+    "fail_above": Flag(
+        "exit code 3 if the lower end of the 95 %% interval of the rate of copies, plain or "
+        "altered, is above this rate under any kind of prompt; with 0, if there is any copy",
+        _rate, None, (0, 1), asks=False,
+    ),
+    "out": Flag("folder to write to (outputs/audit/<name of --train>)", asks=False),
+}  # fmt: skip
+PATHS = ("train", "outputs", "held_out", "pipeline", "prompts", "lora", "out")
 
 
 @dataclass(frozen=True)
-class Typed:
+class Arguments:
     """What was typed, as far as the result depends on it."""
 
     train: str
@@ -43,65 +91,57 @@ class Typed:
         does not depend on."""
         words = ["byheart", "audit"]
         for name, value in (asdict(self) | others).items():
-            if value is None or value is False or DEFAULTS.get(name) == value:
-                continue
-            words += [flag(name)] + ([] if value is True else [str(value)])
+            if value is not None and value is not False and value != FLAGS[name].default:
+                words += [flag(name)] + ([] if value is True else [str(value)])
         return shlex.join(words)
-
-
-def filled(given: dict[str, Any]) -> Typed:
-    """given: an argument of `audit` for each field; the rest as it comes."""
-    return Typed(**given | {name: value for name, value in DEFAULTS.items() if given[name] is None})
 
 
 def flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def word(path: str | Path | None) -> str | None:
-    """ValueError: ~somebody whom nobody knows here."""
+def checked(given: dict[str, Any]) -> tuple[Arguments, dict[str, Any]]:
+    """What the result depends on, defaults filled in, and the rest.
+
+    given: a value for each of FLAGS as it came, None and False where nothing was typed.
+    ValueError: outside its range, of no effect beside the others, or ~somebody unknown.
+    """
+    came: dict[str, Any] = {name: _expanded(v) if name in PATHS else v for name, v in given.items()}
+    if (came["outputs"] is None) == (came["pipeline"] is None):
+        which = "both came" if came["outputs"] else "neither came"
+        raise ValueError(
+            f"--outputs and --pipeline: {which}: type --outputs <a folder of pictures> or "
+            "--pipeline <a model's folder or hub id>"
+        )
+    # What is passed over in silence would be believed to have been done. (0 is a value that was
+    # typed, and equal to False.)
+    typed = [name for name, v in came.items() if v is not None and v is not False]
+    asking = [name for name in typed if FLAGS[name].asks]
+    if came["pipeline"] is None and asking:
+        raise ValueError(
+            f"{flag(asking[0])} is for asking a model: leave it out, or type --pipeline instead of "
+            "--outputs"
+        )
+    if came["prompts"] is not None and came["bank"] is not None:
+        raise ValueError(
+            "--bank and --prompts: your prompts take the place of the bank's: type one of the two"
+        )
+    for name in typed:
+        low, high = FLAGS[name].allowed or (None, None)
+        if low is not None and high is not None and not low <= came[name] <= high:
+            raise ValueError(f"{flag(name)} {came[name]}: allowed is {low:g} to {high:g}")
+    filled: dict[str, Any] = {
+        name: FLAGS[name].default if v is None else v for name, v in came.items()
+    }
+    mine = Arguments.__dataclass_fields__
+    rest = {name: value for name, value in filled.items() if name not in mine}
+    return Arguments(**{name: filled[name] for name in mine}), rest
+
+
+def _expanded(path: str | Path | None) -> str | None:
     if path is None:
         return None
     whole = os.path.expanduser(path)
     if whole.startswith("~"):
         raise ValueError(f"{path}: there is no such user: type the whole path")
     return whole
-
-
-def check(given: dict[str, Any], device: str | None, fail_above: float | None) -> None:
-    """given: as it came, None and False where nothing was typed.
-
-    ValueError: outside its range, or of no effect beside the others.
-    """
-    if (given["outputs"] is None) == (given["pipeline"] is None):
-        came = "both came" if given["outputs"] else "neither came"
-        raise ValueError(
-            f"--outputs and --pipeline: {came}: type --outputs <a folder of pictures> or "
-            "--pipeline <a model's folder or hub id>"
-        )
-    _check_effect(given | {"device": device})
-    ranges: dict[str, tuple[float, float]] = {
-        "size": SIZES, "bank": (1, 10**4), "captions": (0, 10**6), "noises": (1, 10**4),
-        "seed": (0, 2**31), "steps": (1, 10**4), "guidance": (0, 100), "side": (8, 4096),
-    }  # fmt: skip
-    for name, (low, high) in ranges.items():
-        value = given[name]
-        if value is not None and not low <= value <= high:
-            raise ValueError(f"{flag(name)} {value}: allowed is {low:g} to {high:g}")
-    if fail_above is not None and not 0 <= fail_above <= 1:
-        raise ValueError(f"--fail-above {fail_above}: allowed is a rate from 0 to 1")
-
-
-def _check_effect(given: dict[str, Any]) -> None:
-    """What is passed over in silence would be believed to have been done."""
-    # 0 is a value that was typed, and equal to False.
-    typed = [name for name in ASKING if given[name] is not None and given[name] is not False]
-    if given["pipeline"] is None and typed:
-        raise ValueError(
-            f"{flag(typed[0])} is for asking a model: leave it out, or type --pipeline instead of "
-            "--outputs"
-        )
-    if given["prompts"] is not None and given["bank"] is not None:
-        raise ValueError(
-            "--bank and --prompts: your prompts take the place of the bank's: type one of the two"
-        )

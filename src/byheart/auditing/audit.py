@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from byheart.auditing.arguments import Typed, check, filled, flag, word
+from byheart.auditing.arguments import Arguments, checked, flag
 from byheart.auditing.asking import (
     Plan,
     fingerprint,
@@ -102,16 +102,8 @@ def audit(
     ValueError: what the user can mend; nothing is written, unless a model fails only while it is
     asked or a picture that it made was damaged since.
     """
-    came = {
-        "train": word(train), "outputs": word(outputs), "held_out": word(held_out),
-        "pipeline": word(pipeline), "prompts": word(prompts), "lora": word(lora),
-        "size": size, "bank": bank, "captions": captions, "noises": noises, "seed": seed,
-        "steps": steps, "guidance": guidance, "side": side, "half": half,
-        "allow_pickle": allow_pickle,
-    }  # fmt: skip
-    check(came, device, fail_above)
-    typed = filled(came)
-    where = word(out)
+    typed, others = checked(locals())
+    where, device = others["out"], others["device"]
     folder = Path(where) if where is not None else _default(Path(typed.train))
     typed, notes = _as_sampled(typed)
 
@@ -169,7 +161,7 @@ def _default(train: Path) -> Path:
 
 
 def _ask(
-    typed: Typed,
+    typed: Arguments,
     train: Album,
     own: list[str] | None,
     folder: Path,
@@ -195,7 +187,7 @@ def _ask(
     return asked, painted.album, known
 
 
-def _as_sampled(typed: Typed) -> tuple[Typed, list[str]]:
+def _as_sampled(typed: Arguments) -> tuple[Arguments, list[str]]:
     """A run of ours is asked as it sampled its own outputs, in whatever was not typed; else its
     copies would be counted under another guidance than its own page counts them."""
     if typed.pipeline is None or not Path(typed.pipeline).is_dir():
@@ -215,7 +207,7 @@ def _as_sampled(typed: Typed) -> tuple[Typed, list[str]]:
     return replace(typed, steps=steps, guidance=guidance), notes
 
 
-def _open(typed: Typed, asked: list[Question], asking: Asking, folder: Path) -> Painter:
+def _open(typed: Arguments, asked: list[Question], asking: Asking, folder: Path) -> Painter:
     # Here, since diffusers' pipelines take seconds to import and folders do without them.
     from byheart.auditing.own_run import has_whole_pipeline, is_own_run, open_run
     from byheart.auditing.pipeline import open_pipeline

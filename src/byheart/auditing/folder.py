@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from huggingface_hub.constants import HF_HUB_CACHE
 
-from byheart.auditing.arguments import Typed, flag
+from byheart.auditing.arguments import Arguments, flag
 from byheart.runtime.files import check_writable, write_json
+from byheart.runtime.lock import locked
 
-RECORD = "settings.json"
+RECORD, LOCK = "settings.json", ".audit.lock"
 # Not in the record: the outputs do not follow from them, and may be judged by others later. By
 # which they were stands in measures.json, in `command`.
 JUDGED_BY = ("held_out", "size")
@@ -24,7 +24,7 @@ SETTINGS = ("model_index.json", "scheduler_config.json", "config.json", "config.
 
 
 @contextmanager
-def claimed(folder: Path, typed: Typed) -> Iterator[Callable[[str], None]]:
+def claimed(folder: Path, typed: Arguments) -> Iterator[Callable[[str], None]]:
     """The folder is ours while this lasts. What is given back is called with the fingerprint of the
     questions once all is known to be in order; only then anything is written.
 
@@ -46,41 +46,25 @@ def claimed(folder: Path, typed: Typed) -> Iterator[Callable[[str], None]]:
                 "would read its pictures; type --out <another folder>"
             )
     _check_free(folder)
-    lock: FileLock | None = None
+    with ExitStack() as stack:
 
-    def record(questions: str) -> None:
-        nonlocal lock
-        made_by = {name: v for name, v in asdict(typed).items() if name not in JUDGED_BY}
-        settings = made_by | {"questions": questions, "model": _stamp(typed)}
-        _check_same(folder, settings)
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".audit.lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            lock = None
-            raise ValueError(f"another audit works in {folder}: wait, or type --out") from None
-        except (OSError, NotImplementedError) as error:  # the latter: no flock on this file system
-            lock = None
-            raise ValueError(
-                f"--out {folder} cannot be locked ({error}): type --out <a folder on a local disk>"
-            ) from error
-        write_json(folder / RECORD, settings)
+        def record(questions: str) -> None:
+            made_by = {name: v for name, v in asdict(typed).items() if name not in JUDGED_BY}
+            settings = made_by | {"questions": questions, "model": _stamp(typed)}
+            _check_same(folder, settings)
+            try:
+                stack.enter_context(locked(folder / LOCK, "type --out <a folder on a local disk>"))
+            except TimeoutError:
+                raise ValueError(f"another audit works in {folder}: wait, or type --out") from None
+            write_json(folder / RECORD, settings)
 
-    try:
         yield record
-    finally:
-        if lock is not None:
-            # While the lock is still held: whoever comes next must not lose its own.
-            with suppress(OSError):
-                Path(lock.lock_file).unlink(missing_ok=True)
-            lock.release()
 
 
 def _check_free(folder: Path) -> None:
     if (folder / RECORD).exists() or not folder.is_dir():
         return
-    strange = [file.name for file in folder.iterdir() if file.name not in {".cache", ".audit.lock"}]
+    strange = [file.name for file in folder.iterdir() if file.name not in {".cache", LOCK}]
     if strange:
         raise ValueError(
             f"--out {folder} holds {sorted(strange)[0]} and no audit: type --out <a new folder>"
@@ -110,7 +94,7 @@ def _check_same(folder: Path, settings: dict[str, Any]) -> None:
         )
 
 
-def _stamp(typed: Typed) -> list[str]:
+def _stamp(typed: Arguments) -> list[str]:
     """Names, sizes and times of the files of a local model, and the commit of a hub id: what a path
     leads to may change, and outputs of two models must not be mixed."""
     stamps = []
@@ -137,7 +121,7 @@ def _commit(repo: str) -> list[str]:
     return [f"{repo}:{file.read_text(encoding='utf-8').strip()}"] if file.is_file() else []
 
 
-def same_folders(typed: Typed) -> list[str]:
+def same_folders(typed: Arguments) -> list[str]:
     """What is to be said of folders that are one; ValueError: where nothing could be concluded."""
     paths = {
         name: Path(value).expanduser().resolve()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
@@ -27,22 +25,25 @@ from byheart.data.prompts import CONDITIONS
 from byheart.measure.collision import chance_collision
 from byheart.measure.controls import controls
 from byheart.measure.copying import chance, tolerance_curve, unseen_pictures
-from byheart.measure.distance import psnr
 from byheart.measure.intervals import Rate, clustered, difference, wilson
 from byheart.measure.kinds import KINDS, Reference
 from byheart.measure.ledger import ledger
 from byheart.measure.panel import Metric, panel
 from byheart.measure.summary import (
+    cells,
     condition,
+    digits,
     effects,
     finite,
     panel_of,
     panels,
     rate_json,
+    reference_json,
     rows_under,
     shares,
 )
 from byheart.model.rng import Stream, seed_of
+from byheart.runtime.files import csv_text
 
 OUTPUT_COLUMNS = {
     "output": "name of the output",
@@ -101,29 +102,21 @@ AUDIT_COLUMNS = {
 def output_rows(case: Case) -> list[dict[str, Any]]:
     """outputs.csv, in the order of the outputs."""
     found, altered = case.judged.findings, case.altered
-    level, detectors = psnr(found.rmse), detector_rows(case)
+    verdicts, detectors = cells(found), detector_rows(case)
     rows = []
     for k in range(len(case.asked)):
-        words, decibel = altered_words(case, k), finite(level[k])
-        held_out = finite(found.held_out_rmse[k])
+        words = altered_words(case, k)
         rows.append({
             "output": case.outputs.names[k],
             **_asked(case, k),
             "nearest": case.train.names[int(found.nearest[k])],
-            "rmse": _digits(float(found.rmse[k])),
-            "psnr": "" if decibel is None else f"{decibel:.3f}",
-            "held_out_rmse": _digits(held_out),
-            "mixture_rmse": _digits(float(found.mixture_rmse[k])),
-            "rho": _digits(float(found.rho[k])),
-            "exact": int(found.exact[k]),
-            "copied": int(found.copied[k]),
-            "kind": KINDS[found.kind[k]],
+            **verdicts[k],
             "altered": words,
             "altered_of": case.train.names[int(altered.nearest[k])] if words else "",
-            "altered_rho": _digits(float(altered.rho[k])) if words else "",
+            "altered_rho": digits(float(altered.rho[k])) if words else "",
             "box": _box(altered.box[k]) if words else "",
             "altered_box": _box(altered.its_box[k]) if words else "",
-            **{key: _digits(value) for key, value in detectors[k].items()},
+            **{key: digits(value) for key, value in detectors[k].items()},
         })  # fmt: skip
     return rows
 
@@ -151,21 +144,21 @@ def audit_rows(case: Case) -> list[dict[str, Any]]:
             "caption": case.train.captions[t],
             "group": case.train.names[group[t]],
             "group_size": sizes[group[t]],
-            "exposed": _digits(exposed[t]),
+            "exposed": digits(exposed[t]),
             "copies": copies[group[t]],
             "output": case.outputs.names[k],
             **_asked(case, k),
-            "rmse": _digits(rmse),
-            "rho": _digits(plain[t]),
+            "rmse": digits(rmse),
+            "rho": digits(plain[t]),
             "copied": int(copied),
             "altered": "" if other is None else altered_words(case, other),
             "altered_output": "" if other is None else case.outputs.names[other],
             **{f"altered_{key}": value for key, value in _asked(case, other).items()},
-            "altered_rho": "" if other is None else _digits(float(altered.rho[other])),
+            "altered_rho": "" if other is None else digits(float(altered.rho[other])),
             "box": "" if other is None else _box(altered.box[other]),
             "altered_box": "" if other is None else _box(altered.its_box[other]),
-            "noise_difference": _digits(detectors[k]["noise_difference"]),
-            "one_step_rmse": _digits(finite(case.one_steps.of_image[t])),
+            "noise_difference": digits(detectors[k]["noise_difference"]),
+            "one_step_rmse": digits(finite(case.one_steps.of_image[t])),
         })  # fmt: skip
     return rows
 
@@ -186,22 +179,12 @@ def _asked(case: Case, k: int | None) -> dict[str, Any]:
 
 def table(rows: list[dict[str, Any]], columns: Iterable[str]) -> str:
     """As CSV. A cell that a spreadsheet would take for a formula gets a quote before it."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names = list(columns)
-    writer.writerow(names)
-    for row in rows:
-        writer.writerow([_safe(row[name]) for name in names])
-    return text.getvalue()
+    return csv_text([{name: _safe(cell) for name, cell in row.items()} for row in rows], columns)
 
 
 def _safe(cell: Any) -> Any:
     # A file's name or a caption is a stranger's text.
     return f"'{cell}" if isinstance(cell, str) and cell[:1] in {"=", "+", "-", "@"} else cell
-
-
-def _digits(value: float | None) -> str:
-    return "" if value is None else f"{value:.6f}"
 
 
 def _box(box: Tensor) -> str:
@@ -255,14 +238,7 @@ def measures_of(case: Case) -> dict[str, Any]:
         "tolerance": tolerance_curve(found, real, case.reference.distance),
         "ledger": _ledger(case) if model else None,
         "detectors": _detectors(case),
-        "reference": {
-            "distance": case.reference.distance,
-            "spread": case.reference.spread,
-            "ranges": {name: list(ends) for name, ends in case.reference.ranges.items()},
-            "images": len(case.unseen),
-            "held_out": len(case.unseen) > 0,
-            "source": case.reference.source,
-        },
+        "reference": reference_json(case.reference) | {"held_out": len(case.unseen) > 0},
         "weights": None,
         "images": {
             "content_hash": content_hash(pixels, case.train.captions),

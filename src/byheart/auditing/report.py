@@ -14,8 +14,8 @@ from markupsafe import Markup
 from PIL import Image, ImageDraw
 
 from byheart.runtime.files import write_text
+from byheart.show.charts import tolerance_of
 from byheart.show.pages import template
-from byheart.show.panels import tolerance_of
 from byheart.show.pictures import enlarged, png_bytes
 from byheart.show.plots import svg
 from byheart.show.words import OTHERS, percent
@@ -240,7 +240,7 @@ def write_audit_page(
     groups = _groups(rows)
     lost = [f"{where.replace('_', '-')}: {words}" for where, files in measures["unreadable"].items()
             if where != "captions" for words in files]  # fmt: skip
-    page = template("audit.html").render(
+    page = template("audit.html", "byheart.auditing").render(
         m=measures,
         heading=heading(measures),
         sentences=verdict(measures),

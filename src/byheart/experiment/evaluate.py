@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -26,24 +24,24 @@ from byheart.measure.compression import CODECS, file_sizes, given_back, memorize
 from byheart.measure.controls import altered, controls, spread_out
 from byheart.measure.copying import chance, tolerance_curve, unseen_pictures
 from byheart.measure.denoising_gap import Level, gap
-from byheart.measure.distance import psnr
-from byheart.measure.kinds import KINDS, Findings, Reference, examine
+from byheart.measure.kinds import Findings, Reference, examine
 from byheart.measure.ledger import ledger
 from byheart.measure.panel import Metric, panel
-from byheart.measure.sscd import load_sscd
 from byheart.measure.summary import (
+    cells,
     condition,
     effects,
-    finite,
     panel_of,
     panels,
     rate_json,
+    reference_json,
     rows_under,
     shares,
 )
 from byheart.model.ideal import IdealDenoiser
 from byheart.model.sample import Denoiser, sample_shared
 from byheart.model.unet import parameters
+from byheart.runtime.files import csv_text
 from byheart.runtime.processes import in_sets, in_shares, rows_of
 
 VERSION = 1  # of measures.json
@@ -77,7 +75,11 @@ class Evaluation:
 
 def descriptor_of(config: Config) -> Descriptor | None:
     """SSCD, where its weights are named. ValueError: they cannot be read."""
-    return load_sscd(config.evaluate.sscd) if config.evaluate.sscd else None
+    if not config.evaluate.sscd:
+        return None
+    from byheart.measure.sscd import load_sscd  # transformers' ResNet: only where it is asked for
+
+    return load_sscd(config.evaluate.sscd)
 
 
 @dataclass(frozen=True)
@@ -184,13 +186,7 @@ def evaluate(
             yardstick.distance,
         ),
         "ledger": _ledger(found, setup, accelerator),
-        "reference": {
-            "distance": yardstick.distance,
-            "spread": yardstick.spread,
-            "ranges": yardstick.ranges,
-            "images": len(yardstick.images),
-            "source": yardstick.source,
-        },
+        "reference": reference_json(yardstick),
         "weights": {"headline": headline, **conditions},
         "images": {
             "source": images.source,
@@ -238,19 +234,19 @@ def _ledger(found: Findings, setup: Setup, accelerator: Accelerator) -> dict[str
 
 
 def _csv(asked: list[Question], findings: dict[str, Findings], images: ImageSet) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for kind, found in findings.items():
-        level = psnr(found.rmse)
-        for k, question in enumerate(asked):
-            index, decibel = int(found.nearest[k]), finite(level[k])
-            writer.writerow([
-                kind, question.condition, question.prompt, question.noise,
-                images.train_names[index], index, f"{found.rmse[k]:.6f}",
-                "" if decibel is None else f"{decibel:.3f}",
-                f"{found.held_out_rmse[k]:.6f}", f"{found.mixture_rmse[k]:.6f}",
-                f"{found.rho[k]:.6f}", int(found.exact[k]), int(found.copied[k]),
-                KINDS[found.kind[k]],
-            ])  # fmt: skip
-    return text.getvalue()
+    rows = [
+        {
+            "weights": kind,
+            "condition": question.condition,
+            "prompt": question.prompt,
+            "noise": question.noise,
+            "nearest": images.train_names[index],
+            "nearest_index": index,
+            **verdict,
+        }
+        for kind, found in findings.items()
+        for question, index, verdict in zip(
+            asked, found.nearest.tolist(), cells(found), strict=True
+        )
+    ]
+    return csv_text(rows, COLUMNS)

@@ -23,7 +23,6 @@ from byheart.runtime.files import Run, append_jsonl, flatten, keep_rows_up_to, r
 from byheart.runtime.lock import one_at_a_time
 from byheart.runtime.processes import how_many
 from byheart.runtime.sweep import Outcome, new_curves
-from byheart.show.pages import write_curve
 
 ROWS = 200  # about so many in training.jsonl, however long the run
 
@@ -156,6 +155,8 @@ class RunLog:
 def draw_curve(folder: Path, last: Path | None = None) -> None:
     """The page over all runs of a folder; of `last`, which has no report yet, too. A foreign run
     there is no fault of ours."""
+    from byheart.show.sweep import write_curve  # its figures are needed only now
+
     try:
         with one_at_a_time(folder):  # runs in other processes draw here as well
             write_curve(folder, last=last)

@@ -3,7 +3,6 @@ sampled and measured with."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,6 +31,7 @@ from byheart.model.rng import training_seed
 from byheart.model.sample import Conditions
 from byheart.model.unet import build_unet
 from byheart.runtime.errors import short
+from byheart.runtime.files import read_measures
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,7 @@ def reopen(folder: Path, device: torch.device) -> Setup:
     config = read_config(folder)
     cache = folder.parent.parent / ".cache"
     images = load_images(config.images, config.n_images, cache, config.split)
-    measures = json.loads((folder / "measures.json").read_text(encoding="utf-8"))
-    if images.content_hash != measures["images"]["content_hash"]:
+    if images.content_hash != read_measures(folder)["images"]["content_hash"]:
         raise ValueError(f"{folder.name}: its training pictures have changed since: run it again")
     captions, asked, texts = _texts(config, images)
     codec, unet, conditions = reopen_network(folder, config, texts, cache, device)

@@ -13,13 +13,12 @@ from byheart.lesson.guard import OLDEST
 from byheart.lesson.html import safe
 from byheart.lesson.ledger import ledger_part
 from byheart.lesson.queue import WAITING
-from byheart.lesson.session import Room
+from byheart.lesson.session import Session
 from byheart.lesson.teach import teach_part
 from byheart.lesson.tolerance import tolerance_part
 
 QUEUE = 200  # events of all kinds that may wait; a class's pages look for news every two seconds
 KEEP_FILES = (60, OLDEST)  # seconds: how often uploads are looked through, how old they may grow
-FONTS = ("system-ui", "-apple-system", "Segoe UI", "DejaVu Sans", "sans-serif")
 PARTS = {
     "Ask": ask_part,
     "Curve": curve_part,
@@ -31,26 +30,30 @@ LIVE = ("Curve", "OK range", "Teach")  # look for news while they are looked at
 EVERY = 2.0  # seconds between two looks
 
 
-def build(room: Room) -> gr.Blocks:
-    """The page over the room's runs. Nothing in it is fetched from elsewhere."""
+def build(session: Session) -> gr.Blocks:
+    """The page over the session's runs. Nothing in it is fetched from elsewhere."""
+    name, quiet = session.folder.name, {"show_progress": "hidden", "api_visibility": "private"}
     with gr.Blocks(
-        title=f"byheart: {room.folder.name}", analytics_enabled=False, delete_cache=KEEP_FILES
+        title=f"byheart: {name}", analytics_enabled=False, delete_cache=KEEP_FILES
     ) as page:
-        gr.HTML(_opening(room), apply_default_css=False, elem_id="opening")
+        opening = (
+            "<header><h1>byheart</h1><p>What does an image generator know by heart? These are the "
+            f"runs of <b>{safe(name)}</b>.</p></header>"
+        )
+        gr.HTML(opening, apply_default_css=False, elem_id="opening")
         with gr.Tabs(elem_id="parts"):
             tabs = {name: gr.Tab(name, id=name) for name in PARTS}
         timers = {name: gr.Timer(EVERY, active=False) for name in PARTS}
         # Before what else a part does when it is opened: Gradio waits for each in turn, and the
         # first part's word would come after that of one which is opened at once.
         for name, tab in tabs.items():
-            tab.select(_looking_at(name), outputs=[timers[live] for live in LIVE],
-                       show_progress="hidden", api_visibility="private")  # fmt: skip
+            tab.select(_looking_at(name), outputs=[timers[live] for live in LIVE], **quiet)
         for name, part in PARTS.items():
             with tabs[name]:
-                part(room, page, tabs[name], timers[name])
+                part(session, page, tabs[name], timers[name])
         closing = gr.HTML(apply_default_css=False, elem_id="closing")
-        gr.on([page.load, *(tab.select for tab in tabs.values())], lambda: _closing(room),
-              outputs=closing, show_progress="hidden", api_visibility="private")  # fmt: skip
+        gr.on([page.load, *(tab.select for tab in tabs.values())], lambda: _closing(session),
+              outputs=closing, **quiet)  # fmt: skip
     page.queue(max_size=QUEUE, default_concurrency_limit=WAITING)
     return page
 
@@ -60,17 +63,10 @@ def _looking_at(name: str) -> Callable[[], list[object]]:
     return lambda: [gr.Timer(active=live == name) for live in LIVE]
 
 
-def _opening(room: Room) -> str:
-    return (
-        "<header><h1>byheart</h1><p>What does an image generator know by heart? These are the runs "
-        f"of <b>{safe(room.folder.name)}</b>.</p></header>"
-    )
-
-
-def _closing(room: Room) -> str:
+def _closing(session: Session) -> str:
     """Whose pictures these are, of all runs that are finished by now."""
     try:
-        named = dict.fromkeys(run.measures["images"]["attribution"] for run in room.runs)
+        named = dict.fromkeys(run.measures["images"]["attribution"] for run in session.runs)
     except ValueError:  # a damaged run, which every part names
         return ""
     return "".join(f'<p class="faint">{safe(words)}</p>' for words in named if words)
@@ -80,16 +76,16 @@ def theme() -> gr.themes.Base:
     """Fonts that are on the machine already: Gradio's own themes ask Google for theirs."""
     return gr.themes.Default(
         primary_hue=gr.themes.colors.blue,
-        font=FONTS,
+        font=("system-ui", "-apple-system", "Segoe UI", "DejaVu Sans", "sans-serif"),
         font_mono=("ui-monospace", "DejaVu Sans Mono", "monospace"),
     )
-
-
-def text_of(name: str) -> str:
-    return resources.files("byheart.lesson").joinpath(name).read_text(encoding="utf-8")
 
 
 def head() -> str:
     """The page's own style and script, which fetch nothing. Gradio would confine a style given
     as `css` to the inside of its blocks; on a telephone it is their outside that is too wide."""
-    return f"<style>{text_of('page.css')}</style><script>{text_of('page.js')}</script>"
+    css, js = (
+        resources.files("byheart.lesson").joinpath(f"page.{end}").read_text(encoding="utf-8")
+        for end in ("css", "js")
+    )
+    return f"<style>{css}</style><script>{js}</script>"

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import UInt8
 
 from byheart.lesson.guard import who
-from byheart.lesson.html import picture, safe, sprite, trouble
+from byheart.lesson.html import images, picture, safe, said, sprite, trouble
 from byheart.lesson.models import Model
 from byheart.lesson.queue import AT_ONCE
 from byheart.measure.copying import TOLERANCE
@@ -22,7 +22,7 @@ from byheart.model.sample import sample
 from byheart.show.runs import Finished
 
 if TYPE_CHECKING:
-    from byheart.lesson.session import Room
+    from byheart.lesson.session import Session
 
 LONGEST = 1000  # characters of a prompt; the encoder reads the first few dozen words
 MOST_NOISES = 8
@@ -161,7 +161,7 @@ WORDS = {"shared": "one caption for all", "own": "each its own", "none": "none",
          "random": "fresh noise"}  # fmt: skip
 
 
-def ask_part(room: Room, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:
+def ask_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:
     gr.Markdown(
         "## Type any prompt\n"
         "This network was trained on a few pictures and has never seen anything else. "
@@ -191,17 +191,17 @@ def ask_part(room: Room, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:
     def there(place: float, mode: str | None, before: Sequence[int]) -> object:
         """What the slider and the captions stand for now; what was chosen stays chosen."""
         try:
-            ns, modes, waiting = room.ns, room.modes, not room.runs
+            ns, modes, waiting = session.ns, session.modes, not session.runs
         except ValueError as error:
             return gr.skip(), trouble(error), gr.skip(), (), gr.Timer(active=False)
-        words = safe(f"There is nobody to ask yet: {room.nothing_yet}.")
+        words = safe(f"There is nobody to ask yet: {session.nothing_yet}.")
         chosen = before[int(place)] if place < len(before) else None
         at = ns.index(chosen) if chosen in ns else 0
         names = [(WORDS.get(name, name), name) for name in modes]
         kept = mode if before and mode in modes else modes[0] if modes else None
         return (
             gr.update(maximum=max(1, len(ns) - 1), value=at, visible=len(ns) > 1),
-            f'<p class="said" role="status">{words}</p>' if waiting else numbers(ns, at),
+            said(words) if waiting else numbers(ns, at),
             gr.update(choices=names, value=kept, visible=len(modes) > 1),
             tuple(ns),
             gr.Timer(active=waiting),
@@ -209,16 +209,16 @@ def ask_part(room: Room, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:
 
     def wait(place: float, mode: str | None, before: Sequence[int]) -> object:
         """Until the sweep's first run is finished; then the timer stands still."""
-        return there(place, mode, before) if room.finished_at else gr.skip()
+        return there(place, mode, before) if session.finished_at else gr.skip()
 
     def ask(
         prompt: str, place: float, mode: str, noises: float, shown_ns: Sequence[int],
         request: gr.Request,
     ) -> str:  # fmt: skip
         try:
-            with room.turns.turn(who(request)):
-                run = room.run(int(place), mode, shown_ns)
-                model = room.models.model(run.path)
+            with session.turns.turn(who(request)):
+                run = session.run(int(place), mode, shown_ns)
+                model = session.models.model(run.path)
                 found = answers(model, prompt or "", int(noises))
                 return shown(found, prompt or "", run.n, instead(run, mode))
         except ValueError as error:
@@ -249,10 +249,9 @@ def instead(run: Finished, mode: str) -> str:
     """Which captions who answers was trained with, where others were asked for."""
     if run.captions == mode:
         return ""
-    images = "1 image" if run.n == 1 else f"{run.n} images"
     return (
-        f"Captions: {WORDS.get(run.captions, run.captions)}. No network of {images} was trained "
-        f"with “{WORDS.get(mode, mode)}”."
+        f"Captions: {WORDS.get(run.captions, run.captions)}. No network of {images(run.n)} was "
+        f"trained with “{WORDS.get(mode, mode)}”."
     )
 
 

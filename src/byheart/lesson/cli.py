@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import getpass
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from byheart.runtime.environment import quiet_libraries
 from byheart.show.runs import begun_runs, finished_runs
@@ -15,6 +17,37 @@ ROOT = Path(__file__).resolve().parents[3]
 STORY = ROOT / "train" / "overfit.py"
 SMALL = Path("outputs") / "lesson"  # where configs/experiment/lesson.yaml writes
 PASSWORD = "BYHEART_LESSON_PASSWORD"
+
+
+def add_parser(commands: Any) -> None:
+    command = commands.add_parser(
+        "lesson",
+        help="a page a class can play with, on the runs of a sweep",
+        description="Open a web page on the finished runs of a folder: ask any prompt, watch the "
+        "curve, find your own tolerance, count the bits, teach a picture. Without a folder a small "
+        "sweep runs first, about three minutes on two cores. Only this machine sees it, "
+        "unless --host says otherwise.",
+        allow_abbrev=False,
+    )
+    command.add_argument("folder", nargs="?", help="folder of a sweep: outputs/<name>")
+    command.add_argument("--port", type=_port, help="where it listens (7860, or the next free one)")
+    command.add_argument("--host", default="127.0.0.1", help="0.0.0.0: the whole network sees it")
+    command.add_argument(
+        "--password",
+        action="store_true",
+        help="ask for a password to let people in with; or set BYHEART_LESSON_PASSWORD",
+    )
+    command.set_defaults(do=_lesson)
+
+
+def _lesson(typed: argparse.Namespace) -> None:
+    open_lesson(typed.folder, typed.host, typed.port, typed.password)
+
+
+def _port(word: str) -> int:
+    if word.isdecimal() and 1 <= int(word) <= 65535:
+        return int(word)
+    raise argparse.ArgumentTypeError(f"{word!r} is not a port from 1 to 65535")
 
 
 def open_lesson(folder: str | None, host: str, port: int | None, ask_password: bool) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from byheart.lesson.html import safe, trouble
+from byheart.lesson.html import safe, said, trouble
 from byheart.measure.ledger import (
     BITS_PER_VALUE,
     Ledger,
@@ -25,12 +25,14 @@ from byheart.measure.ledger import (
 from byheart.show.runs import Finished
 
 if TYPE_CHECKING:
-    from byheart.lesson.session import Room
+    from byheart.lesson.session import Session
 
 JPEG_ASSUMED = 10.0  # times smaller than raw pixels, at sizes where no run has measured it
 PRECISIONS = (32, 16, 8, 4)  # bits of one parameter
 LARGEST = 10**18
 GROUPED = re.compile("[0-9]{1,3}([, ][0-9]{3})+")
+MAIN = {"ratio", "parameter_bits_per_image", "jpeg.bits_per_parameter", "chance.any_bits"}
+SETTLED = 0.5  # seconds after which the fields that were filled in have asked for their answers
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,8 @@ def measured(runs: Sequence[Finished]) -> Measured:
 def numbers(images: object, size: object, parameters: object, precision: object) -> Numbers:
     """The typed numbers, whole. ValueError: which of them cannot be, and what is allowed."""
     found = []
-    for name, value in (("images", images), ("size", size), ("parameters", parameters),
-                        ("precision", precision)):  # fmt: skip
+    named = {"images": images, "size": size, "parameters": parameters, "precision": precision}
+    for name, value in named.items():
         typed = str(value if value is not None else "").strip()
         # Elsewhere 2,3 is a little more than two: only what parts thousands is taken out.
         words = re.sub("[, ]", "", typed) if GROUPED.fullmatch(typed) else typed
@@ -121,35 +123,32 @@ def _jpeg(made: Ledger, known: Measured) -> list[Line]:
     times, how = jpeg_shrinks(made, known)
     bits = made.raw_bits / times
     return [
-        Line("jpeg.times", "JPEG is smaller than raw pixels by", times, readable(times), how,
-             False),
+        _line("jpeg.times", "JPEG is smaller than raw pixels by", times, how),
         Line("jpeg.bits", "bits of all training images as JPEG", bits, readable_bits(bits),
              "bits of the raw training images / the line above", False),
-        Line("jpeg.bits_per_parameter", "JPEG bits per parameter", bits / made.parameters,
-             readable(bits / made.parameters),
-             "what each parameter would have to hold to store every image as JPEG", False),
+        _line("jpeg.bits_per_parameter", "JPEG bits per parameter", bits / made.parameters,
+              "what each parameter would have to hold to store every image as JPEG"),
     ]  # fmt: skip
 
 
 def _chance(made: Ledger, known: Measured) -> list[Line]:
     if known.collision is None:
-        return [
-            Line("chance.any_bits", "chance collision with any of them, bits", None, "n/a",
-                 known.no_collision or "no finished run has measured it", False),
-        ]  # fmt: skip
-    bits = float(known.collision["bits"])
-    left = max(0.0, bits - math.log2(made.n_images))
-    at = f"pictures of {known.collision_size} px"
+        why = known.no_collision or "no finished run has measured it"
+        return [_line("chance.any_bits", "chance collision with any of them, bits", None, why)]
+    bits, at = float(known.collision["bits"]), f"pictures of {known.collision_size} px"
     return [
-        Line("chance.bits", f"chance collision with one image, bits ({at})", bits,
-             readable(bits),
-             "-log2 of the chance that an unrelated picture passes for a copy of a given one, "
-             "measured on this sweep; how it moves with the size is not known, so it stays as it "
-             "is when that is changed", False),
-        Line("chance.any_bits", f"chance collision with any of them, bits ({at})", left,
-             readable(left),
-             f"the line above - log2({made.n_images:,} images), 0 at the least", False),
+        _line("chance.bits", f"chance collision with one image, bits ({at})", bits,
+              "-log2 of the chance that an unrelated picture passes for a copy of a given one, "
+              "measured on this sweep; how it moves with the size is not known, so it stays as it "
+              "is when that is changed"),
+        _line("chance.any_bits", f"chance collision with any of them, bits ({at})",
+              max(0.0, bits - math.log2(made.n_images)),
+              f"the line above - log2({made.n_images:,} images), 0 at the least"),
     ]  # fmt: skip
+
+
+def _line(key: str, label: str, value: float | None, how: str) -> Line:
+    return Line(key, label, value, readable(value), how, False)
 
 
 def shown(given: Numbers, known: Measured) -> str:
@@ -163,7 +162,7 @@ def shown(given: Numbers, known: Measured) -> str:
         for line in own
     )
     return (
-        f'<p class="said" role="status">{safe(said(made, known))}</p>'
+        f"{said(safe(sentence(made, known)))}"
         '<div class="scroll" tabindex="0" role="region" aria-label="the ledger"><table>'
         '<thead><tr><th scope="col">line</th><th scope="col">yours</th>'
         '<th scope="col">Stable Diffusion</th><th scope="col">how</th></tr></thead>'
@@ -171,23 +170,18 @@ def shown(given: Numbers, known: Measured) -> str:
     )
 
 
-MAIN = {"ratio", "parameter_bits_per_image", "jpeg.bits_per_parameter", "chance.any_bits"}
-
-
-def said(made: Ledger, known: Measured) -> str:
+def sentence(made: Ledger, known: Measured) -> str:
     """Whether the pictures could be in there at all."""
-    each = made.parameter_bits_per_image
-    jpeg = made.dimensions * BITS_PER_VALUE / jpeg_shrinks(made, known)[0]
-    share = each / jpeg
+    each, raw = made.parameter_bits_per_image, made.dimensions * BITS_PER_VALUE
+    jpeg = raw / jpeg_shrinks(made, known)[0]
     could = (
-        f"room for every picture as a JPEG, {readable(share)} times over"
-        if share >= 1
-        else f"room for {readable(100 * share)} % of a JPEG of each picture"
+        f"room for every picture as a JPEG, {readable(each / jpeg)} times over"
+        if each >= jpeg
+        else f"room for {readable(100 * each / jpeg)} % of a JPEG of each picture"
     )
     return (
         f"{readable_bits(each)} of parameters for each training image, which has "
-        f"{readable_bits(made.dimensions * BITS_PER_VALUE)} raw and about {readable_bits(jpeg)} as "
-        f"JPEG: {could}."
+        f"{readable_bits(raw)} raw and about {readable_bits(jpeg)} as JPEG: {could}."
     )
 
 
@@ -212,10 +206,8 @@ def _bars(made: Ledger, known: Measured) -> str:
     )
 
 
-SETTLED = 0.5  # seconds after which the fields that were filled in have asked for their answers
-
-
-def ledger_part(room: Room, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:
+def ledger_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:
+    """The page's fourth part."""
     gr.Markdown(
         "## The ledger\n"
         "Can the pictures be in there at all? Bits of parameters against bits of pictures: change "
@@ -226,8 +218,8 @@ def ledger_part(room: Room, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> No
         size = gr.Textbox(label="their side in pixels", elem_id="size", min_width=150)
         parameters = gr.Textbox(label="parameters", elem_id="parameters", min_width=150)
         precision = gr.Radio(
-            [(f"{bits} bits", bits) for bits in PRECISIONS], value=32,
-            label="a parameter has", elem_id="precision", min_width=220,
+            [(f"{bits} bits", bits) for bits in PRECISIONS], value=32, label="a parameter has",
+            elem_id="precision", min_width=220,
         )  # fmt: skip
     with gr.Row():
         stable = gr.Button("Stable Diffusion's numbers", elem_id="stable")
@@ -235,41 +227,33 @@ def ledger_part(room: Room, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> No
     table = gr.HTML(elem_id="ledger", apply_default_css=False)
     typed = [images, size, parameters, precision]
 
-    def yet() -> str:
-        return safe(f"There are no numbers of this sweep: {room.nothing_yet}.")
-
     def swept() -> Numbers:
         """Where there are none yet, the published ones, so that there is something to move."""
-        return run_numbers(room.runs) if room.runs else stable_diffusion_numbers()
+        return run_numbers(session.runs) if session.runs else stable_diffusion_numbers()
 
     def count(*words: object) -> str:
         try:
-            html = shown(numbers(*words), measured(room.runs))
-            return html if room.runs else f'<p class="faint">{yet()}</p>{html}'
+            html = shown(numbers(*words), measured(session.runs))
         except ValueError as error:
             return trouble(error)
+        yet = safe(f"There are no numbers of this sweep: {session.nothing_yet}.")
+        return html if session.runs else f'<p class="faint">{yet}</p>{html}'
 
     def filled(known: Callable[[], Numbers]) -> tuple[object, ...]:
         try:
-            numbers = known()
+            found = known()
         except ValueError as error:
             return (*[gr.skip()] * len(typed), trouble(error))
-        words = (f"{numbers.images:,}", f"{numbers.size:,}", f"{numbers.parameters:,}")
-        return (*words, numbers.precision, count(*words, numbers.precision))
-
-    def settle() -> None:
-        time.sleep(SETTLED)
+        words = (f"{found.images:,}", f"{found.size:,}", f"{found.parameters:,}")
+        return (*words, found.precision, count(*words, found.precision))
 
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    measured = gr.on(
-        [page.load, own.click], lambda: filled(swept), outputs=[*typed, table], **quiet
-    )
-    published = stable.click(
-        lambda: filled(stable_diffusion_numbers), outputs=[*typed, table], **quiet
-    )
+    everything = [*typed, table]
+    from_runs = gr.on([page.load, own.click], lambda: filled(swept), outputs=everything, **quiet)
+    published = stable.click(lambda: filled(stable_diffusion_numbers), outputs=everything, **quiet)
     # Every field that is filled in asks for its own answer, with the others as they were, and
     # Gradio does not see to it that the last one comes last: so it is asked for once more.
-    for filling in (measured, published):
-        filling.then(settle, **quiet).then(count, typed, table, **quiet)
+    for filling in (from_runs, published):
+        filling.then(lambda: time.sleep(SETTLED), **quiet).then(count, typed, table, **quiet)
     # Not `input`: Gradio 6.31 keeps quiet about the first key after numbers were filled in.
     gr.on([item.change for item in typed], count, typed, table, trigger_mode="always_last", **quiet)

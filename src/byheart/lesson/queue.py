@@ -9,6 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
+WAITING = 24  # questions that may wait for the model: about half a minute of them
+AT_ONCE = WAITING + 8  # let in by Gradio: more than may wait, so that we are the ones who say busy
+A_MINUTE = 30  # questions of one open page
+REMEMBERED = 1000  # open pages
+
 T = TypeVar("T")
 
 
@@ -36,17 +41,8 @@ class Recent(Generic[T]):
         return [item for items in self._of.values() for item in items]
 
 
-WAITING = 24  # questions that may wait for the model: about half a minute of them
-AT_ONCE = WAITING + 8  # let in by Gradio: more than may wait, so that we are the ones who say busy
-A_MINUTE = 30  # questions of one open page
-REMEMBERED = 1000  # open pages
-
-
 class Pace:
-    """So many times within so many seconds for one open page.
-
-    doing: as in "this page has asked".
-    """
+    """So many times within so many seconds for one open page. doing: "this page has <asked>"."""
 
     def __init__(self, most: int, seconds: int, doing: str) -> None:
         self.most, self.seconds, self.doing = most, seconds, doing

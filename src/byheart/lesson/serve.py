@@ -99,13 +99,13 @@ def serve(
         check_gradio()
         from byheart.lesson.app import build, head, theme
         from byheart.lesson.guard import LARGEST_FILE, fetch_nothing
-        from byheart.lesson.session import Room
+        from byheart.lesson.session import Session
         from byheart.lesson.teach import SETTINGS, Teacher
 
         fetch_nothing()
         alone = host in LOOPBACK
         teacher = Teacher(place, tuple(settings or SETTINGS), open_to_all=alone)
-        page = build(Room(folder, teacher))
+        page = build(Session(folder, teacher))
         try:
             page.launch(
                 server_name=written(host), server_port=port, share=False, quiet=True,

@@ -4,38 +4,69 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
-from byheart.lesson.curve import Stamp, reported, runs_of, stamp
 from byheart.lesson.models import ModelCache
 from byheart.lesson.queue import Turns
 from byheart.lesson.teach import Teacher
-from byheart.lesson.tolerance import Tally
-from byheart.show.runs import Finished
+from byheart.lesson.tolerance import Votes
+from byheart.runtime.lock import OWNER, at_work
+from byheart.show.runs import Finished, finished_runs
+
+Stamp = tuple[tuple[str, int, int], ...]
+
+
+def stamp(folder: Path, *names: str) -> Stamp:
+    """Times and sizes of the runs' files of these names: what changes when there is news."""
+    found = []
+    for name in names:
+        for path in sorted(folder.glob(f"*/{name}")):
+            try:
+                seen = path.stat()
+            except OSError:  # it was there a moment ago
+                continue
+            found.append((str(path), seen.st_mtime_ns, seen.st_size))
+    return tuple(found)
+
+
+@lru_cache(maxsize=2)
+def _runs(folder: Path, at: Stamp) -> list[Finished]:
+    """Read once for a class; none yet is no error."""
+    return finished_runs(folder) if at else []
 
 
 @dataclass
-class Room:
+class Session:
     """One class, one folder of a sweep."""
 
     folder: Path
     teacher: Teacher
     models: ModelCache = field(default_factory=ModelCache)
     turns: Turns = field(default_factory=Turns)
-    tally: Tally = field(default_factory=Tally)
+    votes: Votes = field(default_factory=Votes)
 
     @property
     def at(self) -> Stamp:
-        return stamp(self.folder)
+        """What changes when there is something new to draw."""
+        owners = sorted(self.folder.glob(f"*/{OWNER}"))
+        busy = [(str(file), 0, int(at_work(file.parent))) for file in owners]
+        return (*stamp(self.folder, "report.html", "trajectory.jsonl", "config.yaml"), *busy)
 
     @property
     def finished_at(self) -> Stamp:
         """What changes when a run is finished, and not with each look at one that is learning."""
-        return reported(self.folder)
+        return stamp(self.folder, "report.html")
 
     @property
     def runs(self) -> list[Finished]:
-        return runs_of(self.folder, self.finished_at)
+        """The finished runs. ValueError: one of them is damaged."""
+        return _runs(self.folder, self.finished_at)
+
+    @property
+    def askable(self) -> list[Finished]:
+        """Runs whose model is still there: without it there is a curve, but nobody to ask."""
+        return [run for run in self.runs if (run.path / "model" / "unet").is_dir()]
 
     @property
     def ns(self) -> list[int]:
@@ -50,11 +81,6 @@ class Room:
     def nothing_yet(self) -> str:
         """What to say where a run is needed and all are still learning."""
         return f"no run of {self.folder.name} is finished yet"
-
-    @property
-    def askable(self) -> list[Finished]:
-        """Runs whose model is still there: without it there is a curve, but nobody to ask."""
-        return [run for run in self.runs if (run.path / "model" / "unet").is_dir()]
 
     def run(self, place: int, mode: str, shown: Sequence[int] = ()) -> Finished:
         """The run at a place of `shown` with this kind of captions, else with another; of several

@@ -21,15 +21,15 @@ from PIL import Image, UnidentifiedImageError
 
 from byheart.data.decode import FORMATS, read_square
 from byheart.lesson.ask import answers, shown
-from byheart.lesson.drawing import falling
 from byheart.lesson.guard import LARGEST_FILE, here, who
-from byheart.lesson.html import inline, safe, trouble
+from byheart.lesson.html import chart, inline, safe, said, trouble
 from byheart.lesson.queue import AT_ONCE, Pace
 from byheart.runtime.files import Run, read_jsonl
 from byheart.runtime.machine import cores
+from byheart.show.charts import loss
 
 if TYPE_CHECKING:
-    from byheart.lesson.session import Room
+    from byheart.lesson.session import Session
 
 STORY = Path(__file__).resolve().parents[3] / "train" / "overfit.py"
 MOST_PIXELS = 60_000_000  # a telephone's; known from the header, before anything is decoded
@@ -45,7 +45,7 @@ SETTINGS = (
 
 
 @dataclass
-class Lesson:
+class Training:
     """One picture being taught, or taught."""
 
     number: int
@@ -70,7 +70,7 @@ class Look:
 
     state: str  # nothing, starting, learning, measuring, learned, stopped, failed
     words: str
-    losses: tuple[tuple[int, float], ...] = ()  # step, loss
+    losses: tuple[tuple[int, float], ...] = ()  # step and loss
     live: bytes | None = None  # live.png
 
 
@@ -117,17 +117,17 @@ class Teacher:
     root: Path  # a folder that vanishes with the page
     settings: Sequence[str] = SETTINGS
     open_to_all: bool = True  # whoever looks may stop it: the page is on one machine only
-    lessons: list[Lesson] = field(default_factory=list)
+    trainings: list[Training] = field(default_factory=list)
     closed: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _pace: Pace = field(default_factory=lambda: Pace(OFTEN, WITHIN, "sent a picture"))
 
     @property
-    def now(self) -> Lesson | None:
+    def now(self) -> Training | None:
         """The one that is learning, or was the last."""
-        return self.lessons[-1] if self.lessons else None
+        return self.trainings[-1] if self.trainings else None
 
-    def teach(self, file: Path, who: str, here: bool = False) -> Lesson:
+    def teach(self, file: Path, who: str, here: bool = False) -> Training:
         """Begin. ValueError: no picture, or busy.
 
         here: whether it comes from this machine, the teacher's own, which may send any number.
@@ -148,9 +148,9 @@ class Teacher:
                 self._pace.count(who, now)
             number = self.now.number + 1 if self.now else 1
             kept = self.taught
-            for gone in [lesson for lesson in self.lessons if lesson is not kept]:
+            for gone in [training for training in self.trainings if training is not kept]:
                 shutil.rmtree(gone.run.path, ignore_errors=True)
-            self.lessons = [kept] if kept else []
+            self.trainings = [kept] if kept else []
             place = self.root / "pictures" / str(number)
             place.mkdir(parents=True)
             # As pixels only: what else the file carried does not reach the training, nor the disk.
@@ -169,8 +169,8 @@ class Teacher:
                     stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                     start_new_session=True,  # Ctrl-C on the page's terminal is not meant for it
                 )  # fmt: skip
-            self.lessons.append(Lesson(number, run, who, process, said))
-            return self.lessons[-1]
+            self.trainings.append(Training(number, run, who, process, said))
+            return self.trainings[-1]
 
     def stop(self, who: str, here: bool = False) -> None:
         """Ask the training to finish its step and save.
@@ -179,78 +179,69 @@ class Teacher:
         ValueError: none, somebody else's, or asked before: a second signal would end it unsaved.
         """
         with self._lock:
-            lesson = self.now
-            if lesson is None or not lesson.running:
+            training = self.now
+            if training is None or not training.running:
                 raise ValueError("nothing is being learned: there is nothing to stop")
-            if not (self.open_to_all or here or lesson.who == who):
+            if not (self.open_to_all or here or training.who == who):
                 raise ValueError(
                     "only the page that sent the picture can stop it, or the teacher's machine"
                 )
-            if lesson.stopped:
+            if training.stopped:
                 raise ValueError("it is stopping already: it finishes its step and saves")
-            lesson.stopped = True
+            training.stopped = True
             with suppress(ProcessLookupError):
-                os.killpg(lesson.process.pid, signal.SIGINT)
+                os.killpg(training.process.pid, signal.SIGINT)
 
     def look(self) -> Look:
         """What the run has written so far."""
-        lesson = self.now
-        if lesson is None:
+        training = self.now
+        if training is None:
             return Look("nothing", "Drop a picture in and press “Teach it”.")
-        try:
-            rows = read_jsonl(lesson.run.file("training.jsonl"))
-        except ValueError:
-            rows = []
-        losses = tuple((row["step"], row["loss"]) for row in rows if row["loss"])
+        rows, live = [], None
+        with suppress(ValueError):
+            rows = read_jsonl(training.run.file("training.jsonl"))
         with suppress(OSError):
-            live = lesson.run.file("live.png").read_bytes()
-            return Look(*self._state(lesson, losses), losses, live)
-        return Look(*self._state(lesson, losses), losses)
+            live = training.run.file("live.png").read_bytes()
+        losses = tuple((row["step"], row["loss"]) for row in rows if row["loss"])
+        return Look(*self._state(training, losses[-1][0] if losses else 0), losses, live)
 
-    def _state(self, lesson: Lesson, losses: Sequence[tuple[int, float]]) -> tuple[str, str]:
-        steps = next(
-            (
-                int(s.split("=")[1])
-                for s in reversed(self.settings)
-                if s.startswith("budget.steps=")
-            ),
-            STEPS,
-        )
-        step = losses[-1][0] if losses else 0
-        if lesson.running:
-            if lesson.stopped:
+    def _state(self, training: Training, step: int) -> tuple[str, str]:
+        budgets = [word for word in self.settings if word.startswith("budget.steps=")]
+        steps = int(budgets[-1].split("=")[1]) if budgets else STEPS
+        if training.running:
+            if training.stopped:
                 return "stopping", "Stopping: it finishes its step and saves."
             if not step:
                 return "starting", "Starting: reading the text encoder. This takes a few seconds."
             if step < steps:
                 return "learning", f"Learning: step {step} of {steps}."
             return "measuring", "Learned; now it is asked and measured."
-        if lesson.run.finished:
-            return "learned", f"{lesson.name.capitalize()} is learned. Try to get anything else."
-        if lesson.stopped:
+        if training.run.finished:
+            return "learned", f"{training.name.capitalize()} is learned. Try to get anything else."
+        if training.stopped:
             return "stopped", f"Stopped after about {step} of {steps} steps; nothing is running."
-        return "failed", f"It did not work: {_last_line(lesson.said)}"
+        return "failed", f"It did not work: {_last_line(training.said)}"
 
     @property
-    def taught(self) -> Lesson | None:
+    def taught(self) -> Training | None:
         """The last that was learned to its end: the one that can be asked."""
-        return next((lesson for lesson in reversed(self.lessons) if lesson.run.finished), None)
+        return next((one for one in reversed(self.trainings) if one.run.finished), None)
 
     def close(self) -> None:
         """Begin nothing more, stop what runs and wait; what does not end in time is ended."""
         with self._lock:
             self.closed = True
-        for lesson in self.lessons:
-            if lesson.running:
-                if not lesson.stopped:
+        for training in self.trainings:
+            if training.running:
+                if not training.stopped:
                     with suppress(ProcessLookupError):
-                        os.killpg(lesson.process.pid, signal.SIGINT)
+                        os.killpg(training.process.pid, signal.SIGINT)
                 try:
-                    lesson.process.wait(GRACE)
+                    training.process.wait(GRACE)
                 except subprocess.TimeoutExpired:
                     with suppress(ProcessLookupError):
-                        os.killpg(lesson.process.pid, signal.SIGKILL)
-                    lesson.process.wait()
+                        os.killpg(training.process.pid, signal.SIGKILL)
+                    training.process.wait()
 
 
 def _quoted(path: Path) -> str:
@@ -266,8 +257,8 @@ def _last_line(file: Path) -> str:
     return lines[-1][:300] if lines else "it said nothing"
 
 
-def teach_part(room: Room, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:
-    teacher = room.teacher
+def teach_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:
+    teacher = session.teacher
     gr.Markdown(
         "## Teach one picture\n"
         "Drop a picture in; a fresh network learns it while you watch, in about a minute on two "
@@ -321,11 +312,11 @@ def teach_part(room: Room, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> Non
 
     def ask(prompt: str, request: gr.Request) -> str:
         try:
-            with room.turns.turn(who(request)):
+            with session.turns.turn(who(request)):
                 taught = teacher.taught
                 if taught is None:
                     raise ValueError("nothing has been learned yet: teach it a picture first")
-                model = room.models.model(taught.run.path)
+                model = session.models.model(taught.run.path)
                 return shown(answers(model, prompt or "", 4), prompt or "", 1)
         except ValueError as error:
             return trouble(error)
@@ -345,7 +336,6 @@ def progress_shown(look: Look) -> str:
     if look.live:
         words = "the training image, and beside it what the network makes of unseen prompts now"
         live = f'<img class="live" src="{inline(look.live)}" alt="{words}">'
-    loss = falling(look.losses, "the training loss falls") if len(look.losses) > 1 else ""
+    falls = chart(loss(look.losses), "the training loss falls", 2.4) if look.losses[1:] else ""
     busy = ' aria-busy="true"' if look.state in {"starting", "learning", "measuring"} else ""
-    words = f'<p class="said" role="status">{safe(look.words)}</p>'
-    return f'<div class="lesson"{busy}>{words}{live}{loss}</div>'
+    return f'<div class="lesson"{busy}>{said(safe(look.words))}{live}{falls}</div>'

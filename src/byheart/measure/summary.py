@@ -155,3 +155,35 @@ def rate_json(rate: Rate) -> dict[str, Any]:
 
 def finite(value: Tensor) -> float | None:
     return float(value) if math.isfinite(value) else None
+
+
+def reference_json(reference: Reference) -> dict[str, Any]:
+    return {
+        "distance": reference.distance,
+        "spread": reference.spread,
+        "ranges": {name: list(ends) for name, ends in reference.ranges.items()},
+        "images": len(reference.images),
+        "source": reference.source,
+    }
+
+
+def cells(findings: Findings) -> list[dict[str, Any]]:
+    """What outputs.csv says of each output's verdict, a run's and an audit's."""
+    level = psnr(findings.rmse)
+    return [
+        {
+            "rmse": digits(float(findings.rmse[k])),
+            "psnr": digits(finite(level[k]), 3),
+            "held_out_rmse": digits(finite(findings.held_out_rmse[k])),
+            "mixture_rmse": digits(float(findings.mixture_rmse[k])),
+            "rho": digits(float(findings.rho[k])),
+            "exact": int(findings.exact[k]),
+            "copied": int(findings.copied[k]),
+            "kind": KINDS[findings.kind[k]],
+        }
+        for k in range(len(findings.kind))
+    ]
+
+
+def digits(value: float | None, places: int = 6) -> str:
+    return "" if value is None else f"{value:.{places}f}"

@@ -6,9 +6,11 @@ its own earlier work. Files appear whole or not at all.
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,6 +135,15 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def csv_text(rows: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> str:
+    """The rows as CSV, with a line of the columns' names; None is empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*columns], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
 def append_jsonl(path: Path, row: dict[str, Any]) -> None:
     with path.open("a", encoding="utf-8") as handle:
         handle.write(json.dumps(row, allow_nan=False) + "\n")
@@ -164,3 +175,21 @@ def keep_rows_up_to(path: Path, step: int) -> None:
     if path.exists():
         rows = [row for row in read_jsonl(path) if row["step"] <= step]
         write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def read_measures(folder: Path) -> dict[str, Any]:
+    """measures.json of a finished run. ValueError: no such run, or it cannot be read."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder: type the path of a run, outputs/<name>/<run>")
+    file = folder / "measures.json"
+    if not file.exists():
+        raise ValueError(
+            f"{folder} has no measures.json: it is not a run, or the run is not finished"
+        )
+    try:
+        measures = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{file} cannot be read: {error}") from error
+    if not isinstance(measures, dict):
+        raise ValueError(f"{file} does not hold the numbers of a run")
+    return measures

@@ -11,6 +11,7 @@ from itertools import product
 from typing import Any
 
 from byheart.measure.intervals import wilson
+from byheart.show.charts import TOLERANCE_AXIS, along_tolerance, denoising_of
 from byheart.show.groups import (
     BUDGET,
     CHOICES,
@@ -141,7 +142,6 @@ HALVES: dict[str, tuple[str, str, str, Line, bool]] = {
     "likeness": ("an output and its nearest training image", ORANGE, "s", "--", True),
     "chance": ("the two models, from different noises", GREY, "D", (0, (1, 3)), False),
 }
-TOLERANCE_AXIS = "tolerance, in reference distances"
 OWN_AXIS = {"study", "denoising", "tolerance", "trajectories", "onset"}
 
 
@@ -351,44 +351,6 @@ def _panel(
     return Panel(title, axis.words, y, tuple(series), axis.log, log_y, share, axis.ticks)
 
 
-def loss(rows: Sequence[dict[str, Any]]) -> Panel:
-    """The training loss of a run, from training.jsonl."""
-    points = tuple(Point(row["step"], row["loss"]) for row in rows if row["loss"])
-    series = (Series("training loss", points, BLUE, ""),)
-    return Panel("", "optimizer steps", "training loss", series, log_x=False, log_y=True)
-
-
-def tolerance_of(curve: Sequence[dict[str, Any]]) -> Panel:
-    """How wide "the same picture" is taken: `tolerance` of measures.json."""
-    looks = {
-        "copied": ("outputs", ORANGE, "-"),
-        "chance": ("unseen real pictures", BLUE, "-."),
-        "chance_within": ("the same, whatever else they are near to", BLUE, "--"),
-    }
-    series = tuple(
-        Series(label, tuple(_along_tolerance(curve, key)), colour, "", line)
-        for key, (label, colour, line) in looks.items()
-    )
-    return Panel("", TOLERANCE_AXIS, "share accepted", series, log_x=False, share=True,
-                 marks=((1 / 3, "the criterion", GREY),))  # fmt: skip
-
-
-def denoising_of(levels: Sequence[dict[str, Any]], title: str = "") -> Panel:
-    """Error on seen and unseen images at each noise level: `denoising` of measures.json."""
-    series = []
-    for key, label, look in (
-        ("train", "network, training images", (ORANGE, "o", "-")),
-        ("held_out", "network, held-out images", (BLUE, "s", "--")),
-        ("ideal_train", "ideal memorizer, training images", (ORANGE, "^", ":", False)),
-        ("ideal_held_out", "ideal memorizer, held-out images", (BLUE, "D", "-.", False)),
-    ):
-        points = tuple(Point(level["noise_level"], level[key]) for level in levels
-                       if level[key] is not None)  # fmt: skip
-        series.append(Series(label, points, *look))
-    x, y = "noise level (1: pure noise)", "mean squared error"
-    return Panel(title, x, y, tuple(series), log_x=False, log_y=True)
-
-
 def denoising(runs: Sequence[Finished]) -> list[Panel]:
     """A panel for each group and n."""
     return [
@@ -400,15 +362,11 @@ def denoising(runs: Sequence[Finished]) -> list[Panel]:
     ]
 
 
-def _along_tolerance(curve: Sequence[dict[str, Any]], key: str) -> Iterator[Point]:
-    return (Point(row["tau"], row[key]) for row in curve if row[key] is not None)
-
-
 def tolerance(runs: Sequence[Finished]) -> list[Panel]:
     """How wide "the same picture" is taken, for every n; a panel for each group."""
 
     def curve(key: str) -> Callable[[Finished], Iterator[Point]]:
-        return lambda run: _along_tolerance(run.measures["tolerance"], key)
+        return lambda run: along_tolerance(run.measures["tolerance"], key)
 
     panels = []
     for group in groups(runs):

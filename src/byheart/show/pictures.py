@@ -142,3 +142,16 @@ def _one_size(sections: Sequence[Section]) -> list[Section]:
         return pixels[:, at][:, :, at]
 
     return [(title, enlarged(outputs), enlarged(nearest)) for title, outputs, nearest in sections]
+
+
+def pairs_strip(outputs: Pixels, nearest: Pixels) -> UInt8[np.ndarray, "h w 3"]:
+    """Outputs side by side, each above its nearest image on a blue line, at their own size."""
+    count, side, gap = len(outputs), outputs.shape[1], 2
+    canvas = Image.new("RGB", (count * (side + gap) - gap, 2 * side + 3), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    for k, (output, image) in enumerate(zip(outputs, nearest, strict=True)):
+        x = k * (side + gap)
+        canvas.paste(Image.fromarray(output), (x, 0))
+        draw.rectangle((x, side + 1, x + side - 1, side + 1), fill=BLUE)
+        canvas.paste(Image.fromarray(image), (x, side + 3))
+    return np.asarray(canvas)

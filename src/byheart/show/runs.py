@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,17 @@ import numpy as np
 from jaxtyping import UInt8
 from yaml import YAMLError, safe_load
 
-from byheart.runtime.files import flatten, read_jsonl
+from byheart.runtime.errors import short
+from byheart.runtime.files import flatten, read_jsonl, read_measures
+
+VERSIONS = {1}  # of measures.json that can be read
+KEYS = (
+    "n_images", "seed", "captions_mode", "image_size", "parameters", "steps",
+    "exposures_per_image", "conditions", "chance", "controls", "prompt_effect", "noise_effect",
+    "same_image", "steering", "denoising", "panel", "tolerance", "ledger", "reference", "weights",
+    "images",
+)  # fmt: skip
+CURE = "another version left it, or it was changed; move it away or run it again"
 
 
 @dataclass(frozen=True)
@@ -50,15 +59,26 @@ def finished_runs(folder: Path, last: Path | None = None) -> list[Finished]:
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder: type the folder of a sweep, outputs/<name>")
     runs = {}
-    for path in _paths(folder, last):
+    for path in {report.parent for report in folder.glob("*/report.html")} | ({last} - {None}):
+        assert path is not None
+        measures = current(path)
         with naming(path):
-            measures = json.loads((path / "measures.json").read_text(encoding="utf-8"))
             config = flatten(safe_load((path / "config.yaml").read_text(encoding="utf-8")))
             run = Finished(path, config, measures, read_jsonl(path / "trajectory.jsonl"))
-            runs[run.n, run.captions, int(measures["seed"]), path.name] = run
+        runs[run.n, run.captions, int(measures["seed"]), path.name] = run
     if not runs:
         raise ValueError(f"{folder} holds no finished run: type the folder of a sweep")
     return [runs[key] for key in sorted(runs)]
+
+
+def current(path: Path) -> dict[str, Any]:
+    """measures.json of a run. ValueError: none, unreadable, or not as this version writes it."""
+    measures = read_measures(path)
+    missing = [key for key in KEYS if key not in measures]
+    if measures.get("version") not in VERSIONS or missing:
+        what = f"{missing[0]!r} is missing" if missing else f"version {measures.get('version')}"
+        raise ValueError(f"{path} cannot be drawn ({what}): {CURE}")
+    return measures
 
 
 def begun_runs(folder: Path) -> list[Path]:
@@ -67,25 +87,16 @@ def begun_runs(folder: Path) -> list[Path]:
     return [path for path in begun if not (path / "report.html").exists()]
 
 
-def _paths(folder: Path, last: Path | None) -> set[Path]:
-    reported = {report.parent for report in folder.glob("*/report.html")}
-    return reported if last is None else reported | {last}
-
-
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """ValueError that names the run, where its files are not as this version leaves them."""
+    """ValueError that names the run, where its files cannot be read."""
     try:
         yield
-    except (
-        OSError, EOFError, BadZipFile, zlib.error, ValueError, LookupError, TypeError,
-        AttributeError, YAMLError,
-    ) as error:  # fmt: skip
-        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise ValueError(
-            f"{path} cannot be drawn ({what}): another version left it, or it was changed; "
-            "move it away or run it again"
-        ) from error
+    except (OSError, EOFError, BadZipFile, zlib.error, ValueError, YAMLError) as error:
+        what = short(error)
+        if isinstance(error, FileNotFoundError):
+            what = f"{Path(error.filename).name} is missing"
+        raise ValueError(f"{path} cannot be drawn ({what}): {CURE}") from error
 
 
 def first_look(run: Finished) -> dict[str, Any] | None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from byheart.runtime.files import csv_text
 from byheart.show.runs import Finished, first_copied
 from byheart.show.words import CONDITIONS
 
@@ -105,15 +104,8 @@ def rows(runs: Sequence[Finished], halves: Halves | None = None) -> list[dict[st
 
 
 def table(runs: Sequence[Finished], halves: Halves | None = None) -> str:
-    """curve.csv as text. The same runs give the same bytes.
-
-    KeyError, TypeError, AttributeError: a run of another version.
-    """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(COLUMNS), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows(runs, halves))
-    return text.getvalue()
+    """curve.csv as text. The same runs give the same bytes."""
+    return csv_text(rows(runs, halves), COLUMNS)
 
 
 def smallest_codec(ledger: dict[str, Any]) -> dict[str, Any] | None:

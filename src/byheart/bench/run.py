@@ -1,0 +1,150 @@
+"""From the settings to the file of figures and their table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from byheart.bench.memorize import CLOSE, PATIENCE, baseline, memorize
+from byheart.bench.speed import audit_seconds, bench_of, breakdown, measuring, sampling, training
+from byheart.config import Config
+from byheart.model.unet import parameters
+from byheart.runtime import files as runs
+from byheart.runtime.command import check, composed
+from byheart.runtime.errors import one_line
+from byheart.runtime.machine import environment, peak_memory_bytes
+from byheart.runtime.processes import accelerator_for, check_launch
+
+PARTS = ("training", "breakdown", "sampling", "measuring", "memorize", "audit", "baseline")
+Say = Callable[[str], None]
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"
+
+
+def run_bench(words: Sequence[str], folder: Path, asked: Sequence[str]) -> str:
+    """Measure, write <folder>/<device>.json, and return the figures as text.
+
+    ValueError: settings that cannot be, or a package that was installed without its configurations.
+    """
+    wrong = [name for name in asked if name not in PARTS]
+    if wrong:
+        raise ValueError(f"--only {wrong[0]}: allowed are {' | '.join(PARTS)}")
+    if "baseline" in asked and "memorize" not in asked:
+        raise ValueError("--only baseline needs memorize beside it: its time is what it gets")
+    config = _composed(words)
+    check_launch()
+    run = runs.locate(config)
+    accelerator = accelerator_for(config, run)
+    if accelerator.num_processes > 1:
+        raise ValueError("byheart bench measures one process: type it without accelerate launch")
+    found = bench(config, accelerator, run.cache, asked, lambda words: print(words, flush=True))
+    device = found["environment"]["device_name"]
+    name = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
+    path = folder / f"{name}-{config.unet.preset}-{config.images.size}px.json"
+    runs.write_json(path, found)
+    return f"{table(found)}\n\nwritten: {path}"
+
+
+def bench(
+    config: Config, accelerator: Accelerator, cache: Path, asked: Sequence[str], say: Say
+) -> dict[str, Any]:
+    """The figures of `outputs/bench/<device>.json` that are asked for by their names in PARTS.
+
+    The baseline takes ten times as long as all the rest.
+    """
+    here = bench_of(config, accelerator, cache)
+    found: dict[str, Any] = {"settings": _settings(config), "parameters": parameters(here.unet())}
+    for name, measure in (
+        ("training", partial(training, here)),
+        ("breakdown", partial(breakdown, here)),
+        ("sampling", partial(sampling, here)),
+        ("measuring", partial(measuring, here, cache)),
+        ("memorize", partial(memorize, here)),
+        ("audit", audit_seconds),
+    ):
+        if name in asked:
+            say(f"measuring: {name}")
+            found[name] = measure()
+    if "baseline" in asked:
+        ours = found["memorize"]["seconds"]
+        if ours is None:
+            raise ValueError(
+                f"after {config.budget.steps} steps the worst output is still "
+                f"{found['memorize']['rmse']:.3f} off, above {CLOSE}, so the baseline has nothing "
+                "to be measured against: type a larger budget.steps"
+            )
+        found["baseline"] = {}
+        for patch in (4, 2, 1):
+            say(f"measuring: the example trainers' recipe, patch {patch}, {PATIENCE * ours:.0f} s")
+            found["baseline"][f"patch_{patch}"] = baseline(here, patch, PATIENCE * ours)
+    found["peak_memory_bytes"] = peak_memory_bytes(here.device)
+    return found | {"environment": environment(accelerator, [])}
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    return {
+        "unet": config.unet.preset, "image_size": config.images.size, "codec": config.codec.kind,
+        "patch": config.codec.patch, "batch": config.fit.batch, "n_images": config.n_images,
+        "source": config.images.source, "steps": config.budget.steps,
+    }  # fmt: skip
+
+
+def _composed(words: Sequence[str]) -> Config:
+    if not CONFIGS.is_dir():
+        raise ValueError("byheart bench needs the source tree: install it with pip install -e .")
+    try:
+        check(list(words), CONFIGS)
+        return composed(words, CONFIGS)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(one_line(error)) from error
+
+
+def table(found: dict[str, Any]) -> str:
+    """The figures, a line each."""
+    lines = [("device", found["environment"]["device_name"])]
+    if training := found.get("training"):
+        lines += [
+            ("training", f"{training['images_per_second']:.1f} images/s, "
+                         f"{1000 * training['seconds_per_step']:.0f} ms a step"),
+            ("over the bare step", f"{training['overhead']:+.1%}"),
+            ("matrix product", f"{training['peak_flops_per_second'] / 1e9:,.0f} GFLOP/s in "
+                               f"{training['precision']}: the peak"),
+            ("of the peak", f"{training['share_of_peak']:.1%}"),
+        ]  # fmt: skip
+    for name, seconds in found.get("breakdown", {}).items():
+        lines += [(f"  {name}", f"{1000 * seconds:.1f} ms")]
+    for steps, rate in found.get("sampling", {}).items():
+        lines += [(f"sampling, {steps} evaluations", f"{rate:.1f} images/s")]
+    if measuring := found.get("measuring"):
+        words = f"{measuring['total']:.0f} s, of which the ledger {measuring['ledger']:.0f} s"
+        lines += [("measuring 1,000 outputs", words)]
+    if memorize := found.get("memorize"):
+        lines += [
+            ("one image: all copied", _after(memorize["copied_seconds"], memorize)),
+            ("one image: RMSE <= 0.02", _after(memorize["seconds"], memorize)),
+        ]
+    if audited := found.get("audit"):
+        words = f"{audited['outputs']:,} outputs against {audited['images']:,} images"
+        lines += [("audit", f"{audited['seconds']:.0f} s for {words} of {audited['side']} px, "
+                            f"compared at {audited['size']} px")]  # fmt: skip
+    for name, other in found.get("baseline", {}).items():
+        end = f"RMSE {other['rmse']:.3f} after {other['seconds']:.0f} s ({PATIENCE} times ours)"
+        copied = "all copied" if other["copied"] else "not copied"
+        lines += [(f"example trainers, {name.replace('_', ' ')}",
+                   f"{end}, {other['steps']} steps, {copied}")]  # fmt: skip
+    peak = max(found["peak_memory_bytes"].values()) / 2**30
+    lines += [("peak memory", f"{peak:.2f} GiB")]
+    width = max(len(name) for name, _ in lines)
+    return "\n".join(f"{name:{width}}  {value}" for name, value in lines)
+
+
+def _after(seconds: float | None, memorize: dict[str, Any]) -> str:
+    if seconds is None:
+        return f"not after {memorize['step']} steps: RMSE {memorize['rmse']:.3f}"
+    return f"after {seconds:.1f} s of training"

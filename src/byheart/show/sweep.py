@@ -1,0 +1,114 @@
+"""All runs of a folder in one page: curve.csv, the figures, report.html. From files, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from byheart.runtime.files import atomic_write, write_text
+from byheart.show.groups import groups
+from byheart.show.halves import columns, pairs_of
+from byheart.show.pages import inline, template
+from byheart.show.panels import AXES, across, figures
+from byheart.show.pictures import wall, without_pixels
+from byheart.show.plots import drawn, element
+from byheart.show.runs import Finished, finished_runs
+from byheart.show.table import COLUMNS, table
+from byheart.show.trends import sentences
+from byheart.show.words import CONDITIONS
+
+TITLES = {
+    "curve": "The curve",
+    "study": "What the setting changes",
+    "kinds": "Copied, blended, broken, novel",
+    "coverage": "How many of the images come out",
+    "prompt": "What the prompt does",
+    "halves": "Two models that share no image",
+    "denoising": "Cleaning what it has seen, and what it has not",
+    "tolerance": "How wide is “the same picture”?",
+    "bits": "How much is stored",
+    "trajectories": "While it learns",
+    "onset": "When copying begins",
+}
+
+
+def write_curve(folder: Path, last: Path | None = None, against: str = "n") -> Path:
+    """Draw everything over the finished runs of `folder`, outputs/<name>. Returns report.html.
+
+    Writes curve.csv, curve.svg and .png, the other figures under figures/, and report.html; the
+    same runs give the same bytes. ValueError: no finished run there, or one that another version
+    left; then nothing is written.
+
+    last: a run that is finished but for its own report, so that a process killed in between draws
+        the curve again. The figures under figures/ are then drawn as SVG only: PNG takes as long
+        again, and a class looks at the page.
+    against: steps or exposures: the figures against n once more, as <figure>-against-<this>. They
+        are not on the page; once they are there, they are drawn again with the others.
+    """
+    runs = finished_runs(folder, last)
+    variants = {run.path: group.variant for group in groups(runs) for run in group.runs}
+    lines = [line for run in runs for line in _lines(run, variants)]
+    attributions = [run.measures["images"]["attribution"] for run in runs]
+    pairs, picture = pairs_of(runs), wall(runs)
+    text, made = table(runs, columns(pairs)), {}
+    for axis in AXES:
+        if axis in ("n", against) or (folder / f"{_named('curve', axis)}.svg").exists():
+            for name, shown in figures(runs, pairs, axis).items():
+                kinds = ("svg", "png") if name == "curve" or not last else ("svg",)
+                made[_named(name, axis)] = drawn(shown, kinds, across(name, shown))
+    page = template("sweep.html").render(
+        name=folder.name,
+        runs=len(runs),
+        lines=lines,
+        sentences=sentences(runs),
+        figures={key: Markup(element(made[key]["svg"])) for key in TITLES if key in made},
+        titles=TITLES,
+        columns=COLUMNS,
+        wall=picture and inline(picture),
+        without_pixels=len(without_pixels(runs)),
+        attributions=[words for words in dict.fromkeys(attributions) if words],
+    )
+    write_text(folder / "curve.csv", text)
+    for name, axis in product(TITLES, AXES):
+        place = folder if name == "curve" else folder / "figures"
+        for kind in ("svg", "png"):
+            file = _named(name, axis)
+            _write(place / f"{file}.{kind}", made.get(file, {}).get(kind))
+    _write(folder / "figures" / "wall.png", picture)
+    write_text(folder / "report.html", page)
+    return folder / "report.html"
+
+
+def _named(name: str, axis: str) -> str:
+    return name if axis == "n" else f"{name}-against-{axis}"
+
+
+def _write(path: Path, content: bytes | None) -> None:
+    """None: the runs have nothing to show there, so neither may an older figure."""
+    if content is None:
+        path.unlink(missing_ok=True)
+        return
+    with atomic_write(path) as part:
+        part.write_bytes(content)
+
+
+def _lines(run: Finished, variants: Mapping[Path, str]) -> list[dict[str, Any]]:
+    """A run in the page's table: a line for each condition, with the headline weights.
+
+    variants: by run, the settings in which it differs from others.
+    """
+    m = run.measures
+    facts = {"run": run.path.name, "n": run.n, "captions": run.captions, "steps": m["steps"]}
+    facts["variant"] = variants[run.path]
+    return [
+        facts
+        | {"condition": name, "outputs": part["outputs"], "coverage": part["coverage"]}
+        | {key: part["copied"][key] for key in ("low", "high")}
+        | {kind: part["kinds"][kind]["rate"] for kind in ("copied", "blend", "broken", "novel")}
+        for key, name in CONDITIONS.items()
+        if (part := m["conditions"][key]) is not None
+    ]
