@@ -165,11 +165,7 @@ def test_a_run_that_cannot_be_drawn_is_one_line(
     folder = run_with(tmp_path, {"n_images": 1})
     code, out, err = type_(capsys, "report", str(folder))
     assert (code, out) == (2, "") and err.count("\n") == 1
-    assert "environment.json is missing" in err
-    (folder / "environment.json").write_text("{}")
-    (folder / "outputs.csv").write_text("weights\n")
-    code, out, err = type_(capsys, "report", str(folder))
-    assert (code, out) == (2, "") and err.count("\n") == 1 and "another version" in err
+    assert str(folder) in err and "another version" in err
 
 
 def test_report_draws_the_page_again(

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> Parser:
     parser = Parser("byheart", description=__doc__, allow_abbrev=False)
-    commands = parser.add_subparsers(required=True, metavar="command", parser_class=Parser)
+    commands = parser.add_subparsers(required=True, parser_class=Parser)
     command = commands.add_parser(
         "ledger",
         help="bits of training images against bits of parameters, line by line",
@@ -96,6 +96,7 @@ def _parser() -> Parser:
     for wing in WINGS:
         if find_spec(f"byheart.{wing}") is not None:
             import_module(f"byheart.{wing}.cli").add_parser(commands)
+    commands.metavar = " | ".join(commands.choices)
     return parser
 
 

@@ -216,8 +216,8 @@ CONTRACT = {
     "controls", "prompt_effect", "noise_effect", "same_image", "steering", "denoising", "panel",
     "tolerance", "ledger", "weights",
 }  # fmt: skip
-ADDED = {"altered_copies", "reference", "images"}
-OF_THE_RUN = {"parameters", "steps", "exposures_per_image", "seconds"}
+ADDED = {"altered_copies", "reference", "images", "parameters", "ceiling_rmse"}
+OF_THE_RUN = {"steps", "exposures_per_image", "seconds"}
 CONDITION = {
     "outputs", "prompts", "copied", "exact", "blend", "novel", "broken", "coverage", "rmse", "psnr",
 }  # fmt: skip

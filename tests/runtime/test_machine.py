@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from support.composing import composed
 
 from byheart.config import Config
-from byheart.runtime import machine
+from byheart.runtime import machine, processes
 from byheart.runtime.files import locate
 
 
@@ -27,10 +27,10 @@ def built(monkeypatch: pytest.MonkeyPatch, config: Config) -> tuple[dict[str, ob
         given.update(words)
         return SimpleNamespace(num_processes=1)
 
-    monkeypatch.setattr(machine, "Accelerator", stand_in)
+    monkeypatch.setattr(processes, "Accelerator", stand_in)
     monkeypatch.setattr(torch, "set_num_threads", threads.append)
     # Where the tests check the types in signatures, the stand-in is none: ask the function itself.
-    inspect.unwrap(machine.accelerator_for)(config, locate(config))
+    inspect.unwrap(processes.accelerator_for)(config, locate(config))
     return given, threads
 
 
@@ -41,7 +41,7 @@ def test_bf16_that_nothing_here_has_is_refused_in_one_line(
     monkeypatch.setattr(machine, "_has_amx", lambda: False)
     config = composed(root=tmp_path, fit__precision="bf16")
     with pytest.raises(ValueError) as error:
-        machine.accelerator_for(config, locate(config))
+        processes.accelerator_for(config, locate(config))
     assert str(error.value) == (
         "fit.precision=bf16 needs a GPU, or a processor with AMX: type fit.precision=auto"
     )
@@ -70,10 +70,10 @@ def test_auto_takes_bf16_on_a_processor_that_has_it_for_wide_networks(
 def test_a_tracker_that_is_not_installed_says_what_to_type(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracker: str
 ) -> None:
-    monkeypatch.setattr(machine, "find_spec", lambda name: None)
+    monkeypatch.setattr(processes, "find_spec", lambda name: None)
     config = composed(root=tmp_path, tracker=tracker)
     with pytest.raises(ValueError) as error:
-        machine.accelerator_for(config, locate(config))
+        processes.accelerator_for(config, locate(config))
     told = f"tracker={tracker} is not installed: pip install -e '.[{tracker}]'"
     assert str(error.value) == told
     assert not any(tmp_path.iterdir())
@@ -109,7 +109,7 @@ def test_the_processes_share_the_cores_unless_threads_are_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     asked: int, cores: int, processes_here: str | None, used: int,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(machine, "cores", lambda: cores)
+    monkeypatch.setattr(processes, "cores", lambda: cores)
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
     if processes_here:
         monkeypatch.setenv("LOCAL_WORLD_SIZE", processes_here)

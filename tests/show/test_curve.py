@@ -195,7 +195,7 @@ def test_the_bytes_are_the_same_again_and_know_no_time(folder: Path, base: Run) 
 
 def test_what_is_null_is_an_empty_cell(base: Run, tmp_path: Path) -> None:
     def forget(m: dict[str, Any]) -> None:
-        kept = {key: m[key] for key in ("n_images", "seed", "captions_mode", "image_size")}
+        kept = {k: m[k] for k in ("version", "n_images", "seed", "captions_mode", "image_size")}
         weights = {"headline": "ema"} | {"ema": nulls(m["weights"]["ema"])}
         weights["raw"] = dict.fromkeys(("unseen", "empty", "captions"))
         m.update(nulls(m) | kept | {"weights": weights})
@@ -227,11 +227,11 @@ def test_no_folder_and_no_run_say_what_to_type(tmp_path: Path) -> None:
     ("file", "text", "told"),
     [
         ("measures.json", "{", "Expecting"),
-        ("measures.json", "[]", "indices"),
-        ("measures.json", '{"n_images": 3}', "'captions_mode' is missing"),
-        ("measures.json", None, "No such file"),
+        ("measures.json", "[]", "does not hold the numbers"),
+        ("measures.json", '{"n_images": 3}', "'seed' is missing"),
+        ("measures.json", None, "no measures.json"),
         ("config.yaml", "a: [", "expected"),
-        ("config.yaml", "", "NoneType"),
+        ("config.yaml", "", "holds no settings"),
         ("trajectory.jsonl", "{]\n", "Expecting"),
     ],
 )

@@ -26,7 +26,7 @@ from support.sweep_pictures import (
 )
 
 from byheart.runtime.files import Run
-from byheart.show import pages as sweep
+from byheart.show import sweep
 from byheart.show.runs import Finished
 from byheart.show.sweep import TITLES, write_curve
 from byheart.show.trends import sentences
@@ -195,32 +195,18 @@ def test_a_run_alone_is_drawn_and_what_is_gone_leaves_no_figure(
 # ----------------------------------------------------------------------------------- what is wrong
 
 
-def _lose(folder: Path, *keys: str) -> None:
-    file = folder / "measures.json"
-    measures = json.loads(file.read_text("utf-8"))
-    place = measures
-    for key in keys[:-1]:
-        place = place[key]
-    del place[keys[-1]]
-    file.write_text(json.dumps(measures), "utf-8")
-
-
-@pytest.mark.parametrize(
-    "keys",
-    [("steps",), ("conditions", "unseen", "kinds"), ("images",), ("ledger",), ("tolerance",),
-     ("weights", "headline"), ("exposures_per_image",), ("conditions", "empty", "coverage")],
-    ids=lambda keys: keys[-1],
-)  # fmt: skip
+@pytest.mark.parametrize("key", ["steps", "images", "ledger", "version"])
 def test_a_run_of_another_version_is_named_in_one_line_and_nothing_is_written(
-    base: Run, tmp_path: Path, quick: None, keys: tuple[str, ...]
+    base: Run, tmp_path: Path, quick: None, key: str
 ) -> None:
     sweep_of(tmp_path, base, {"good": {}, "old": {}})
-    _lose(tmp_path / "old", *keys)
-    with pytest.raises(ValueError, match="another version left it") as caught:
+    file = tmp_path / "old" / "measures.json"
+    measures = json.loads(file.read_text("utf-8"))
+    del measures[key]
+    file.write_text(json.dumps(measures), "utf-8")
+    with pytest.raises(ValueError, match="old cannot be drawn") as caught:
         write_curve(tmp_path)
-    told = str(caught.value)
-    assert f"{tmp_path / 'old'} cannot be drawn ('{keys[-1]}' is missing)" in told
-    assert "\n" not in told and not (tmp_path / "curve.csv").exists()
+    assert "\n" not in str(caught.value) and not (tmp_path / "curve.csv").exists()
     assert not (tmp_path / "figures").exists()
 
 

@@ -13,14 +13,15 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from accelerate import Accelerator
 from filelock import FileLock, Timeout
 
 from byheart.config import Config
 from byheart.runtime.files import Run, check_folder
-from byheart.runtime.processes import from_first
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 LOCK, OWNER = ".lock", ".owner.json"
 
@@ -94,6 +95,8 @@ def claimed(run: Run, config: Config, accelerator: Accelerator) -> Iterator[Clai
     ValueError: another process works there, it holds a run with other settings, or it cannot be
     written to.
     """
+    from byheart.runtime.processes import from_first  # torch, which drawing does without
+
     with ExitStack() as stack:
         yield from_first(accelerator, lambda: _enter(run, config, stack))
 

@@ -84,10 +84,11 @@ def _jobs(configs: Path, words: Sequence[str]) -> tuple[list[Job], str, dict[str
     with initialize_config_dir(str(configs), version_base="1.3"):
         plain = [values[0] for values in each.values() if len(values) == 1]
         whole = compose("overfit", plain, return_hydra_config=True)
-        swept = OmegaConf.to_container(whole.hydra.sweeper.params or {})
-        assert isinstance(swept, dict)
+        swept: Any = OmegaConf.to_container(whole.hydra.sweeper)
         # What a preset varies comes first; what is typed takes its place.
-        each = _parsed([f"{key!s}={value}" for key, value in swept.items()]) | each
+        each = (
+            _parsed([f"{key!s}={value}" for key, value in (swept["params"] or {}).items()]) | each
+        )
         jobs = []
         for typed in product(*each.values()):
             alone = tuple(w for w in typed if not w.startswith(("cluster=", "hydra", "++hydra")))

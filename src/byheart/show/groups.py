@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from byheart.show.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, YELLOW, Line, plain
-from byheart.show.runs import Finished
+from byheart.show.runs import CURE, Finished
 from byheart.show.words import CONDITIONS
 
 # Of settings that studies vary: what an axis of their values is called, and what one value is.
@@ -195,6 +195,9 @@ def groups(runs: Sequence[Finished], along: frozenset[str] = N) -> list[Group]:
     Colours tell settings apart, lines the captions modes (or the settings, in a single mode), and
     every group has its own marker. Where no setting varies, each mode has a look of its own.
     """
+    for run in runs:
+        if run.captions not in MODES:
+            raise ValueError(f"{run.path} cannot be drawn (captions_mode {run.captions!r}): {CURE}")
     keys = varied(runs, along)
     if "n_images" not in {*along, *keys}:
         keys.insert(0, "n_images")  # where a line is at one n, it says which

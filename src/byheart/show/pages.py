@@ -72,6 +72,7 @@ def write_report(run: Run) -> Path:
     with naming(run.path):
         machine = json.loads(run.file("environment.json").read_text(encoding="utf-8"))
         made = read_outputs(run.path, measures["weights"]["headline"])
+        contact_sheet = run.file("outputs.png").read_bytes()
     training = read_jsonl(run.file("training.jsonl"))
     page = template("page.html").render(
         m=measures,
@@ -80,7 +81,7 @@ def write_report(run: Run) -> Path:
         sentences=sentences(measures),
         examples=_examples(made),
         learned=[inline(png_bytes(enlarged(image, 160))) for image in made.train[:9]],
-        sheet=inline(run.file("outputs.png").read_bytes()),
+        sheet=inline(contact_sheet),
         loss=Markup(svg(charts.loss((row["step"], row["loss"]) for row in training))),
         tolerance=Markup(svg(charts.tolerance_of(measures["tolerance"]))),
         denoising=Markup(svg(charts.denoising_of(measures["denoising"]))),

@@ -199,7 +199,9 @@ def drawn(
 
 
 def svg(panel: Panel, height: float = 2.8) -> str:
-    """One panel as an SVG element, to stand in a page."""
+    """One panel as an SVG element, to stand in a page; nothing where it has no points."""
+    if not any(series.points for series in panel.series):
+        return ""
     return element(drawn([panel], ["svg"], height=height)["svg"])
 
 
@@ -209,7 +211,7 @@ def element(content: bytes) -> str:
     return text[text.index("<svg") :]
 
 
-def _figure(panels: Sequence[Panel], columns: int, each: float) -> Any:
+def _figure(panels: Sequence[Panel], columns: int, each: float = HEIGHT) -> Any:
     from matplotlib.figure import Figure
 
     across = min(columns, len(panels))

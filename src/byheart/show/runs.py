@@ -63,8 +63,11 @@ def finished_runs(folder: Path, last: Path | None = None) -> list[Finished]:
         assert path is not None
         measures = current(path)
         with naming(path):
-            config = flatten(safe_load((path / "config.yaml").read_text(encoding="utf-8")))
-            run = Finished(path, config, measures, read_jsonl(path / "trajectory.jsonl"))
+            config = safe_load((path / "config.yaml").read_text(encoding="utf-8"))
+            if not isinstance(config, dict):
+                raise ValueError("config.yaml holds no settings")
+            rows = read_jsonl(path / "trajectory.jsonl")
+        run = Finished(path, flatten(config), measures, rows)
         runs[run.n, run.captions, int(measures["seed"]), path.name] = run
     if not runs:
         raise ValueError(f"{folder} holds no finished run: type the folder of a sweep")
@@ -73,7 +76,8 @@ def finished_runs(folder: Path, last: Path | None = None) -> list[Finished]:
 
 def current(path: Path) -> dict[str, Any]:
     """measures.json of a run. ValueError: none, unreadable, or not as this version writes it."""
-    measures = read_measures(path)
+    with naming(path):
+        measures = read_measures(path)
     missing = [key for key in KEYS if key not in measures]
     if measures.get("version") not in VERSIONS or missing:
         what = f"{missing[0]!r} is missing" if missing else f"version {measures.get('version')}"
