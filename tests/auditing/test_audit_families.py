@@ -13,7 +13,7 @@ import torch
 from support.pictures_for_audit import photographs, save_all
 
 import byheart
-from byheart.auditing.pipeline import Asking, open_pipeline
+from byheart.auditing.pipeline import Options, open_pipeline
 
 FEW = {"bank": 2, "noises": 2, "captions": 0, "steps": 2, "size": 32}
 
@@ -131,7 +131,7 @@ def test_it_is_audited_by_path(
     assert outputs == {"unseen": 4, "empty": 8, "captions": None}
     # It never learned anything.
     assert found["all"]["rest"]["novel"] == 0 and found["all"]["either"]["rate"] == 0
-    network = open_pipeline(str(folder), None, Asking()).network
+    network = open_pipeline(str(folder), None, Options()).network
     assert found["parameters"] == sum(p.numel() for p in network.parameters())
     # Without noise to predict there is nothing for either detector to look at.
     by_noise = found["detectors"]["noise_difference"]["others"]
@@ -146,8 +146,8 @@ def test_its_outputs_are_what_the_pipeline_itself_gives(
     from byheart.model.rng import Stream, generator
 
     family, folder = model
-    asking = Asking(steps=3, guidance=4.0)
-    ours = open_pipeline(str(folder), None, asking).paint("the fox", 1).image
+    asking = Options(steps=3, guidance=4.0)
+    ours = open_pipeline(str(folder), None, asking).generate("the fox", 1).image
     missing = ["text_encoder_3", "tokenizer_3"] if family is sd3 else []
     own = DiffusionPipeline.from_pretrained(folder, **dict.fromkeys(missing))
     own.set_progress_bar_config(disable=True)
@@ -164,7 +164,7 @@ def test_the_first_prediction_is_taken_back_to_the_clean_picture(
 ) -> None:
     """A network that knows the answer: what it says is turned into the latent it was made from."""
     family, folder = model
-    stranger = open_pipeline(str(folder), None, Asking())
+    stranger = open_pipeline(str(folder), None, Options())
     if family is sd3:
         assert stranger._first_step("the fox", 0) == (None, None)
         return

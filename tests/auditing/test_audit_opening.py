@@ -18,10 +18,17 @@ from support.pictures_for_audit import photographs, save_all
 
 import byheart
 from byheart.auditing.arguments import Arguments
-from byheart.auditing.asking import paint_all
 from byheart.auditing.folder import _stamp
+from byheart.auditing.generation import generate_all
 from byheart.auditing.own_run import is_own_run
-from byheart.auditing.pipeline import Asking, Made, Stranger, moved, open_pipeline, why
+from byheart.auditing.pipeline import (
+    Generated,
+    Options,
+    Pipeline,
+    moved,
+    open_pipeline,
+    why,
+)
 from byheart.data.prompts import Question
 
 
@@ -54,14 +61,14 @@ def test_no_module_that_a_model_names_is_imported(
     monkeypatch.syspath_prepend(str(tmp_path))
     named(model, **parts)
     with pytest.raises(ValueError, match="cannot be opened: its model_index"):
-        open_pipeline(str(model), None, Asking())
+        open_pipeline(str(model), None, Options())
     assert not (tmp_path / "ran").exists()
 
 
 def test_code_beside_a_part_is_not_run(model: Path, tmp_path: Path) -> None:
     (model / "unet" / "diffusers.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
     with pytest.raises(ValueError, match="it brings code"):
-        open_pipeline(str(model), None, Asking())
+        open_pipeline(str(model), None, Options())
     assert not (tmp_path / "ran").exists()
 
 
@@ -70,7 +77,7 @@ def test_a_model_that_is_there_in_half_precision_alone_is_opened(model: Path) ->
         weights = {name: value.half() for name, value in load_file(file).items()}
         save_file(weights, file.with_name(f"{file.stem}.fp16.safetensors"), {"format": "pt"})
         file.unlink()
-    network = open_pipeline(str(model), None, Asking()).network
+    network = open_pipeline(str(model), None, Options()).network
     assert network.dtype == torch.float32 and next(network.parameters()).detach().std() > 0
 
 
@@ -78,9 +85,9 @@ def test_pickles_are_advised_only_where_one_lies(model: Path) -> None:
     (weights,) = (model / "unet").glob("*.safetensors")
     weights.write_bytes(b"no weights")
     with pytest.raises(ValueError, match="cannot be opened") as caught:
-        open_pipeline(str(model), None, Asking())
+        open_pipeline(str(model), None, Options())
     assert "allow-pickle" not in str(caught.value)
-    assert "allow-pickle" in why(OSError("no safetensors found"), "owner/name", Asking())
+    assert "allow-pickle" in why(OSError("no safetensors found"), "owner/name", Options())
 
 
 def test_a_hub_that_does_not_answer_is_one_line() -> None:
@@ -97,9 +104,9 @@ def test_a_hub_that_does_not_answer_is_one_line() -> None:
         except OSError as error:
             return error
 
-    said = why(failed(), "owner/name", Asking())
+    said = why(failed(), "owner/name", Options())
     assert said == "the hub cannot be reached ([Errno 111] refused): type the path of a folder"
-    plain = why(OSError("owner/name does not appear to have a file"), "owner/name", Asking())
+    plain = why(OSError("owner/name does not appear to have a file"), "owner/name", Options())
     assert "cannot be reached" not in plain
 
 
@@ -108,20 +115,20 @@ def test_of_a_lora_folder_one_file_is_meant(tiny_pipeline: Path, tmp_path: Path)
     folder = tmp_path / "lora"
     folder.mkdir()
     with pytest.raises(ValueError, match=r"holds no safetensors file$"):
-        open_pipeline(str(tiny_pipeline), str(folder), Asking())
+        open_pipeline(str(tiny_pipeline), str(folder), Options())
     for name in ("a", "b"):
         save_file({"odd": torch.zeros(1)}, folder / f"{name}.safetensors")
     with pytest.raises(ValueError, match=r"2 files \(a.safetensors, b.safetensors\): type the pat"):
-        open_pipeline(str(tiny_pipeline), str(folder), Asking())
+        open_pipeline(str(tiny_pipeline), str(folder), Options())
     (folder / "b.safetensors").unlink()
     with pytest.raises(ValueError, match=r"--lora .* cannot be loaded: "):
-        open_pipeline(str(tiny_pipeline), str(folder), Asking())
+        open_pipeline(str(tiny_pipeline), str(folder), Options())
 
 
 def test_a_prediction_with_its_variance_is_cut_and_half_precision_does_not_overflow(
     tiny_pipeline: Path,
 ) -> None:
-    stranger = open_pipeline(str(tiny_pipeline), None, Asking(steps=2))
+    stranger = open_pipeline(str(tiny_pipeline), None, Options(steps=2))
     difference, one_step = stranger._first_step("the fox", 0)
     plain = stranger.network.forward
 
@@ -159,12 +166,12 @@ def test_a_vae_that_overflows_in_half_precision_is_upcast() -> None:
      (torch.OutOfMemoryError("CUDA"), "out of memory: type --half")],
 )  # fmt: skip
 def test_a_pipeline_that_breaks_down_is_one_line(error: Exception, said: str) -> None:
-    class Pipeline:
+    class Broken:
         def __call__(self, prompt: str, generator: torch.Generator) -> None:
             raise error
 
     with pytest.raises(ValueError, match=said):
-        Stranger(Pipeline(), Asking()).paint("the fox", 0)
+        Pipeline(Broken(), Options()).generate("the fox", 0)
 
 
 def test_no_such_device_is_one_line() -> None:
@@ -203,11 +210,11 @@ def test_a_run_of_ours_with_a_whole_pipeline_is_asked_as_it_sampled(
     train = save_all(tmp_path / "train", photographs()[:4])
     seen = []
 
-    def looked(self: Stranger, prompt: str, noise: int) -> Made:
+    def looked(self: Pipeline, prompt: str, noise: int) -> Generated:
         seen.append((self.asking.steps, self.asking.guidance))
-        return Made(Image.new("RGB", (16, 16), "red"), None, None)
+        return Generated(Image.new("RGB", (16, 16), "red"), None, None)
 
-    monkeypatch.setattr(Stranger, "paint", looked)
+    monkeypatch.setattr(Pipeline, "generate", looked)
     few = {"bank": 1, "noises": 1, "captions": 0, "size": 16}
     found = byheart.audit(train, pipeline=run, out=tmp_path / "a", **few)
     assert {*seen} == {(3, 1.0)}
@@ -247,12 +254,12 @@ def test_what_is_no_number_is_written_as_none_and_a_lost_picture_is_made_again(
     class Fake:
         asked = 0
 
-        def paint(self, prompt: str, noise: int) -> Made:
+        def generate(self, prompt: str, noise: int) -> Generated:
             self.asked += 1
             image = Image.new("RGB", (16, 16), "red")
-            return Made(image, float("nan"), image)
+            return Generated(image, float("nan"), image)
 
     fake, asked = Fake(), [Question("unseen", "a fox", noise) for noise in range(2)]
-    assert paint_all(lambda: fake, asked, tmp_path, 16).differences == [None, None]
+    assert generate_all(lambda: fake, asked, tmp_path, 16).differences == [None, None]
     (tmp_path / "one_step" / "00001.png").unlink()
-    assert len(paint_all(lambda: fake, asked, tmp_path, 16).one_step) == 2 and fake.asked == 3
+    assert len(generate_all(lambda: fake, asked, tmp_path, 16).one_step) == 2 and fake.asked == 3

@@ -15,10 +15,17 @@ from PIL import Image
 from support.pictures_for_audit import photographs, save_all
 
 import byheart
-from byheart.auditing.asking import Plan, fingerprint, left_out, paint_all, planned, read_prompts
 from byheart.auditing.audit import Audit
+from byheart.auditing.generation import (
+    Plan,
+    fingerprint,
+    generate_all,
+    left_out,
+    planned,
+    read_prompts,
+)
 from byheart.auditing.pictures import open_album
-from byheart.auditing.pipeline import Asking, Made, Stranger, clean, open_pipeline
+from byheart.auditing.pipeline import Generated, Options, Pipeline, clean, open_pipeline
 
 FEW = {"bank": 2, "noises": 2, "captions": 1, "steps": 2, "size": 32}
 
@@ -74,10 +81,10 @@ def test_the_page_says_that_captions_were_left_out(
 def test_a_finished_audit_asks_nothing_again(
     untrained: Audit, train: Path, tiny_pipeline: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object, **__: object) -> Made:
+    def refuse(*_: object, **__: object) -> Generated:
         raise AssertionError("asked again")
 
-    monkeypatch.setattr(Stranger, "paint", refuse)
+    monkeypatch.setattr(Pipeline, "generate", refuse)
     before = untrained.page.read_bytes()
     again = byheart.audit(train, pipeline=tiny_pipeline, out=untrained.folder, **FEW)
     assert again.page.read_bytes() == before
@@ -108,13 +115,13 @@ def test_held_out_pictures_that_come_later_are_judged_by_and_nothing_is_asked_ag
     train: Path, tiny_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    paint = Stranger.paint
+    paint = Pipeline.generate
 
-    def counted(self: Stranger, prompt: str, noise: int) -> Made:
+    def counted(self: Pipeline, prompt: str, noise: int) -> Generated:
         asked.append((prompt, noise))
         return paint(self, prompt, noise)
 
-    monkeypatch.setattr(Stranger, "paint", counted)
+    monkeypatch.setattr(Pipeline, "generate", counted)
     few = {**FEW, "bank": 1, "noises": 1, "out": tmp_path / "a"}
     first = byheart.audit(train, pipeline=tiny_pipeline, **few)
     count = len(asked)
@@ -199,29 +206,29 @@ class Fake:
     """Paints the prompt's length and the noise's number; breaks after some."""
 
     breaks_after: int = 10**9
-    painted: list[tuple[str, int]] = field(default_factory=list)
+    generated: list[tuple[str, int]] = field(default_factory=list)
     conditional: bool = True
     parameters: int = 1
 
-    def paint(self, prompt: str, noise: int) -> Made:
-        if len(self.painted) == self.breaks_after:
+    def generate(self, prompt: str, noise: int) -> Generated:
+        if len(self.generated) == self.breaks_after:
             raise KeyboardInterrupt
-        self.painted.append((prompt, noise))
+        self.generated.append((prompt, noise))
         image = Image.new("RGB", (20, 16), (len(prompt), noise, 7))
-        return Made(image, 0.5, image if noise else None)
+        return Generated(image, 0.5, image if noise else None)
 
 
 def test_a_stopped_audit_goes_on_and_ends_with_the_same_bytes(train: Path, tmp_path: Path) -> None:
     asked = planned(open_album(train, 16, "--train"), None, Plan(bank=2, captions=1, noises=1))
     whole, first, second = Fake(), Fake(3), Fake()
-    one = paint_all(lambda: whole, asked, tmp_path / "one", 16)
+    one = generate_all(lambda: whole, asked, tmp_path / "one", 16)
     with pytest.raises(KeyboardInterrupt):
-        paint_all(lambda: first, asked, tmp_path / "two", 16)
+        generate_all(lambda: first, asked, tmp_path / "two", 16)
     journal = tmp_path / "two" / "outputs.jsonl"
     journal.write_text(journal.read_text() + '{"number": 3, "cut')  # as a crash leaves it
     (tmp_path / "two" / "outputs" / "00001.png").unlink()
-    two = paint_all(lambda: second, asked, tmp_path / "two", 16)
-    assert second.painted == [whole.painted[1], *whole.painted[3:]]
+    two = generate_all(lambda: second, asked, tmp_path / "two", 16)
+    assert second.generated == [whole.generated[1], *whole.generated[3:]]
     assert torch.equal(one.album.pixels, two.album.pixels)
     assert one.differences == two.differences and {*one.one_step} == {*two.one_step}
     for file in (tmp_path / "one").rglob("*.png"):
@@ -234,12 +241,12 @@ def test_a_stopped_audit_goes_on_and_ends_with_the_same_bytes(train: Path, tmp_p
 
 
 def test_an_output_depends_on_its_prompt_and_its_noise_alone(tiny_pipeline: Path) -> None:
-    one = open_pipeline(str(tiny_pipeline), None, Asking(steps=2))
-    a, b, again = one.paint("the fox", 0), one.paint("the fox", 1), one.paint("the fox", 0)
+    one = open_pipeline(str(tiny_pipeline), None, Options(steps=2))
+    a, b, again = one.generate("the fox", 0), one.generate("the fox", 1), one.generate("the fox", 0)
     assert a.image.tobytes() == again.image.tobytes() != b.image.tobytes()
     assert a.difference == again.difference
-    other = open_pipeline(str(tiny_pipeline), None, Asking(steps=2, seed=1))
-    assert other.paint("the fox", 0).image.tobytes() != a.image.tobytes()
+    other = open_pipeline(str(tiny_pipeline), None, Options(steps=2, seed=1))
+    assert other.generate("the fox", 0).image.tobytes() != a.image.tobytes()
 
 
 def test_an_unconditional_pipeline_is_asked_without_prompts(train: Path, tmp_path: Path) -> None:
@@ -285,8 +292,8 @@ def test_nothing_is_unpickled_unless_the_user_says_so(
     torch.save(load_file(weights), folder / part / name)
     weights.unlink()
     with pytest.raises(ValueError, match=r"only safetensors are read.*--allow-pickle"):
-        open_pipeline(str(folder), None, Asking())
-    assert open_pipeline(str(folder), None, Asking(allow_pickle=True)).parameters > 0
+        open_pipeline(str(folder), None, Options())
+    assert open_pipeline(str(folder), None, Options(allow_pickle=True)).parameters > 0
 
 
 def test_a_lora_changes_what_comes_out(tiny_pipeline: Path, tmp_path: Path) -> None:
@@ -302,14 +309,16 @@ def test_a_lora_changes_what_comes_out(tiny_pipeline: Path, tmp_path: Path) -> N
         layers = peft.get_peft_model_state_dict(pipeline.unet)
         layers = {name: 5 * torch.randn_like(weight) for name, weight in layers.items()}
     StableDiffusionPipeline.save_lora_weights(tmp_path / "lora", unet_lora_layers=layers)
-    plain = open_pipeline(str(tiny_pipeline), None, Asking(steps=2)).paint("the fox", 0)
+    plain = open_pipeline(str(tiny_pipeline), None, Options(steps=2)).generate("the fox", 0)
     (file,) = (tmp_path / "lora").glob("*.safetensors")
     for path in (tmp_path / "lora", file):
-        changed = open_pipeline(str(tiny_pipeline), str(path), Asking(steps=2)).paint("the fox", 0)
+        changed = open_pipeline(str(tiny_pipeline), str(path), Options(steps=2)).generate(
+            "the fox", 0
+        )
         assert np.abs(np.array(changed.image, int) - np.array(plain.image, int)).max() > 2
     torch.save(layers, tmp_path / "lora.bin")
     with pytest.raises(ValueError, match="is no safetensors file"):
-        open_pipeline(str(tiny_pipeline), str(tmp_path / "lora.bin"), Asking())
+        open_pipeline(str(tiny_pipeline), str(tmp_path / "lora.bin"), Options())
 
 
 @pytest.mark.parametrize("kind", ["sample", "epsilon", "v_prediction"])

@@ -70,12 +70,12 @@ def test_a_copier_of_constant_quality_is_seen_alike_at_every_n() -> None:
 
 
 def test_altered_copies_are_searched_where_asked_and_told_from_chance() -> None:
-    yardsticks = calibrate(TRAIN, HELD_OUT, list(range(20)))
-    assert yardsticks.chance.count == 12 and yardsticks.chance.hits <= 2
+    calibration = calibrate(TRAIN, HELD_OUT, list(range(20)))
+    assert calibration.chance.count == 12 and calibration.chance.hits <= 2
     outputs = torch.cat([TRAIN[:3].flip(3), 255 - TRAIN[3:4] // 2, blobs(4, 5)])
     asked = torch.ones(8, dtype=torch.bool)
     asked[1] = False
-    found = altered_copies(outputs, asked, TRAIN, HELD_OUT, yardsticks)
+    found = altered_copies(outputs, asked, TRAIN, HELD_OUT, calibration)
     assert found.kind[:3] == ["whole", None, "whole"]
     assert found.nearest[[0, 2]].tolist() == [0, 2]
     assert found.mirrored[[0, 2]].all()
@@ -85,11 +85,11 @@ def test_altered_copies_are_searched_where_asked_and_told_from_chance() -> None:
 
 def test_no_more_real_pictures_pass_a_search_than_may() -> None:
     unseen = blobs(22, 4)  # 5 % lie between two of them
-    yardsticks = calibrate(TRAIN, unseen, list(range(20)))
+    calibration = calibrate(TRAIN, unseen, list(range(20)))
     found = judging._searched(unseen, TRAIN, lambda row: [], judging.silent)
-    for name, limit in yardsticks.tolerance.items():
+    for name, limit in calibration.tolerance.items():
         assert int((found[name].distance < limit).sum()) <= judging.FALSE * len(unseen), name
-    assert yardsticks.either.hits >= yardsticks.chance.hits and yardsticks.either.count == 22
+    assert calibration.either.hits >= calibration.chance.hits and calibration.either.count == 22
     assert calibrate(TRAIN, unseen[:3], list(range(20))).either.count == 0
 
 

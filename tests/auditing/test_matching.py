@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from byheart.auditing import matching as altered
-from byheart.auditing.matching import SEARCHES, Found, search
+from byheart.auditing.matching import SEARCHES, Matches, search
 
 BY_NAME = {how.name: how for how in SEARCHES}
 
@@ -28,7 +28,7 @@ def resized(images: Tensor, side: int) -> Tensor:
     return small.round().to(torch.uint8)
 
 
-def one(outputs: Tensor, name: str, result: str | None = None) -> Found:
+def one(outputs: Tensor, name: str, result: str | None = None) -> Matches:
     return search(outputs, TRAIN, BY_NAME[name])[result or name]
 
 

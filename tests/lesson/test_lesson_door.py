@@ -139,7 +139,7 @@ def test_an_address_instead_of_a_file_is_not_fetched(monkeypatch: pytest.MonkeyP
 
     asked: list[str] = []
 
-    class Stranger(BaseHTTPRequestHandler):
+    class Pipeline(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked.append(self.path)
             self.send_response(200)
@@ -159,7 +159,7 @@ def test_an_address_instead_of_a_file_is_not_fetched(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(processing_utils, "async_transport", None)
     for name in guard.FETCHERS:  # to be put back afterwards
         monkeypatch.setattr(processing_utils, name, getattr(processing_utils, name))
-    with HTTPServer(("127.0.0.1", 0), Stranger) as stranger:
+    with HTTPServer(("127.0.0.1", 0), Pipeline) as stranger:
         thread = threading.Thread(target=stranger.serve_forever)
         thread.start()
         try:

@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 
 from byheart.measure import intervals as resampling
-from byheart.measure.intervals import (
-    Rate,
+from byheart.measure.intervals import Rate, wilson
+from byheart.measure.resampling import (
     by_prompt_and_noise,
     clustered,
     difference,
     pair_interval,
     rate_interval,
-    wilson,
 )
 
 SEED = 3

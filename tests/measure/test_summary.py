@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from byheart.data.prompts import Question
-from byheart.measure.intervals import clustered, difference, wilson
+from byheart.measure.intervals import wilson
 from byheart.measure.kinds import KINDS, Findings
 from byheart.measure.panel import Metric
+from byheart.measure.resampling import clustered, difference
 from byheart.measure.summary import (
     condition,
     finite,

@@ -32,7 +32,8 @@ from support.sweep_pictures import (
 
 from byheart.data.prompts import Question
 from byheart.measure.copying import Verdicts
-from byheart.measure.intervals import clustered, wilson
+from byheart.measure.intervals import wilson
+from byheart.measure.resampling import clustered
 from byheart.runtime.files import Run, write_json
 from byheart.show.pages import write_pictures, write_report
 from byheart.show.words import number, percent, sentences

@@ -18,17 +18,17 @@ import torch
 from tqdm import tqdm
 
 from byheart.auditing.arguments import Arguments, checked, flag
-from byheart.auditing.asking import (
+from byheart.auditing.comparison import Comparison, Model
+from byheart.auditing.folder import claimed, same_folders
+from byheart.auditing.generation import (
     Plan,
     fingerprint,
+    generate_all,
     left_out,
-    paint_all,
     planned,
     read_prompts,
     without_prompts,
 )
-from byheart.auditing.folder import claimed, same_folders
-from byheart.auditing.inputs import Case, Model
 from byheart.auditing.judging import altered_copies, calibrate, judge_all
 from byheart.auditing.matching import SEARCHES
 from byheart.auditing.measures import (
@@ -40,9 +40,9 @@ from byheart.auditing.measures import (
     table,
 )
 from byheart.auditing.pictures import Album, open_album
-from byheart.auditing.pipeline import Asking, Painter
+from byheart.auditing.pipeline import ImageModel, Options
 from byheart.auditing.reference import alike, bad_captions, really_unseen, reference_of
-from byheart.auditing.report import Pair, worst, write_audit_page
+from byheart.auditing.report import ImagePair, worst, write_audit_page
 from byheart.data.prompts import Question
 from byheart.runtime.files import write_json, write_text
 
@@ -133,25 +133,25 @@ def audit(
             judged = judge_all(made, train_pixels, reference, advance)
         copied = judged.findings.copied
         with _progress("calibrate", None) as advance:
-            yardsticks = calibrate(train_pixels, real, list(album.group), advance)
+            calibration = calibrate(train_pixels, real, list(album.group), advance)
         rest = (~copied).nonzero()[:, 0]
         with _progress("search", len(rest) * len(SEARCHES)) as advance:
-            altered = altered_copies(made, ~copied, train_pixels, held, yardsticks, advance)
-        case = Case(
-            album, given, unseen, asked, reference, yardsticks, judged, altered, model, typed.seed
+            altered = altered_copies(made, ~copied, train_pixels, held, calibration, advance)
+        compared = Comparison(
+            album, given, unseen, asked, reference, calibration, judged, altered, model, typed.seed
         )  # fmt: skip
 
         # page
-        measures = measures_of(case) | {
+        measures = measures_of(compared) | {
             "notes": notes,
             "command": typed.command(device=device, fail_above=fail_above, out=where),
         }
-        rows, lines = audit_rows(case), output_rows(case)
+        rows, lines = audit_rows(compared), output_rows(compared)
         write_text(folder / "audit.csv", table(rows, AUDIT_COLUMNS))
         write_text(folder / "outputs.csv", table(lines, OUTPUT_COLUMNS))
         write_json(folder / "measures.json", measures)
         columns = {"audit.csv": AUDIT_COLUMNS, "outputs.csv": OUTPUT_COLUMNS}
-        write_audit_page(folder, measures, rows, _pairs(case), columns)
+        write_audit_page(folder, measures, rows, _pairs(compared), columns)
     return Audit(measures, rows, folder, fail_above)
 
 
@@ -171,7 +171,7 @@ def _ask(
     """The model's outputs, made or found. The model is opened first: what cannot be opened leaves
     nothing behind."""
     assert typed.pipeline is not None
-    asking = Asking(
+    asking = Options(
         typed.seed, typed.steps, typed.guidance, typed.side,
         device or ("cuda" if torch.cuda.is_available() else "cpu"), typed.half, typed.allow_pickle,
     )  # fmt: skip
@@ -182,9 +182,9 @@ def _ask(
             raise ValueError(f"--prompts: {typed.pipeline} takes no prompt: leave it away")
         asked = without_prompts(Plan(typed.bank, typed.captions, typed.noises))
     record(fingerprint(asked))
-    painted = paint_all(lambda: model, asked, folder, train.pixels.shape[-1])
-    known = Model(model.parameters, model.conditional, painted.differences, painted.one_step)
-    return asked, painted.album, known
+    generated = generate_all(lambda: model, asked, folder, train.pixels.shape[-1])
+    known = Model(model.parameters, model.conditional, generated.differences, generated.one_step)
+    return asked, generated.album, known
 
 
 def _as_sampled(typed: Arguments) -> tuple[Arguments, list[str]]:
@@ -207,7 +207,7 @@ def _as_sampled(typed: Arguments) -> tuple[Arguments, list[str]]:
     return replace(typed, steps=steps, guidance=guidance), notes
 
 
-def _open(typed: Arguments, asked: list[Question], asking: Asking, folder: Path) -> Painter:
+def _open(typed: Arguments, asked: list[Question], asking: Options, folder: Path) -> ImageModel:
     # Here, since diffusers' pipelines take seconds to import and folders do without them.
     from byheart.auditing.own_run import has_whole_pipeline, is_own_run, open_run
     from byheart.auditing.pipeline import open_pipeline
@@ -224,14 +224,14 @@ def _open(typed: Arguments, asked: list[Question], asking: Asking, folder: Path)
     return open_pipeline(path, typed.lora, asking)
 
 
-def _pairs(case: Case) -> Callable[[str, str], Pair]:
+def _pairs(compared: Comparison) -> Callable[[str, str], ImagePair]:
     """For the page: a training picture and an output, by their names."""
-    train = {name: k for k, name in enumerate(case.train.names)}
-    outputs = {name: k for k, name in enumerate(case.outputs.names)}
+    train = {name: k for k, name in enumerate(compared.train.names)}
+    outputs = {name: k for k, name in enumerate(compared.outputs.names)}
 
-    def pair(image: str, output: str) -> Pair:
-        one, other = case.train.pixels[train[image]], case.outputs.pixels[outputs[output]]
-        return Pair(one.permute(1, 2, 0).numpy(), other.permute(1, 2, 0).numpy())
+    def pair(image: str, output: str) -> ImagePair:
+        one, other = compared.train.pixels[train[image]], compared.outputs.pixels[outputs[output]]
+        return ImagePair(one.permute(1, 2, 0).numpy(), other.permute(1, 2, 0).numpy())
 
     return pair
 

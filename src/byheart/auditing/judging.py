@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from byheart.auditing.matching import SEARCHES, Found, Search, at_once, search
+from byheart.auditing.matching import SEARCHES, Matches, Search, at_once, search
 from byheart.measure.copying import TOLERANCE, reference_distance, verdicts
 from byheart.measure.distance import inner_products, nearest, nearest_other, norms, root
 from byheart.measure.intervals import Rate, wilson
@@ -23,7 +23,7 @@ PIECE = 128  # outputs at once
 MIXED = 48  # closest training images that a blend is looked for among
 MOST = 256  # real pictures that the searches for altered copies are calibrated with
 FALSE = 0.05  # share of real pictures that may pass one such search
-KINDS = {
+ALTERED_KINDS = {
     "whole": "recoloured",
     "shift": "shifted",
     "crop": "crop",
@@ -49,7 +49,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Yardsticks:
+class Calibration:
     """Of each search for altered copies what real pictures say of it."""
 
     reference: dict[str, float]  # median distance to the closest training image
@@ -62,7 +62,7 @@ class Yardsticks:
 class Altered:
     """Per output the altered copy that it is, if any."""
 
-    kind: list[str | None]  # a name of KINDS; None: none was found
+    kind: list[str | None]  # a name of ALTERED_KINDS; None: none was found
     nearest: Int[Tensor, " s"]
     distance: Float[Tensor, " s"]  # sqrt(1 - correlation)
     rho: Float[Tensor, " s"]  # over the search's reference distance; infinite where none was found
@@ -76,7 +76,7 @@ class Altered:
 
 
 def own_reference(train: Images, held_out: Images, source: str) -> Reference:
-    """The yardstick of held-out images; without any, of the training images themselves.
+    """The reference of held-out images; without any, of the training images themselves.
 
     Real pictures, held out or trained on, say what a picture looks like; an output that comes near
     to one of them is not broken for that. Of fewer than a hundred pictures the whole range counts,
@@ -129,7 +129,7 @@ def _mixed(part: Images, train: Images, order: Int[Tensor, "p k"]) -> Float[Tens
 
 def calibrate(
     train: Images, held_out: Images, group: list[int], advance: Advance = silent
-) -> Yardsticks:
+) -> Calibration:
     """What the searches find where there is nothing to find: in held-out pictures; without any, in
     training images compared with the others.
 
@@ -157,7 +157,7 @@ def calibrate(
         # At the limit itself stands a real picture: it must not pass.
         passing |= found[name].distance < limit
     by_chance = wilson(int(passing.sum()), len(passing))
-    return Yardsticks(references, tolerances, by_chance, _either(real, passing, train, held_out))
+    return Calibration(references, tolerances, by_chance, _either(real, passing, train, held_out))
 
 
 def _either(real: Images, passing: Bool[Tensor, " r"], train: Images, held_out: Images) -> Rate:
@@ -176,38 +176,40 @@ def altered_copies(
     asked: Bool[Tensor, " s"],
     train: Images,
     held_out: Images,
-    yardsticks: Yardsticks,
+    calibration: Calibration,
     advance: Advance = silent,
 ) -> Altered:
     """Of each output the altered copy that it is: within the search's tolerance of a training image
-    and closer to it than to any held-out image. Of several searches the first in KINDS counts.
+    and closer to it than to any held-out image. Of several the first in ALTERED_KINDS counts.
 
     asked: which outputs are searched; of a plain copy nothing more need be found.
     """
     count = len(outputs)
     kind: list[str | None] = [None] * count
-    best = Found(
+    best = Matches(
         torch.zeros(count, dtype=torch.long), torch.full((count,), torch.inf),
         torch.zeros(count, dtype=torch.bool), torch.zeros(count, 4), torch.zeros(count, 4),
     )  # fmt: skip
     rho = torch.full((count,), torch.inf)
     places_ = asked.nonzero()[:, 0]
-    if len(places_) and yardsticks.tolerance:
+    if len(places_) and calibration.tolerance:
         found = _searched(outputs[places_], train, lambda row: [], advance)
-        close = {name: found[name].distance < limit for name, limit in yardsticks.tolerance.items()}
+        close = {
+            name: found[name].distance < limit for name, limit in calibration.tolerance.items()
+        }
         rows = torch.stack(list(close.values())).any(0).nonzero()[:, 0]
         if len(held_out) and len(rows):
             unseen = _searched(outputs[places_[rows]], held_out, lambda row: [], silent)
             for name in close:
                 close[name][rows] &= found[name].distance[rows] < unseen[name].distance
-        for name in KINDS:
+        for name in ALTERED_KINDS:
             if name not in close:
                 continue
             new = torch.zeros(count, dtype=torch.bool)
             new[places_] = close[name]
             new &= rho.isinf()
             whole = _placed(found[name], places_, best)
-            rho = torch.where(new, whole.distance / yardsticks.reference[name], rho)
+            rho = torch.where(new, whole.distance / calibration.reference[name], rho)
             best = _chosen(new, whole, best)
             for k in new.nonzero()[:, 0].tolist():
                 kind[k] = name
@@ -216,11 +218,11 @@ def altered_copies(
 
 def _searched(
     outputs: Images, train: Images, apart: Callable[[int], list[int]], advance: Advance
-) -> dict[str, Found]:
+) -> dict[str, Matches]:
     """All searches, in pieces of the outputs. `advance` is told outputs, once for each search."""
-    found: dict[str, Found] = {}
+    found: dict[str, Matches] = {}
     for how in SEARCHES:
-        pieces: dict[str, list[Found]] = {}
+        pieces: dict[str, list[Matches]] = {}
         for first in range(0, len(outputs), rows := at_once(how)):
             part = outputs[first : first + rows]
             for name, one in _search(part, train, how, apart, first).items():
@@ -232,24 +234,24 @@ def _searched(
 
 def _search(
     part: Images, train: Images, how: Search, apart: Callable[[int], list[int]], first: int
-) -> dict[str, Found]:
+) -> dict[str, Matches]:
     return search(part, train, how, lambda row: apart(first + row))
 
 
-def _placed(one: Found, rows: Int[Tensor, " k"], like: Found) -> Found:
+def _placed(one: Matches, rows: Int[Tensor, " k"], like: Matches) -> Matches:
     """A result for some outputs as one for all."""
     columns = {name: value.clone() for name, value in vars(like).items()}
     for name, value in vars(one).items():
         columns[name][rows] = value.to(columns[name].dtype)
-    return Found(**columns)
+    return Matches(**columns)
 
 
-def _chosen(new: Bool[Tensor, " s"], one: Found, other: Found) -> Found:
+def _chosen(new: Bool[Tensor, " s"], one: Matches, other: Matches) -> Matches:
     columns = {}
     for name, value in vars(one).items():
         rows = new.view(-1, *[1] * (value.dim() - 1))
         columns[name] = torch.where(rows, value, getattr(other, name))
-    return Found(**columns)
+    return Matches(**columns)
 
 
 def places(count: int, most: int) -> Int[Tensor, " k"]:

@@ -57,7 +57,7 @@ SEARCHES = (
 
 
 @dataclass(frozen=True)
-class Found:
+class Matches:
     """Per output the closest training image under one search.
 
     distance: sqrt(1 - correlation) of the two windows' greys, 0 … sqrt(2); infinite where there is
@@ -77,7 +77,7 @@ def search(
     how: Search,
     apart: Callable[[int], list[int]] = lambda output: [],
     advance: Callable[[int], object] = lambda done: None,
-) -> dict[str, Found]:
+) -> dict[str, Matches]:
     """The closest training image to each output under one search, by the search's name.
 
     Where parts are searched there is a second result, `shift`: the whole overlap that the position
@@ -181,7 +181,7 @@ def _aligned(
     best: Float[Tensor, "s b"],
     where: Int[Tensor, "s b"],
     how: Search,
-) -> dict[str, Found]:
+) -> dict[str, Matches]:
     """The pairs that came closest, aligned; of each output's the best."""
     boxes, its_boxes = _boxes(how.outputs), _boxes(how.train)
     found: dict[str, list[tuple[Tensor, ...]]] = {}
@@ -216,7 +216,7 @@ def _aligned(
             columns = (place // 2, distance, mirrored, box, its)
             found.setdefault(name, []).append(tuple(column[winner] for column in columns))
     return {
-        name: Found(*(torch.cat(column) for column in zip(*parts, strict=True)))
+        name: Matches(*(torch.cat(column) for column in zip(*parts, strict=True)))
         for name, parts in found.items()
     }
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from byheart.auditing.inputs import (
+from byheart.auditing.comparison import (
     ASKED,
-    Case,
+    Comparison,
     altered_outputs,
     altered_words,
     closest_outputs,
@@ -25,10 +25,11 @@ from byheart.data.prompts import CONDITIONS
 from byheart.measure.collision import chance_collision
 from byheart.measure.controls import controls
 from byheart.measure.copying import chance, tolerance_curve, unseen_pictures
-from byheart.measure.intervals import Rate, clustered, difference, wilson
+from byheart.measure.intervals import Rate, wilson
 from byheart.measure.kinds import KINDS, Reference
 from byheart.measure.ledger import ledger
 from byheart.measure.panel import Metric, panel
+from byheart.measure.resampling import clustered, difference
 from byheart.measure.summary import (
     cells,
     condition,
@@ -99,20 +100,20 @@ AUDIT_COLUMNS = {
 }
 
 
-def output_rows(case: Case) -> list[dict[str, Any]]:
+def output_rows(compared: Comparison) -> list[dict[str, Any]]:
     """outputs.csv, in the order of the outputs."""
-    found, altered = case.judged.findings, case.altered
-    verdicts, detectors = cells(found), detector_rows(case)
+    found, altered = compared.judged.findings, compared.altered
+    verdicts, detectors = cells(found), detector_rows(compared)
     rows = []
-    for k in range(len(case.asked)):
-        words = altered_words(case, k)
+    for k in range(len(compared.asked)):
+        words = altered_words(compared, k)
         rows.append({
-            "output": case.outputs.names[k],
-            **_asked(case, k),
-            "nearest": case.train.names[int(found.nearest[k])],
+            "output": compared.outputs.names[k],
+            **_asked(compared, k),
+            "nearest": compared.train.names[int(found.nearest[k])],
             **verdicts[k],
             "altered": words,
-            "altered_of": case.train.names[int(altered.nearest[k])] if words else "",
+            "altered_of": compared.train.names[int(altered.nearest[k])] if words else "",
             "altered_rho": digits(float(altered.rho[k])) if words else "",
             "box": _box(altered.box[k]) if words else "",
             "altered_box": _box(altered.its_box[k]) if words else "",
@@ -121,14 +122,14 @@ def output_rows(case: Case) -> list[dict[str, Any]]:
     return rows
 
 
-def audit_rows(case: Case) -> list[dict[str, Any]]:
+def audit_rows(compared: Comparison) -> list[dict[str, Any]]:
     """audit.csv: a row for each training image, the most exposed first."""
-    altered, group = case.altered, case.train.group
-    copies = Counter(group[t] for t in copies_of(case))
+    altered, group = compared.altered, compared.train.group
+    copies = Counter(group[t] for t in copies_of(compared))
     sizes = Counter(group)
-    shown, best = closest_outputs(case), altered_outputs(case)
-    detectors = detector_rows(case)
-    plain = [rmse / case.reference.distance for _, rmse, _ in shown]
+    shown, best = closest_outputs(compared), altered_outputs(compared)
+    detectors = detector_rows(compared)
+    plain = [rmse / compared.reference.distance for _, rmse, _ in shown]
     exposed = [
         rho if other is None else min(rho, float(altered.rho[other]))
         for rho, other in zip(plain, best, strict=True)
@@ -140,38 +141,38 @@ def audit_rows(case: Case) -> list[dict[str, Any]]:
         (k, rmse, copied), other = shown[t], best[t]
         rows.append({
             "rank": rank,
-            "image": case.train.names[t],
-            "caption": case.train.captions[t],
-            "group": case.train.names[group[t]],
+            "image": compared.train.names[t],
+            "caption": compared.train.captions[t],
+            "group": compared.train.names[group[t]],
             "group_size": sizes[group[t]],
             "exposed": digits(exposed[t]),
             "copies": copies[group[t]],
-            "output": case.outputs.names[k],
-            **_asked(case, k),
+            "output": compared.outputs.names[k],
+            **_asked(compared, k),
             "rmse": digits(rmse),
             "rho": digits(plain[t]),
             "copied": int(copied),
-            "altered": "" if other is None else altered_words(case, other),
-            "altered_output": "" if other is None else case.outputs.names[other],
-            **{f"altered_{key}": value for key, value in _asked(case, other).items()},
+            "altered": "" if other is None else altered_words(compared, other),
+            "altered_output": "" if other is None else compared.outputs.names[other],
+            **{f"altered_{key}": value for key, value in _asked(compared, other).items()},
             "altered_rho": "" if other is None else digits(float(altered.rho[other])),
             "box": "" if other is None else _box(altered.box[other]),
             "altered_box": "" if other is None else _box(altered.its_box[other]),
             "noise_difference": digits(detectors[k]["noise_difference"]),
-            "one_step_rmse": digits(finite(case.one_steps.of_image[t])),
+            "one_step_rmse": digits(finite(compared.one_steps.of_image[t])),
         })  # fmt: skip
     return rows
 
 
-def _asked(case: Case, k: int | None) -> dict[str, Any]:
+def _asked(compared: Comparison, k: int | None) -> dict[str, Any]:
     """How output k was asked for; of a folder's picture only the caption is known."""
     if k is None:
         return dict.fromkeys(("condition", "prompt", "noise", "torch_seed"), "")
-    question, model = case.asked[k], case.model is not None
-    seed = seed_of(case.seed, Stream.OUTPUT, question.noise)
+    question, model = compared.asked[k], compared.model is not None
+    seed = seed_of(compared.seed, Stream.OUTPUT, question.noise)
     return {
         "condition": question.condition,
-        "prompt": question.prompt if model else case.outputs.captions[k],
+        "prompt": question.prompt if model else compared.outputs.captions[k],
         "noise": question.noise if model else "",
         "torch_seed": seed if model else "",
     }
@@ -197,21 +198,21 @@ PAIRS = 2**24  # pairs of outputs up to which the effects are measured: 1,000 pr
 PANEL = 10_000  # training images up to which the panel is measured: it compares all with all
 
 
-def measures_of(case: Case) -> dict[str, Any]:
+def measures_of(compared: Comparison) -> dict[str, Any]:
     """measures.json, with the keys that a run's has; null where an audit defines none."""
-    found, n, pixels = case.judged.findings, len(case.train), case.train.pixels
-    by_chance = chance(pixels, case.unseen)
+    found, n, pixels = compared.judged.findings, len(compared.train), compared.train.pixels
+    by_chance = chance(pixels, compared.unseen)
     asked_for = {
-        name: _condition(case, name, by_chance)
+        name: _condition(compared, name, by_chance)
         for name in ASKED
-        if name in CONDITIONS or len(rows_under(case.asked, name))
+        if name in CONDITIONS or len(rows_under(compared.asked, name))
     }
-    model = case.model
-    real = unseen_pictures(pixels, case.unseen)
+    model = compared.model
+    real = unseen_pictures(pixels, compared.unseen)
     return {
         "version": VERSION,
         "n_images": n,
-        "seed": case.seed if model else None,
+        "seed": compared.seed if model else None,
         "captions_mode": None,
         "image_size": pixels.shape[-1],
         "codec": None,
@@ -221,65 +222,69 @@ def measures_of(case: Case) -> dict[str, Any]:
         # Of this command's time nothing stands here: the same command writes the same bytes.
         "seconds": dict.fromkeys(("train", "sample", "measure", "total")),
         "conditions": asked_for,
-        "all": _all(case, by_chance) | _alone(asked_for),
+        "all": _all(compared, by_chance) | _alone(asked_for),
         "chance": rate_json(by_chance),
-        "either_chance": rate_json(case.yardsticks.either if len(case.unseen) else wilson(0, 0)),
+        "either_chance": rate_json(
+            compared.calibration.either if len(compared.unseen) else wilson(0, 0)
+        ),
         "altered": {
-            "reference": case.yardsticks.reference,
-            "tolerance": case.yardsticks.tolerance,
-            "chance": rate_json(case.yardsticks.chance),
-            "kinds": dict(Counter(words for k in range(len(case.asked))
-                                  if (words := altered_words(case, k)))),
+            "reference": compared.calibration.reference,
+            "tolerance": compared.calibration.tolerance,
+            "chance": rate_json(compared.calibration.chance),
+            "kinds": dict(Counter(words for k in range(len(compared.asked))
+                                  if (words := altered_words(compared, k)))),
         },
-        "controls": _controls(case),
-        **_effects(case),
+        "controls": _controls(compared),
+        **_effects(compared),
         "denoising": None,
-        "panel": _panel(case),
-        "tolerance": tolerance_curve(found, real, case.reference.distance),
-        "ledger": _ledger(case) if model else None,
-        "detectors": _detectors(case),
-        "reference": reference_json(case.reference) | {"held_out": len(case.unseen) > 0},
+        "panel": _panel(compared),
+        "tolerance": tolerance_curve(found, real, compared.reference.distance),
+        "ledger": _ledger(compared) if model else None,
+        "detectors": _detectors(compared),
+        "reference": reference_json(compared.reference) | {"held_out": len(compared.unseen) > 0},
         "weights": None,
         "images": {
-            "content_hash": content_hash(pixels, case.train.captions),
-            "near_duplicates": n - len(case.train.distinct),
-            "captions": sum(map(bool, case.train.captions)),
+            "content_hash": content_hash(pixels, compared.train.captions),
+            "near_duplicates": n - len(compared.train.distinct),
+            "captions": sum(map(bool, compared.train.captions)),
         },
         "unreadable": {
-            "train": list(case.train.unreadable),
-            "outputs": list(case.outputs.unreadable),
-            "held_out": list(case.held_out.unreadable) if case.held_out else [],
-            "captions": [*case.train.bad_captions, *case.outputs.bad_captions],
+            "train": list(compared.train.unreadable),
+            "outputs": list(compared.outputs.unreadable),
+            "held_out": list(compared.held_out.unreadable) if compared.held_out else [],
+            "captions": [*compared.train.bad_captions, *compared.outputs.bad_captions],
         },
     }  # fmt: skip
 
 
-def _condition(case: Case, name: str, by_chance: Rate) -> dict[str, Any] | None:
-    found = condition(name, case.asked, case.judged.findings, len(case.train), by_chance)
+def _condition(compared: Comparison, name: str, by_chance: Rate) -> dict[str, Any] | None:
+    found = condition(
+        name, compared.asked, compared.judged.findings, len(compared.train), by_chance
+    )
     if found is not None:
-        rows = rows_under(case.asked, name)
+        rows = rows_under(compared.asked, name)
         grid = (found["prompts"], found["noises"])
-        hits = case.either[rows].view(grid)
+        hits = compared.either[rows].view(grid)
         found["either"] = rate_json(clustered(hits))
-        found["altered"] = rate_json(clustered(case.altered.found[rows].view(grid)))
+        found["altered"] = rate_json(clustered(compared.altered.found[rows].view(grid)))
     return found
 
 
-def _all(case: Case, by_chance: Rate) -> dict[str, Any]:
+def _all(compared: Comparison, by_chance: Rate) -> dict[str, Any]:
     """Of all outputs together, each counted by itself."""
-    count, copied = len(case.asked), case.judged.findings.copied
+    count, copied = len(compared.asked), compared.judged.findings.copied
     plain = wilson(int(copied.sum()), count)
     above, low, high = difference(plain, by_chance)
-    rest = case.judged.findings.kind[~case.either]
+    rest = compared.judged.findings.kind[~compared.either]
     return {
         "outputs": count,
         "copied": rate_json(plain),
         "above_chance": {"rate": above, "low": low, "high": high},
-        "altered": rate_json(wilson(int(case.altered.found.sum()), count)),
-        "either": rate_json(wilson(int(case.either.sum()), count)),
-        "exact": rate_json(wilson(int(case.judged.findings.exact.sum()), count)),
+        "altered": rate_json(wilson(int(compared.altered.found.sum()), count)),
+        "either": rate_json(wilson(int(compared.either.sum()), count)),
+        "exact": rate_json(wilson(int(compared.judged.findings.exact.sum()), count)),
         "rest": {kind: int((rest == place).sum()) for place, kind in enumerate(KINDS) if place},
-        "images": len({*copies_of(case)}),
+        "images": len({*copies_of(compared)}),
     }
 
 
@@ -291,55 +296,65 @@ def _alone(asked_for: dict[str, dict[str, Any] | None]) -> dict[str, Any]:
     return {name: found[0][name] for name in names} if len(found) == 1 else {}
 
 
-def _controls(case: Case) -> dict[str, Any]:
-    train = case.train.pixels
+def _controls(compared: Comparison) -> dict[str, Any]:
+    train = compared.train.pixels
     few = train[places(len(train), SHOWN)]
-    known = controls(few, case.reference, case.seed)
+    known = controls(few, compared.reference, compared.seed)
     return {
         name: {
             "expected": one.expected,
-            **shares(judge_all(one.outputs, train, _as_here(case, one.reference)).findings,
+            **shares(judge_all(one.outputs, train, _as_here(compared, one.reference)).findings,
                      len(train)),
         }
         for name, one in known.items()
     }  # fmt: skip
 
 
-def _as_here(case: Case, other: Reference) -> Reference:
+def _as_here(compared: Comparison, other: Reference) -> Reference:
     """Another set of held-out pictures under this audit's rules."""
-    return replace(other, distance=case.reference.distance, ranges=case.reference.ranges)
+    return replace(other, distance=compared.reference.distance, ranges=compared.reference.ranges)
 
 
-def _effects(case: Case) -> dict[str, Any]:
+def _effects(compared: Comparison) -> dict[str, Any]:
     """What the prompt and the noise change; null of a folder, whose neither is known."""
     keys = ("prompt_effect", "noise_effect", "same_image", "steering")
-    if case.model is None or case.reference.spread == 0 or _pairs(case) > PAIRS:
+    if compared.model is None or compared.reference.spread == 0 or _pairs(compared) > PAIRS:
         return dict.fromkeys(keys)
-    own = "own" if any(case.train.captions) else "none"
-    train, none = case.train, case.train.pixels[:0]
+    own = "own" if any(compared.train.captions) else "none"
+    train, none = compared.train, compared.train.pixels[:0]
     images = ImageSet(
         train.pixels, none, train.captions, (), train.names, (), train.where, "", (), (), ""
     )
     found = effects(
-        case.asked, case.outputs.pixels, case.judged.findings, images, case.reference, own
+        compared.asked,
+        compared.outputs.pixels,
+        compared.judged.findings,
+        images,
+        compared.reference,
+        own,
     )
     # The user's prompts as if they were the bank's: what they change is counted alike.
-    theirs = [replace(q, condition=_OTHER.get(q.condition, q.condition)) for q in case.asked]
-    if theirs != case.asked:
+    theirs = [replace(q, condition=_OTHER.get(q.condition, q.condition)) for q in compared.asked]
+    if theirs != compared.asked:
         more = effects(
-            theirs, case.outputs.pixels, case.judged.findings, images, case.reference, own
+            theirs,
+            compared.outputs.pixels,
+            compared.judged.findings,
+            images,
+            compared.reference,
+            own,
         )
         for key in keys[:3]:
             found[key]["prompts"] = more[key]["unseen"]
     return found
 
 
-def _pairs(case: Case) -> int:
+def _pairs(compared: Comparison) -> int:
     """The most pairs of outputs that one effect is a mean over: they are held all at once."""
     most = 0
     for name in ASKED:
-        rows = rows_under(case.asked, name).tolist()
-        prompts = max(1, len({case.asked[k].prompt for k in rows}))
+        rows = rows_under(compared.asked, name).tolist()
+        prompts = max(1, len({compared.asked[k].prompt for k in rows}))
         most = max(most, len(rows) * max(prompts, len(rows) // prompts))
     return most
 
@@ -347,39 +362,41 @@ def _pairs(case: Case) -> int:
 _OTHER = {"prompts": "unseen", "unseen": "bank"}
 
 
-def _panel(case: Case) -> dict[str, Any] | None:
-    if len(case.train) > PANEL:
+def _panel(compared: Comparison) -> dict[str, Any] | None:
+    if len(compared.train) > PANEL:
         return None
-    found, train = case.judged.findings, case.train.pixels
-    seen = panel(case.outputs.pixels, train, case.unseen, found.nearest, case.reference.distance)
+    found, train = compared.judged.findings, compared.train.pixels
+    seen = panel(
+        compared.outputs.pixels, train, compared.unseen, found.nearest, compared.reference.distance
+    )
     real: dict[str, Metric | None] = {}
-    if (unseen := unseen_pictures(train, case.unseen)) is not None:
-        outputs, others = case.unseen[0::2], case.unseen[1::2]
-        real = panel(outputs, train, others, unseen.nearest, case.reference.distance)
+    if (unseen := unseen_pictures(train, compared.unseen)) is not None:
+        outputs, others = compared.unseen[0::2], compared.unseen[1::2]
+        real = panel(outputs, train, others, unseen.nearest, compared.reference.distance)
     whole = panel_of(seen, slice(None))
     return {
         key: None if one is None else one | {"all": whole[key]}
-        for key, one in panels(seen, real, case.asked).items()
+        for key, one in panels(seen, real, compared.asked).items()
     }
 
 
-def _ledger(case: Case) -> dict[str, Any]:
-    assert case.model is not None
-    n = len(case.train)
-    draws = torch.Generator().manual_seed(case.seed)
-    collision = chance_collision(case.unseen, case.reference.distance, n, draws)
+def _ledger(compared: Comparison) -> dict[str, Any]:
+    assert compared.model is not None
+    n = len(compared.train)
+    draws = torch.Generator().manual_seed(compared.seed)
+    collision = chance_collision(compared.unseen, compared.reference.distance, n, draws)
     return ledger(
-        max(1, case.model.parameters), n, case.train.pixels[0].numel(),
-        given_back=len({*copies_of(case)}), chance_collision=asdict(collision),
+        max(1, compared.model.parameters), n, compared.train.pixels[0].numel(),
+        given_back=len({*copies_of(compared)}), chance_collision=asdict(collision),
     ).to_json()  # fmt: skip
 
 
-def _detectors(case: Case) -> dict[str, Any] | None:
+def _detectors(compared: Comparison) -> dict[str, Any] | None:
     """Medians over copies and over the rest: a detector that tells them apart shows a gap."""
-    if case.model is None:
+    if compared.model is None:
         return None
-    rows = detector_rows(case)
-    parts = {"copies": case.either.tolist(), "others": (~case.either).tolist()}
+    rows = detector_rows(compared)
+    parts = {"copies": compared.either.tolist(), "others": (~compared.either).tolist()}
     return {
         key: {part: _median([row[key] for row, here in zip(rows, where, strict=True) if here])
               for part, where in parts.items()}

@@ -8,7 +8,14 @@ from typing import Any
 
 import torch
 
-from byheart.auditing.pipeline import Asking, Made, clean, length_between, moved, picture
+from byheart.auditing.pipeline import (
+    Generated,
+    Options,
+    clean,
+    length_between,
+    moved,
+    picture,
+)
 from byheart.config import Config, Sample
 from byheart.data.codec import Codec
 from byheart.experiment.prepare import read_config, reopen_network
@@ -31,14 +38,14 @@ class OwnRun:
     given: Conditions
     texts: tuple[str, ...]  # of the rows of given.prompts; the first is the empty one
     config: Config
-    asking: Asking
+    asking: Options
     conditional = True
 
     @property
     def parameters(self) -> int:
         return parameters(self.unet)
 
-    def paint(self, prompt: str, noise: int) -> Made:
+    def generate(self, prompt: str, noise: int) -> Generated:
         row, seed = self.texts.index(prompt), self.asking.seed
         device = torch.device(self.asking.device)
         latent = sample(
@@ -55,7 +62,7 @@ class OwnRun:
         x0 = clean(x, said[1:], alpha, kind)
         one_step = None if x0 is None else picture(self.codec.decode(x0.cpu())[0])
         difference = length_between(said[1], said[0])
-        return Made(picture(self.codec.decode(latent)[0]), difference, one_step)
+        return Generated(picture(self.codec.decode(latent)[0]), difference, one_step)
 
 
 def has_whole_pipeline(path: str) -> bool:
@@ -80,7 +87,7 @@ def sampled_by(path: str) -> Sample | None:
         raise ValueError(f"{error}: type --pipeline {path}/model to ask it as it comes") from error
 
 
-def open_run(path: str, prompts: list[str], asking: Asking, cache: Path) -> OwnRun:
+def open_run(path: str, prompts: list[str], asking: Options, cache: Path) -> OwnRun:
     """ValueError: the run is not finished, or was left by another version."""
     folder = Path(path)
     if not (folder / "model").is_dir():

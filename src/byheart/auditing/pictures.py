@@ -77,7 +77,7 @@ def open_album(path: str | Path, size: int, setting: str) -> Album:
 
 
 def photographs(size: int) -> Album:
-    """The embedded photographs: a yardstick for who has none."""
+    """The embedded photographs: a reference for who has none."""
     pictures = photos(size)
     return _album("embedded photographs", pictures, size, ("",) * len(PHOTOS))
 

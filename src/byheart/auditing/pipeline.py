@@ -31,7 +31,7 @@ from byheart.model.unet import PREDICTIONS
 
 
 @dataclass(frozen=True)
-class Made:
+class Generated:
     """One output, and what the network said at its first step.
 
     difference: length of the difference of the network's predictions with the prompt and with the
@@ -47,7 +47,7 @@ class Made:
     one_step: Image.Image | None
 
 
-class Painter(Protocol):
+class ImageModel(Protocol):
     """A model that can be asked."""
 
     @property
@@ -56,17 +56,17 @@ class Painter(Protocol):
     @property
     def parameters(self) -> int: ...  # of the denoising network
 
-    def paint(self, prompt: str, noise: int) -> Made: ...
+    def generate(self, prompt: str, noise: int) -> Generated: ...
 
 
 @dataclass(frozen=True)
-class Asking:
+class Options:
     """How a model is asked. None: as it comes."""
 
     seed: int = 0
     steps: int | None = None
     guidance: float | None = None
-    side: int | None = None  # pixels of what is painted
+    side: int | None = None  # pixels of what is generated
     device: str = "cpu"
     half: bool = False
     allow_pickle: bool = False
@@ -146,7 +146,7 @@ def variants(where: str) -> list[str | None]:
     return [None, "fp16"] if halved else [None]
 
 
-def lora_file(lora: str, asking: Asking) -> tuple[str, str | None]:
+def lora_file(lora: str, asking: Options) -> tuple[str, str | None]:
     """Folder (or hub id) and name of the one file that is meant; None: whatever the hub has.
 
     ValueError: a folder with none or several, or a pickle without --allow-pickle.
@@ -176,7 +176,7 @@ def lora_file(lora: str, asking: Asking) -> tuple[str, str | None]:
     raise ValueError(words)
 
 
-def why(error: BaseException, where: str, asking: Asking) -> str:
+def why(error: BaseException, where: str, asking: Options) -> str:
     """What went wrong, and whether --allow-pickle is a way out of it."""
     if reason := not_fetched(error):
         return reason
@@ -204,9 +204,9 @@ FIRST_OF = 50  # steps, so that the first begins near pure noise whatever the us
 
 
 @dataclass(frozen=True)
-class Stranger:
+class Pipeline:
     pipeline: Any
-    asking: Asking
+    asking: Options
 
     @property
     def conditional(self) -> bool:
@@ -227,11 +227,11 @@ class Stranger:
         network = self.network
         return 0 if network is None else sum(p.numel() for p in network.parameters())
 
-    def paint(self, prompt: str, noise: int) -> Made:
+    def generate(self, prompt: str, noise: int) -> Generated:
         """One at a time, so that no output depends on its neighbours. ValueError: it cannot."""
         image = self._called(prompt, noise).images[0]
         difference, one_step = self._first_step(prompt, noise) if self.conditional else (None, None)
-        return Made(image.convert("RGB"), difference, one_step)
+        return Generated(image.convert("RGB"), difference, one_step)
 
     def _called(self, prompt: str, noise: int, **changed: Any) -> Any:
         asking, takes = self.asking, self._takes
@@ -337,7 +337,7 @@ def _first_call(network: torch.nn.Module, ask: Callable[[], object]) -> _Call | 
     return seen[0] if seen else None
 
 
-def open_pipeline(path: str, lora: str | None, asking: Asking) -> Stranger:
+def open_pipeline(path: str, lora: str | None, asking: Options) -> Pipeline:
     """ValueError: nothing that can be opened there, no safetensors, or a LoRA that does not fit."""
     where = folder_or_hub(path, "--pipeline")
     try:
@@ -351,10 +351,10 @@ def open_pipeline(path: str, lora: str | None, asking: Asking) -> Stranger:
     # A black picture in place of an objectionable one would hide a copy.
     if getattr(opened, "safety_checker", None) is not None:
         opened.safety_checker = None
-    return Stranger(moved(opened, asking.device), asking)
+    return Pipeline(moved(opened, asking.device), asking)
 
 
-def _opened(where: str, asking: Asking) -> Any:
+def _opened(where: str, asking: Options) -> Any:
     local = Path(where).is_dir()
     with quiet_loading():
         config = DiffusionPipeline.load_config(where, local_files_only=local)
@@ -389,7 +389,7 @@ def _by_its_class(where: str, options: dict[str, Any]) -> Any:
         return DiffusionPipeline.from_pretrained(where, **options)
 
 
-def _add_lora(pipeline: Any, lora: str, asking: Asking) -> None:
+def _add_lora(pipeline: Any, lora: str, asking: Options) -> None:
     if not hasattr(pipeline, "load_lora_weights"):
         raise ValueError(f"--lora {lora}: {type(pipeline).__name__} takes no LoRA")
     try:

@@ -65,7 +65,7 @@ def alike(train: Album) -> list[str]:
 
 
 def reference_of(train: Album, unseen: Album | None) -> tuple[Reference, torch.Tensor, list[str]]:
-    """The yardstick, the real pictures that calibrate the searches (none: the training pictures),
+    """The reference, the real pictures that calibrate the searches (none: the training pictures),
     and what has to be said of it."""
     none = train.pixels[:0]
     if unseen is not None:

@@ -221,7 +221,7 @@ FRAME = "#d55e00"
 
 
 @dataclass(frozen=True)
-class Pair:
+class ImagePair:
     """A training picture and an output, as they were compared."""
 
     image: UInt8[np.ndarray, "s s 3"]
@@ -232,7 +232,7 @@ def write_audit_page(
     folder: Path,
     measures: dict[str, Any],
     rows: list[dict[str, Any]],
-    pair: Callable[[str, str], Pair],
+    pair: Callable[[str, str], ImagePair],
     columns: dict[str, dict[str, str]],
 ) -> Path:
     """Write audit.html. rows: of audit.csv; pair: the pixels of a training picture and an output,
@@ -278,7 +278,9 @@ def _groups(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(groups, key=lambda group: (-group["copies"], -group["size"], group["name"]))
 
 
-def _cards(rows: list[dict[str, Any]], pair: Callable[[str, str], Pair]) -> list[dict[str, Any]]:
+def _cards(
+    rows: list[dict[str, Any]], pair: Callable[[str, str], ImagePair]
+) -> list[dict[str, Any]]:
     """The most exposed picture of each group, beside the output that exposes it."""
     cards: list[dict[str, Any]] = []
     seen: set[str] = set()

@@ -132,9 +132,9 @@ def evaluate(
     ideal: what the ideal denoiser makes of the unseen prompts. levels: the denoising gap.
     embed: SSCD, see `descriptor_of`.
     """
-    config, images, asked, yardstick = setup.config, setup.images, setup.questions, setup.reference
+    config, images, asked, reference = setup.config, setup.images, setup.questions, setup.reference
     n, train, headline = len(images.train), images.train, config.evaluate.weights
-    known, changed = controls(train, yardstick, config.seed), altered(train)
+    known, changed = controls(train, reference, config.seed), altered(train)
     expected = {"ideal": "copied"} | {name: control.expected for name, control in known.items()}
 
     def look(part: Images, against: Reference) -> Looked:
@@ -145,17 +145,17 @@ def evaluate(
     # Real outputs, controls and altered copies go through one door.
     sets = {f"outputs {kind}": made for kind, made in outputs.items()}
     sets["control ideal"] = ideal
-    sets |= {f"control {name}": c.outputs for name, c in known.items() if c.reference is yardstick}
+    sets |= {f"control {name}": c.outputs for name, c in known.items() if c.reference is reference}
     sets |= {f"altered {name}": made for name, made in changed.items()}
-    other = {f"control {n}": c for n, c in known.items() if c.reference is not yardstick}
+    other = {f"control {n}": c for n, c in known.items() if c.reference is not reference}
     total = sum(map(len, sets.values())) + sum(len(c.outputs) for c in other.values())
     with progress(total, accelerator) as advance:
-        seen = in_sets(partial(look, against=yardstick), sets, accelerator, advance)
+        seen = in_sets(partial(look, against=reference), sets, accelerator, advance)
         for name, c in other.items():
             alone = {name: c.outputs}
             seen |= in_sets(partial(look, against=c.reference), alone, accelerator, advance)
     findings = {kind: seen[f"outputs {kind}"].findings for kind in outputs}
-    found, by_chance = findings[headline], chance(train, yardstick.images)
+    found, by_chance = findings[headline], chance(train, reference.images)
     conditions = {
         kind: {name: condition(name, asked, verdicts, n, by_chance) for name in CONDITIONS}
         for kind, verdicts in findings.items()
@@ -177,16 +177,16 @@ def evaluate(
             for name, words in expected.items()
         },
         "altered_copies": {name: _altered(seen[f"altered {name}"], n) for name in changed},
-        **effects(asked, outputs[headline], found, images, yardstick, config.captions.mode),
+        **effects(asked, outputs[headline], found, images, reference, config.captions.mode),
         "denoising": [asdict(level) for level in levels],
         "panel": panels(seen[f"outputs {headline}"].metrics, of_real, asked),
         "tolerance": tolerance_curve(
             rows_of(found, rows_under(asked, "unseen")),
-            unseen_pictures(train, yardstick.images),
-            yardstick.distance,
+            unseen_pictures(train, reference.images),
+            reference.distance,
         ),
         "ledger": _ledger(found, setup, accelerator),
-        "reference": reference_json(yardstick),
+        "reference": reference_json(reference),
         "weights": {"headline": headline, **conditions},
         "images": {
             "source": images.source,

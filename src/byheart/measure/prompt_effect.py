@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from byheart.measure.distance import inner_products, norms
-from byheart.measure.intervals import clustered, pair_interval, wilson
+from byheart.measure.intervals import wilson
+from byheart.measure.resampling import clustered, pair_interval
 
 CHUNK = 256  # images at once
 

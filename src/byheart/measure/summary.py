@@ -15,10 +15,11 @@ from byheart.data.images import ImageSet
 from byheart.data.prompts import CONDITIONS, Question
 from byheart.measure.copying import coverage, uniform_coverage
 from byheart.measure.distance import psnr
-from byheart.measure.intervals import Rate, clustered, difference, wilson
+from byheart.measure.intervals import Rate, wilson
 from byheart.measure.kinds import KINDS, Findings, Reference
 from byheart.measure.panel import Metric
 from byheart.measure.prompt_effect import noise_effect, prompt_effect, same_image, steering
+from byheart.measure.resampling import clustered, difference
 from byheart.runtime.processes import rows_of
 
 Images = UInt8[Tensor, "s 3 w w"]
@@ -74,7 +75,7 @@ def effects(
     outputs: Images,
     findings: Findings,
     images: ImageSet,
-    yardstick: Reference,
+    reference: Reference,
     mode: str,
 ) -> dict[str, Any]:
     """prompt_effect, noise_effect and same_image of every condition, and steering."""
@@ -88,8 +89,8 @@ def effects(
         grid = _grid(asked, rows)
         made, part = outputs[rows].unflatten(0, grid), rows_of(findings, rows)
         measured = {
-            "prompt_effect": prompt_effect(made, yardstick.spread),
-            "noise_effect": noise_effect(made, yardstick.spread),
+            "prompt_effect": prompt_effect(made, reference.spread),
+            "noise_effect": noise_effect(made, reference.spread),
             "same_image": same_image(part.nearest.view(grid), part.copied.view(grid)),
         }
         for key, value in measured.items():

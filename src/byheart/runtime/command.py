@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from byheart.config import Config, declare, in_range, read, settings
 from byheart.runtime.errors import INTERRUPTED, USER_MISTAKE, mistake
 from byheart.runtime.launchers import check_launcher
-from byheart.runtime.processes import agreed, wait_for_all
+from byheart.runtime.processes import report_failure, wait_for_all
 from byheart.runtime.sweep import Outcome, Task, print_table, sweep
 
 SWEEP = {"-m", "--multirun"}
@@ -84,7 +84,7 @@ def run_command(
         line = mistake(error)
         if line is None or os.environ.get("BYHEART_TRACEBACK"):
             raise
-        say(agreed(line, USER_MISTAKE))
+        say(report_failure(line, USER_MISTAKE))
         return USER_MISTAKE
 
 

@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from byheart.runtime.errors import FAILURE, USER_MISTAKE
-from byheart.runtime.sweep import Job, Outcome, Say, Task, attempt, named
+from byheart.runtime.sweep import Job, Outcome, Say, Task, attempt, report_outcome
 
 # hydra/launcher=, and which of our extras brings it.
 LAUNCHERS = {"basic": "", "ray": "ray", "submitit_local": "submitit", "submitit_slurm": "submitit"}
@@ -79,7 +79,7 @@ def launch(
     for job, back in ended:
         if isinstance(back, Exception):
             back = Outcome(job.run, f"its process died: {_gist(back)}", FAILURE, job.folder)
-        found[id(job)] = named(back, say)
+        found[id(job)] = report_outcome(back, say)
     return [found[id(job)] for job in jobs]
 
 
@@ -191,8 +191,8 @@ def _on_submitit(alone: Alone, jobs: Sequence[Job], kind: str, settings: dict[st
     again = {f"{kind}_{key}": given.pop(key) for key in ["max_num_timeout"] if key in given}
     executor = submitit.AutoExecutor(cluster=kind, folder=folder, **again)
     common = BaseQueueConf.__dataclass_fields__
-    named = {key if key in common else f"{kind}_{key}": value for key, value in given.items()}
-    executor.update_parameters(**named)
+    options = {key if key in common else f"{kind}_{key}": value for key, value in given.items()}
+    executor.update_parameters(**options)
     started = executor.map_array(alone, jobs)
     print(f"{len(jobs)} runs started; what they say: {folder.replace('%j', '*')}", flush=True)
     job_of = {id(handle): job for handle, job in zip(started, jobs, strict=True)}

@@ -37,7 +37,7 @@ PR_SET_PDEATHSIG = 1  # Linux: a signal to the child when its parent ends
 WAIT = timedelta(seconds=10)  # until a failure is taken for one process's alone
 PIECE = 2048  # outputs looked at together
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 _failures = count()
 
 
@@ -111,7 +111,7 @@ def _together() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
-def from_first(accelerator: Accelerator, work: Callable[[], Found]) -> Found:
+def from_first(accelerator: Accelerator, work: Callable[[], Result]) -> Result:
     """What the first process finds, in all of them. ValueError: in all of them as in the first."""
     if accelerator.num_processes == 1:
         return work()
@@ -127,20 +127,20 @@ def from_first(accelerator: Accelerator, work: Callable[[], Found]) -> Found:
     return answer[0]
 
 
-def agreed(words: str, code: int) -> str | None:
+def report_failure(words: str, code: int) -> str | None:
     """What this process should say of its failure, None where the first one says it.
 
     Where the others did not fail they wait for this one, and with it all must end: the launcher
     then ends the others.
     """
-    said, together = shared_failure(words)
+    said, together = agree_on_failure(words)
     if not together:
         print(f"byheart: {said}", file=sys.stderr, flush=True)
         os._exit(code)
     return said
 
 
-def shared_failure(words: str) -> tuple[str | None, bool]:
+def agree_on_failure(words: str) -> tuple[str | None, bool]:
     """What to say, None where the first process says the same; and whether all of them failed, so
     that they may go on together."""
     rank = int(os.environ.get("RANK", "0"))
@@ -160,11 +160,11 @@ def shared_failure(words: str) -> tuple[str | None, bool]:
 
 
 def in_shares(
-    work: Callable[[Tensor], Found],
+    work: Callable[[Tensor], Result],
     rows: Tensor,
     accelerator: Accelerator,
     advance: Callable[[int], object] = lambda rows: None,
-) -> Found:
+) -> Result:
     """`work(rows)`, every process doing its part of the rows and all of them getting the whole.
 
     `work` must treat every row by itself. What it returns is a tensor with one entry per row, or a
@@ -182,11 +182,11 @@ def in_shares(
 
 
 def in_sets(
-    work: Callable[[Tensor], Found],
+    work: Callable[[Tensor], Result],
     sets: Mapping[str, Tensor],
     accelerator: Accelerator,
     advance: Callable[[int], object] = lambda rows: None,
-) -> dict[str, Found]:
+) -> dict[str, Result]:
     """`in_shares` on the rows of all sets at once; the results by the names of the sets."""
     found = in_shares(work, torch.cat(list(sets.values())), accelerator, advance)
     ends = list(accumulate(len(rows) for rows in sets.values()))

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from byheart.config import Config, read
 from byheart.runtime.errors import FAILURE, USER_MISTAKE, mistake, one_line
 from byheart.runtime.files import check_writable
-from byheart.runtime.processes import agreed
+from byheart.runtime.processes import report_failure
 
 DONE = "done already"  # what a task says of a finished run
 
@@ -70,7 +70,7 @@ def sweep(task: Task, configs: Path, words: Sequence[str], say: Say) -> list[Out
     jobs, launcher, settings = _jobs(configs, words)
     check_writable(Path(jobs[0].folder))
     if launcher == "basic":
-        outcomes = [named(attempt(task, job), say) for job in jobs]
+        outcomes = [report_outcome(attempt(task, job), say) for job in jobs]
     else:
         from byheart.runtime.launchers import launch  # Ray or submitit: only where they are used
 
@@ -130,13 +130,13 @@ def attempt(task: Task, job: Job) -> Outcome:
         return Outcome(run, f"{type(error).__name__}: {one_line(error)}", FAILURE, folder)
 
 
-def named(outcome: Outcome, say: Say) -> Outcome:
+def report_outcome(outcome: Outcome, say: Say) -> Outcome:
     """The outcome, after naming the run if it failed."""
     if outcome.code == USER_MISTAKE:
-        say(agreed(f"{outcome.run}: {outcome.words}", USER_MISTAKE))
+        say(report_failure(f"{outcome.run}: {outcome.words}", USER_MISTAKE))
     elif outcome.code:
         words = f"{outcome.run} failed: {outcome.words}; the other runs go on"
-        say(agreed(words, outcome.code))
+        say(report_failure(words, outcome.code))
     return outcome
 
 

@@ -36,8 +36,8 @@ from byheart.show.table import smallest_codec
 from byheart.show.words import CONDITIONS
 
 # What follows x in a Point: y, and the ends of its interval.
-Found = tuple[float, ...] | tuple[float, float | None, float | None] | None
-Value = Callable[[Finished], Found]
+Values = tuple[float, ...] | tuple[float, float | None, float | None] | None
+Value = Callable[[Finished], Values]
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def at(run: Finished, *keys: str) -> Any:
 def value_at(*keys: str) -> Value:
     """A number without an interval."""
 
-    def value(run: Finished) -> Found:
+    def value(run: Finished) -> Values:
         found = at(run, *keys)
         return None if found is None else (found,)
 
@@ -91,7 +91,7 @@ def interval_at(*keys: str) -> Value:
     return lambda run: interval(at(run, *keys))
 
 
-def interval(found: dict[str, Any] | None) -> Found:
+def interval(found: dict[str, Any] | None) -> Values:
     if found is None:
         return None
     value = found["rate"] if "rate" in found else found["value"]
@@ -101,7 +101,7 @@ def interval(found: dict[str, Any] | None) -> Found:
 def control_at(name: str) -> Value:
     """The copied share of one of the controls."""
 
-    def value(run: Finished) -> Found:
+    def value(run: Finished) -> Values:
         found = (at(run, "controls") or {}).get(name)  # some need several images
         if found is None or found["copied"] is None:
             return None
@@ -126,7 +126,7 @@ def chance(runs: Sequence[Finished], axis: Axis, joined: bool = True) -> Series:
     return Series("chance: unseen real pictures", found, GREY, "D", line, filled=False)
 
 
-KINDS = {
+KIND_LOOKS = {
     "copied": (ORANGE, "o", "-"),
     "blend": (YELLOW, "s", "--"),
     "broken": (GREY, "X", "-."),
@@ -226,7 +226,7 @@ def kinds(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
                 points_of(group.runs, interval_at("conditions", condition, "kinds", kind), axis),
                 *look,
             )
-            for kind, look in KINDS.items()
+            for kind, look in KIND_LOOKS.items()
         ]
         if any(s.points for s in series):
             series.append(chance(group.runs, axis))
@@ -293,7 +293,7 @@ def bits(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
     """What the models give back, in bits of the smallest files, and per parameter."""
 
     def size(key: str) -> Value:
-        def value(run: Finished) -> Found:
+        def value(run: Finished) -> Values:
             found = smallest_codec(run.measures["ledger"])
             return None if found is None or found[key] is None else (found[key],)
 
@@ -503,7 +503,7 @@ def _axis(key: str, runs: Sequence[Finished]) -> Axis:
 def _under(*keys: str) -> Value:
     """A rate under the condition that the run is asked for; runs of older versions have fewer."""
 
-    def value(run: Finished) -> Found:
+    def value(run: Finished) -> Values:
         found = at(run, "conditions", asked(run.captions))
         for key in keys:
             found = found and found.get(key)
@@ -512,12 +512,12 @@ def _under(*keys: str) -> Value:
     return value
 
 
-def _coverage(run: Finished) -> Found:
+def _coverage(run: Finished) -> Values:
     found = at(run, "conditions", asked(run.captions), "coverage")
     return None if found is None else (found,)
 
 
-def _seen(run: Finished) -> Found:
+def _seen(run: Finished) -> Values:
     """How much of what training shows is the first image."""
     times = settings(run)[DUPLICATES]
     return (times / (times + run.n - 1),)

@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from byheart.auditing.pictures import Album
-from byheart.auditing.pipeline import Painter
+from byheart.auditing.pipeline import ImageModel
 from byheart.data.decode import read_square
 from byheart.data.prompts import Question, spread
 from byheart.data.text import unseen_prompts
@@ -101,7 +101,7 @@ def fingerprint(asked: list[Question]) -> str:
 
 
 @dataclass(frozen=True)
-class Painted:
+class GeneratedSet:
     """The outputs, in the order of the questions, and what was seen of the model on the way."""
 
     album: Album
@@ -109,12 +109,12 @@ class Painted:
     one_step: dict[int, Tensor]
 
 
-def paint_all(
-    painter: Callable[[], Painter], asked: list[Question], folder: Path, size: int
-) -> Painted:
+def generate_all(
+    opened: Callable[[], ImageModel], asked: list[Question], folder: Path, size: int
+) -> GeneratedSet:
     """Every output as <folder>/outputs/<number>.png; those that are there already stay.
 
-    painter: opens the model, and is not called where nothing is missing.
+    opened: opens the model, and is not called where nothing is missing.
     outputs.jsonl names each finished output with its question; what lacks its line or one of its
     pictures is made again. ValueError: the model cannot be asked, or a picture that was made cannot
     be read.
@@ -128,10 +128,10 @@ def paint_all(
         # A line that a crash cut off goes; the rest is written whole again.
         whole = [known[k] for k in sorted(done)]
         write_text(journal, "".join(json.dumps(row) + "\n" for row in whole))
-        model = painter()
+        model = opened()
         for k in tqdm(missing, "ask", unit="output", disable=None):
             question = asked[k]
-            made = model.paint(question.prompt, question.noise)
+            made = model.generate(question.prompt, question.noise)
             _save(_file(folder, k), made.image)
             if made.one_step is not None:
                 _save(_one_step(folder, k), made.one_step)
@@ -150,7 +150,7 @@ def paint_all(
     )
     steps = {k: _square(_one_step(folder, k), size) for k in range(len(asked))
              if known[k]["one_step"]}  # fmt: skip
-    return Painted(album, [known[k]["difference"] for k in range(len(asked))], steps)
+    return GeneratedSet(album, [known[k]["difference"] for k in range(len(asked))], steps)
 
 
 def _file(folder: Path, k: int) -> Path:

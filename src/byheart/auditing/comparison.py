@@ -9,8 +9,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from byheart.auditing.judging import KINDS as ALTERED
-from byheart.auditing.judging import PIECE, Altered, Judged, Yardsticks
+from byheart.auditing.judging import ALTERED_KINDS, PIECE, Altered, Calibration, Judged
 from byheart.auditing.pictures import Album
 from byheart.data.prompts import CONDITIONS, Question
 from byheart.measure.distance import rmse_matrix
@@ -38,7 +37,7 @@ class OneSteps:
 
 
 @dataclass(frozen=True)
-class Case:
+class Comparison:
     """All that was looked at and all that was seen."""
 
     train: Album
@@ -46,7 +45,7 @@ class Case:
     held_out: Album | None  # as it was given
     asked: list[Question]  # of each output
     reference: Reference
-    yardsticks: Yardsticks
+    calibration: Calibration
     judged: Judged
     altered: Altered
     model: Model | None
@@ -76,21 +75,21 @@ class Case:
         return OneSteps(of_output, smallest)
 
 
-def altered_words(case: Case, k: int) -> str:
+def altered_words(compared: Comparison, k: int) -> str:
     """What output k is besides a plain copy; '' where nothing was found."""
-    kind = case.altered.kind[k]
+    kind = compared.altered.kind[k]
     if kind is None:
         return ""
-    if not bool(case.altered.mirrored[k]):
-        return ALTERED[kind]
-    return "mirrored" if kind == "whole" else f"mirrored, {ALTERED[kind]}"
+    if not bool(compared.altered.mirrored[k]):
+        return ALTERED_KINDS[kind]
+    return "mirrored" if kind == "whole" else f"mirrored, {ALTERED_KINDS[kind]}"
 
 
-def closest_outputs(case: Case) -> list[tuple[int, float, bool]]:
+def closest_outputs(compared: Comparison) -> list[tuple[int, float, bool]]:
     """Of each training image the output to show beside it, its distance, and whether that is a
     plain copy: the best copy of the image, else the closest copy of a near-duplicate, else the
     closest output of all."""
-    found, judged, group = case.judged.findings, case.judged, case.train.group
+    found, judged, group = compared.judged.findings, compared.judged, compared.train.group
     own: dict[int, list[int]] = {}
     of_group: dict[int, list[int]] = {}
     for k in found.copied.nonzero()[:, 0].tolist():
@@ -105,19 +104,21 @@ def closest_outputs(case: Case) -> list[tuple[int, float, bool]]:
             k = min(own[t], key=lambda k: float(found.rmse[k]))
             rmse = float(found.rmse[k])
         elif copies and k not in copies:
-            distances = rmse_matrix(case.outputs.pixels[copies], case.train.pixels[t : t + 1])
+            distances = rmse_matrix(
+                compared.outputs.pixels[copies], compared.train.pixels[t : t + 1]
+            )
             k, rmse = copies[int(distances.argmin())], float(distances.min())
         rows.append((k, rmse, bool(copies)))
     return rows
 
 
-def altered_outputs(case: Case) -> list[int | None]:
+def altered_outputs(compared: Comparison) -> list[int | None]:
     """Of each training image the output that is its best altered copy, or else one of a
     near-duplicate's; None where there is none."""
-    altered, group = case.altered, case.train.group
+    altered, group = compared.altered, compared.train.group
     own: dict[int, int] = {}
     of_group: dict[int, int] = {}
-    for k in sorted(range(len(case.asked)), key=lambda k: float(altered.rho[k])):
+    for k in sorted(range(len(compared.asked)), key=lambda k: float(altered.rho[k])):
         if altered.kind[k]:
             t = int(altered.nearest[k])
             own.setdefault(t, k)
@@ -125,18 +126,18 @@ def altered_outputs(case: Case) -> list[int | None]:
     return [own.get(t, of_group.get(head)) for t, head in enumerate(group)]
 
 
-def copies_of(case: Case) -> list[int]:
+def copies_of(compared: Comparison) -> list[int]:
     """Of each output that is a copy, plain or altered, the training image it is one of."""
-    findings, altered = case.judged.findings, case.altered
+    findings, altered = compared.judged.findings, compared.altered
     nearest = findings.nearest.where(findings.copied, altered.nearest)
-    return nearest[case.either].tolist()
+    return nearest[compared.either].tolist()
 
 
-def detector_rows(case: Case) -> list[dict[str, float | None]]:
+def detector_rows(compared: Comparison) -> list[dict[str, float | None]]:
     """Of each output what the two detectors say; None where one is not defined."""
-    model = case.model
-    differences = model.differences if model else [None] * len(case.asked)
+    model = compared.model
+    differences = model.differences if model else [None] * len(compared.asked)
     return [
-        {"noise_difference": one, "one_step_rmse": case.one_steps.of_output.get(k)}
+        {"noise_difference": one, "one_step_rmse": compared.one_steps.of_output.get(k)}
         for k, one in enumerate(differences)
     ]
