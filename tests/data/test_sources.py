@@ -83,10 +83,10 @@ def test_a_damaged_cache_is_drawn_anew(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_the_photographs_are_18_real_ones_with_captions_of_their_own() -> None:
     pictures = photos(32)
-    assert pictures.names == tuple(sorted(PHOTOS)) and len(pictures.names) == 18
-    assert len(set(pictures.captions)) == 18
-    flat = pictures.small.reshape(18, -1) / 255
-    apart = np.sqrt(((flat[:, None] - flat[None]) ** 2).mean(-1)) + np.eye(18)
+    assert pictures.names == tuple(sorted(PHOTOS)) and len(pictures.names) == 16
+    assert len(set(pictures.captions)) == 16
+    flat = pictures.small.reshape(16, -1) / 255
+    apart = np.sqrt(((flat[:, None] - flat[None]) ** 2).mean(-1)) + np.eye(16)
     assert apart.min() > 0.1  # no two are near-duplicates
     assert "scikit-image" in pictures.attribution and "scikit-learn" in pictures.attribution
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from byheart.measure import intervals as resampling
+from byheart.measure import resampling
 from byheart.measure.intervals import Rate, wilson
 from byheart.measure.resampling import (
     by_prompt_and_noise,

@@ -1,6 +1,4 @@
-"""The pictures that come with packages: emoji from OpenMoji, photographs from scikit-image and
-scikit-learn. No network.
-"""
+"""The pictures that come with packages: emoji from OpenMoji, photographs from scikit-image."""
 
 from __future__ import annotations
 
@@ -102,59 +100,49 @@ def _draw(svg: str, size: int) -> UInt8[np.ndarray, "size size 3"]:
     return np.array(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
-# file: (package and folder, caption, crop in pixels or None for the largest centred square). The
+# file: (caption, crop in pixels or None for the largest centred square). The
 # crops bring bricks, grass and stars near enough to be told apart at 64 x 64.
-PHOTOS: dict[str, tuple[str, str, tuple[int, int, int, int] | None]] = {
-    "astronaut.png": ("skimage/data", "an astronaut in an orange suit", None),
-    "brick.png": ("skimage/data", "a wall of long bricks", (0, 256, 256, 512)),
-    "camera.png": ("skimage/data", "a man in a coat behind a film camera", None),
-    "cell.png": ("skimage/data", "a single cell under the microscope", None),
-    "chelsea.png": ("skimage/data", "the face of a tabby cat", (100, 0, 400, 300)),
-    "china.jpg": ("sklearn/datasets/images", "a pagoda above a lake", (45, 0, 472, 427)),
-    "clock_motion.png": ("skimage/data", "a clock blurred by motion", None),
-    "coffee.png": ("skimage/data", "a cup of espresso on a red saucer", (80, 0, 480, 400)),
-    "coins.png": ("skimage/data", "rows of ancient Greek coins", None),
-    "flower.jpg": ("sklearn/datasets/images", "an orange dahlia", None),
-    "grass.png": ("skimage/data", "blades of grass", (128, 128, 320, 320)),
-    "gravel.png": ("skimage/data", "grey gravel", (160, 160, 352, 352)),
-    "hubble_deep_field.jpg": ("skimage/data", "galaxies in deep space", (360, 340, 760, 740)),
-    "ihc.png": ("skimage/data", "stained tissue with brown glands", None),
-    "moon.png": ("skimage/data", "craters on the moon", None),
-    "motorcycle_left.png": ("skimage/data", "a red motorcycle in a garage", (145, 0, 645, 500)),
-    "retina.jpg": ("skimage/data", "the retina of an eye", None),
-    "rocket.jpg": ("skimage/data", "a rocket on its pad at dusk", None),
+PHOTOS: dict[str, tuple[str, tuple[int, int, int, int] | None]] = {
+    "astronaut.png": ("an astronaut in an orange suit", None),
+    "brick.png": ("a wall of long bricks", (0, 256, 256, 512)),
+    "camera.png": ("a man in a coat behind a film camera", None),
+    "cell.png": ("a single cell under the microscope", None),
+    "chelsea.png": ("the face of a tabby cat", (100, 0, 400, 300)),
+    "clock_motion.png": ("a clock blurred by motion", None),
+    "coffee.png": ("a cup of espresso on a red saucer", (80, 0, 480, 400)),
+    "coins.png": ("rows of ancient Greek coins", None),
+    "grass.png": ("blades of grass", (128, 128, 320, 320)),
+    "gravel.png": ("grey gravel", (160, 160, 352, 352)),
+    "hubble_deep_field.jpg": ("galaxies in deep space", (360, 340, 760, 740)),
+    "ihc.png": ("stained tissue with brown glands", None),
+    "moon.png": ("craters on the moon", None),
+    "motorcycle_left.png": ("a red motorcycle in a garage", (145, 0, 645, 500)),
+    "retina.jpg": ("the retina of an eye", None),
+    "rocket.jpg": ("a rocket on its pad at dusk", None),
 }
 
 
 def photos(size: int) -> Pictures:
-    """The photographs inside the wheels of scikit-image and scikit-learn, by file name.
+    """The photographs inside the wheel of scikit-image, by file name.
 
-    ValueError: a package is missing, or ships its photographs no more.
+    ValueError: this scikit-image ships them no more.
     """
-    names = sorted(PHOTOS)
-    files = {name: _packaged(PHOTOS[name][0], name) for name in names}
+    # Found, not imported: none of its code is needed.
+    spec = find_spec("skimage")
+    assert spec is not None and spec.submodule_search_locations
+    folder, names = Path(spec.submodule_search_locations[0], "data"), sorted(PHOTOS)
+    if missing := [name for name in names if not (folder / name).is_file()]:
+        raise ValueError(
+            f"images=photos: this scikit-image ships no {missing[0]}: install another version"
+        )
 
     def read(index: int, side: int = size) -> UInt8[np.ndarray, "side side 3"]:
-        name = names[index]
-        return read_square(files[name], side, PHOTOS[name][2])
+        return read_square(folder / names[index], side, PHOTOS[names[index]][1])
 
     return Pictures(
         tuple(names),
-        tuple(PHOTOS[name][1] for name in names),
+        tuple(PHOTOS[name][0] for name in names),
         np.stack([read(index, SMALL) for index in range(len(names))]),
         read,
-        "Photographs from the packages scikit-image (skimage.data) and scikit-learn "
-        "(sklearn.datasets: china.jpg by danielbuechele and flower.jpg by vultilion, CC BY 2.0)",
+        "Photographs from the package scikit-image (skimage.data)",
     )
-
-
-def _packaged(folder: str, file: str) -> Path:
-    package, _, below = folder.partition("/")
-    # Found, not imported: importing scikit-learn takes a second and none of it is needed.
-    spec = find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise ValueError("images=photos needs its packages: pip install scikit-image scikit-learn")
-    path = Path(spec.submodule_search_locations[0], below, file)
-    if not path.is_file():
-        raise ValueError(f"images=photos: this {package} ships no {file}: install another version")
-    return path
