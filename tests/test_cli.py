@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from byheart import cli
-from byheart.cli import main, table
-from byheart.measure.ledger import ledger, stable_diffusion
+from byheart.cli import main
+from byheart.measure.ledger import ledger
 
 SD = ["--parameters", "859520964", "--images", "2.3e9", "--size", "512"]
 
@@ -52,12 +52,6 @@ def test_numbers_by_hand_are_followed_line_by_line(capsys: pytest.CaptureFixture
     assert "* depends on the precision" in out
 
 
-def test_the_precision_is_the_readers_to_choose(capsys: pytest.CaptureFixture[str]) -> None:
-    _, out, _ = type_(capsys, "ledger", *SD, "--precision", "16")
-    assert row(out, "bits of the parameters *")[0] == "13.75 Gbit"
-    assert row(out, "latent values per parameter")[0] == "n/a"
-
-
 def test_a_run_tells_what_it_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     jpeg = {"images": 3, "out_of_reach": 0, "bits": 24_000, "header_bits": 7_368,
             "raw_bits": 294_912}  # fmt: skip
@@ -69,15 +63,6 @@ def test_a_run_tells_what_it_measured(tmp_path: Path, capsys: pytest.CaptureFixt
     assert row(out, "share of the training images")[:2] == ["0.6", "n/a"]
     assert row(out, "memorized bits, JPEG")[:2] == ["24 kbit", "n/a"]
     assert row(out, "compression by JPEG")[0] == "12.29"
-
-
-def test_a_narrow_terminal_gets_the_arithmetic_below_each_line() -> None:
-    wide, narrow = table(stable_diffusion()), table(stable_diffusion(), 80)
-    for text, reach in ((wide, 160), (narrow, 90)):
-        assert max(len(line) for line in text.splitlines()) <= reach
-    assert "\n    training images × dimensions × 8 bits\n" in narrow
-    assert row(narrow, "training images")[0] == row(wide, "training images")[0] == "2,300,000,000"
-    assert len(narrow.splitlines()) > len(wide.splitlines()) + 10
 
 
 @pytest.mark.parametrize(
@@ -113,18 +98,6 @@ def test_a_mistake_is_one_line(
     assert err.startswith("byheart: ") and err.count("\n") == 1 and told in err
 
 
-@pytest.mark.parametrize(
-    "number", ["0", "-3", "1.5", "nan", "inf", "1e400", "2,3e9", "", "x", "1e19", "9" * 5000]
-)
-@pytest.mark.parametrize("flag", ["--parameters", "--images", "--size", "--precision", "--latent"])
-def test_an_impossible_number_is_one_line(
-    flag: str, number: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, out, err = type_(capsys, "ledger", *SD, f"{flag}={number}")
-    assert (code, out) == (2, "") and err.count("\n") == 1
-    assert f"{flag}: {number!r} is not a whole number from 1 to 10^18" in err
-
-
 def test_the_largest_numbers_have_a_ledger(capsys: pytest.CaptureFixture[str]) -> None:
     most = "1e18"
     words = ["ledger", "--parameters", "1", "--images", most, "--size", most]
@@ -149,23 +122,6 @@ def test_a_run_without_a_ledger_is_one_line(
 ) -> None:
     code, out, err = type_(capsys, "ledger", str(run_with(tmp_path, measures)))
     assert (code, out) == (2, "") and err.count("\n") == 1 and told in err
-
-
-def test_a_folder_that_is_no_run_is_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for door in ("ledger", "report"):
-        code, _, err = type_(capsys, door, str(tmp_path))
-        assert code == 2 and err.count("\n") == 1 and "no measures.json" in err
-
-
-def test_a_run_that_cannot_be_drawn_is_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = run_with(tmp_path, {"n_images": 1})
-    code, out, err = type_(capsys, "report", str(folder))
-    assert (code, out) == (2, "") and err.count("\n") == 1
-    assert str(folder) in err and "another version" in err
 
 
 def test_report_draws_the_page_again(
@@ -220,12 +176,6 @@ def test_a_folder_with_a_run_of_another_version_is_one_line(
     assert (code, out) == (2, "") and err.count("\n") == 1
     assert str(folder) in err and "another version" in err
     assert [file.name for file in (tmp_path / "name").iterdir()] == ["old"]
-
-
-def test_help_is_no_mistake(capsys: pytest.CaptureFixture[str]) -> None:
-    for words in (["--help"], *([door, "--help"] for door in ("ledger", "report", "curve"))):
-        code, out, err = type_(capsys, *words)
-        assert (code, err) == (0, "") and out.startswith("usage: byheart")
 
 
 @pytest.mark.parametrize("door", ["ledger", "report", "curve"])

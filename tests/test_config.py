@@ -15,10 +15,8 @@ import pytest
 from omegaconf import OmegaConf
 from support.composing import CONFIGS, composed, tree
 
-from byheart import config as module
-from byheart.config import Config, exposures, settings, total_steps, validate
+from byheart.config import exposures, settings, total_steps, validate
 from byheart.data.images import load_images
-from byheart.runtime.command import help_text
 from byheart.runtime.files import flatten
 
 PRESETS = sorted(CONFIGS.glob("*/*.yaml"))
@@ -41,71 +39,16 @@ NEEDS = {
 # ---------------------------------------------------------------------------- declared, decided
 
 
-def test_the_declaration_has_no_values_of_its_own() -> None:
-    def fields(node: type, prefix: str) -> list[str]:
-        found = []
-        for item in dataclasses.fields(node):
-            assert item.default is dataclasses.MISSING, prefix + item.name
-            assert item.default_factory is dataclasses.MISSING, prefix + item.name
-            inner = vars(module).get(str(item.type))
-            section = isinstance(inner, type) and dataclasses.is_dataclass(inner)
-            found += fields(inner, f"{prefix}{item.name}.") if section else [prefix + item.name]
-        return found
-
-    assert fields(Config, "") == [*settings()]
-    assert len(settings()) > 60
-
-
 def test_every_setting_is_decided_in_yaml() -> None:
     plain = tree()
     assert OmegaConf.missing_keys(plain) == set()
     assert set(flatten(OmegaConf.to_container(plain))) == set(settings())
 
 
-def test_the_values_are_those_of_the_files() -> None:
-    config = composed()
-    assert (config.n_images, config.seed, config.root) == (1, 0, "outputs")
-    assert (config.name, config.run) == ("emoji-tiny", "n1-s0")
-    assert config.captions.shared == "an image" and config.captions.dropout == 0.1
-    assert config.unet.widths == [64, 96, 128, 128] and config.fit.betas == [0.7, 0.8]
-    assert (config.fit.batch, config.fit.decay, config.budget.steps) == (8, 0.4, 80)
-    assert config.evaluate.draws == 32 and config.evaluate.sscd is None
-    assert config.budget.exposures is None and config.images.path is None
-
-
 def test_the_folder_follows_from_the_settings() -> None:
     config = composed("n_images=10", "seed=3", "images=photos", "unet=small")
     assert (config.name, config.run) == ("photos-small", "n10-s3")
     assert composed("run=lr${fit.lr}").run == f"lr{config.fit.lr}"
-
-
-def test_a_value_keeps_the_type_that_was_declared() -> None:
-    config = composed("fit.lr=1", "n_images=7", "name=123", "images.near_duplicate=0")
-    assert repr(config.fit.lr) == "1.0" and repr(config.n_images) == "7"
-    assert repr(config.name) == "'123'" and repr(config.images.near_duplicate) == "0.0"
-
-
-# ----------------------------------------------------------------------------------- explained
-
-
-@pytest.mark.parametrize("name", [*settings()])
-def test_the_help_explains_every_setting(name: str) -> None:
-    # The name, the value, a gap, and an explanation of at least two words.
-    line = re.search(rf"^ +{re.escape(name)}=\S.*? +\S+ \S+.*$", help_text(CONFIGS), re.M)
-    assert line, name
-    assert "}folder" not in line.group()  # the gap is there however long the value is
-
-
-@pytest.mark.parametrize("file", PRESETS, ids=lambda file: f"{file.parent.name}={file.stem}")
-def test_the_help_explains_every_preset(file: Path) -> None:
-    text = help_text(CONFIGS)
-    section = text.split(f"\n{file.parent.name}= (")[1].split("\n\n")[0]
-    assert re.search(rf"^ +{re.escape(file.stem)}: \w+[^\n]* \w+", section, re.M)
-
-
-def test_the_help_names_no_setting_that_is_none() -> None:
-    told = re.findall(r"^ +([\w.]+)=", help_text(CONFIGS), re.M)
-    assert set(told) == set(settings()) and len(told) == len(set(told))
 
 
 # ------------------------------------------------------------------------------------- presets
@@ -163,11 +106,6 @@ def test_duplicates_of_the_first_image_leave_the_others_their_exposures() -> Non
     assert total_steps(config) == 3  # 8 places in a round, seen three times
     assert exposures(config, 3) == 3.0
     assert exposures(composed(n_images=5, fit__batch=10), 7) == 14.0
-
-
-def test_flatten_joins_keys_with_dots() -> None:
-    tree = {"a": 1, "b": {"c": [1, {"d": 2}], "e": {"f": None}}, "g": {}}
-    assert flatten(tree) == {"a": 1, "b.c": [1, {"d": 2}], "b.e.f": None}
 
 
 def test_the_edges_of_every_range_are_allowed() -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +10,7 @@ import pytest
 from PIL import Image
 
 import byheart
-from byheart.auditing.arguments import FLAGS
 from byheart.cli import main
-
-DEFAULTS = {name: one.default for name, one in FLAGS.items() if one.default is not None}
 
 
 @pytest.fixture
@@ -84,18 +79,6 @@ def test_what_would_have_no_effect_on_a_folder_is_refused_by_its_name(
     flag = f"--{name.replace('_', '-')}"
     with pytest.raises(ValueError, match=f"^{flag} is for asking a model: leave it out, or type"):
         byheart.audit("made", "held", **{name: ASKING[name]})
-
-
-def test_every_default_stands_in_one_place_and_in_the_help(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    arguments = signature(byheart.audit).parameters
-    assert {*DEFAULTS} < {*arguments} and {*ASKING} < {*arguments}
-    assert {arguments[name].default for name in (*DEFAULTS, *ASKING)} == {None, False}
-    assert main(["audit", "--help"]) == 0
-    said = " ".join(capsys.readouterr().out.split())
-    for name, value in DEFAULTS.items():
-        assert re.search(rf"--{name} {name.upper()} [^-]*\({value}\)", said), name
 
 
 @pytest.mark.parametrize(("typed", "said"), [(m[0], m[1:]) for m in MISTAKES])

@@ -20,9 +20,7 @@ from byheart.auditing.generation import (
     Plan,
     fingerprint,
     generate_all,
-    left_out,
     planned,
-    read_prompts,
 )
 from byheart.auditing.pictures import open_album
 from byheart.auditing.pipeline import Generated, Options, Pipeline, clean, open_pipeline
@@ -67,15 +65,6 @@ def test_every_output_has_its_prompt_its_noise_and_both_detectors(untrained: Aud
         assert (float(row["noise_difference"]) > 1e-4) == (row["condition"] != "empty")
         assert 0 < float(row["one_step_rmse"]) < 1
     assert float(untrained.rows[0]["one_step_rmse"]) > 0
-
-
-def test_the_page_says_that_captions_were_left_out(
-    train: Path, tiny_pipeline: Path, tmp_path: Path
-) -> None:
-    few = {**FEW, "bank": 1, "noises": 1, "captions": 0}
-    found = byheart.audit(train, pipeline=tiny_pipeline, out=tmp_path / "a", **few)
-    said = "0 of 1 caption was asked: --captions 1 asks all, with another --out."
-    assert said in found.measures["notes"] and said in found.page.read_text(encoding="utf-8")
 
 
 def test_a_finished_audit_asks_nothing_again(
@@ -173,32 +162,6 @@ def test_prompts_and_noises_are_crossed(train: Path) -> None:
     own = planned(album, ["x"], Plan(bank=3, captions=0, noises=1))
     assert [q.condition for q in own] == ["prompts", *["empty"] * 4]
     assert fingerprint(asked) != fingerprint(own)
-
-
-@pytest.mark.parametrize(
-    ("captions", "said"),
-    [(0, ["0 of 3 captions were asked: --captions 3 asks all, with another --out."]),
-     (1, ["1 of 3 captions was asked: --captions 3 asks all, with another --out."]),
-     (2, ["2 of 3 captions were asked: --captions 3 asks all, with another --out."]),
-     (3, []), (32, [])],
-)  # fmt: skip
-def test_captions_that_were_not_asked_are_told(
-    tmp_path: Path, captions: int, said: list[str]
-) -> None:
-    folder = save_all(tmp_path / "train", photographs()[:5])
-    for k, words in enumerate(["a fox", "an owl", "a fox", "a pond"]):
-        (folder / f"{k:03}.txt").write_text(words, encoding="utf-8")
-    album = open_album(folder, 16, "--train")
-    asked = planned(album, None, Plan(bank=1, captions=captions, noises=2))
-    assert left_out(album, asked) == said
-
-
-def test_a_prompt_file_is_read_line_by_line(tmp_path: Path) -> None:
-    (tmp_path / "p.txt").write_bytes("\ufeffa fox\r\n\n a  fox \nüber".encode())
-    assert read_prompts(str(tmp_path / "p.txt")) == ["a fox", "über"]
-    (tmp_path / "p.txt").write_bytes(b"\xff\xfe")
-    with pytest.raises(ValueError, match="byte 0 is not UTF-8"):
-        read_prompts(str(tmp_path / "p.txt"))
 
 
 @dataclass

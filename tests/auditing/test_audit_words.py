@@ -5,10 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import torch
 
-from byheart.auditing.pictures import Album
-from byheart.auditing.reference import really_unseen
 from byheart.auditing.report import heading, verdict
 
 
@@ -82,39 +79,3 @@ def test_a_verdict_holds_at_none_one_and_many(
     assert heading(measures) == title
     plain, *others = sentences
     assert verdict(measures) == [plain + UNKNOWN, *others]
-
-
-def album(pixels: torch.Tensor, group: list[int]) -> Album:
-    names = tuple(f"{k}.png" for k in range(len(pixels)))
-    return Album("", pixels, names, ("",) * len(names), tuple(group), ())
-
-
-@pytest.mark.parametrize(
-    ("known", "doubles", "said"),
-    [
-        (0, 0, []),
-        (1, 1, ["1 of the 10 held-out pictures is a training picture too, or all but the same "
-                "(RMSE below 0.05): it is not held out, and was left out of the comparison.",
-                "1 held-out picture is a near-duplicate of another: left out."]),
-        (2, 2, ["2 of the 10 held-out pictures are training pictures too, or all but the same "
-                "(RMSE below 0.05): they are not held out, and were left out of the comparison.",
-                "2 held-out pictures are near-duplicates of others: left out."]),
-    ],
-)  # fmt: skip
-def test_held_out_pictures_of_no_use_are_told_at_none_one_and_many(
-    known: int, doubles: int, said: list[str]
-) -> None:
-    draws = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (18, 3, 16, 16), generator=draws, dtype=torch.uint8)
-    train, held = pixels[:8], pixels[8:].clone()
-    held[:known] = train[:known]
-    group = [*range(10 - doubles), *[9 - doubles] * doubles]
-    unseen, notes = really_unseen(album(held, group), album(train, [*range(8)]))
-    assert notes == said and unseen is not None
-    assert len(unseen) == 10 - known - doubles
-
-
-def test_a_single_held_out_picture_that_was_trained_on_is_told() -> None:
-    pixels = torch.zeros(1, 3, 16, 16, dtype=torch.uint8)
-    unseen, notes = really_unseen(album(pixels, [0]), album(pixels, [0]))
-    assert unseen is None and notes[0].startswith("The only held-out picture is a training picture")

@@ -73,15 +73,6 @@ def test_a_picture_pasted_into_another_is_found_with_its_box() -> None:
 
 
 @pytest.mark.parametrize("name", [*BY_NAME])
-def test_what_shows_nothing_is_like_nothing(name: str) -> None:
-    even = torch.full((2, 3, 96, 96), 200, dtype=torch.uint8)
-    for found in search(even, TRAIN, BY_NAME[name]).values():
-        assert found.distance.isinf().all()
-    for found in search(TRAIN[:2], even, BY_NAME[name]).values():
-        assert found.distance.isinf().all()
-
-
-@pytest.mark.parametrize("name", [*BY_NAME])
 def test_the_size_of_a_piece_changes_no_finding(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     outputs = torch.cat([TRAIN[:2].flip(3), pictures(3, 4)])
     whole = search(outputs, TRAIN, BY_NAME[name])

@@ -36,12 +36,6 @@ def test_what_was_computed_is_read_the_next_time(tmp_path: Path) -> None:
     assert file.name.startswith("word-") and file.suffix == ".safetensors"
 
 
-def test_what_lies_crosswise_in_memory_is_kept_as_it_looks(tmp_path: Path) -> None:
-    tensor = torch.arange(6).view(2, 3).T
-    assert torch.equal(stored(tmp_path, ("t",), lambda: {"t": tensor})["t"], tensor)
-    assert torch.equal(stored(tmp_path, ("t",), dict)["t"], tensor)
-
-
 def cut_short(content: bytes) -> bytes:
     return content[:-1]
 
@@ -77,15 +71,6 @@ def test_a_damaged_file_is_computed_anew_and_mended(
     assert stored(tmp_path, ("word", "x"), compute)["a"].eq(2).all()
     assert stored(tmp_path, ("word", "x"), compute)["a"].eq(2).all()
     assert compute.times == 2 and list(tmp_path.iterdir()) == [file]
-
-
-def test_a_computation_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    def fails() -> dict[str, Tensor]:
-        raise RuntimeError("interrupted")
-
-    with pytest.raises(RuntimeError, match="interrupted"):
-        stored(tmp_path / "cache", ("word",), fails)
-    assert list(tmp_path.rglob("*")) == []
 
 
 def test_a_write_that_fails_leaves_nothing_half(tmp_path: Path) -> None:

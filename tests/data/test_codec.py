@@ -18,7 +18,6 @@ from byheart.data.codec import (
     VAE_BATCH,
     PatchCodec,
     VaeCodec,
-    check_side,
     load_codec,
     round_trip_rmse,
     to_8bit,
@@ -76,15 +75,6 @@ def test_8_bits_are_rounded_to_the_nearest_and_cut_off() -> None:
     assert to_signed(torch.tensor([[[[0, 255]]]], dtype=torch.uint8)).tolist() == [[[[-1, 1]]]]
     signed = torch.tensor([-9.0, -1.0, 0.49 / 127.5 - 1, 0.51 / 127.5 - 1, 1.0, 1.5])
     assert to_8bit(signed.view(1, 1, 1, 6)).flatten().tolist() == [0, 0, 0, 1, 255, 255]
-
-
-@pytest.mark.parametrize(
-    ("patch", "size", "typed"), [(8, 72, 64), (8, 32, 64), (2, 40, 32), (4, 100, 96)]
-)
-def test_a_side_that_cannot_be_halved_says_what_to_type(patch: int, size: int, typed: int) -> None:
-    with pytest.raises(ValueError, match=f"type images.size={typed}$"):
-        check_side(PatchCodec(patch), size)
-    check_side(PatchCodec(patch), typed)
 
 
 # ------------------------------------------------------------------------------------- the VAE

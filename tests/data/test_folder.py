@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import unicodedata
 from pathlib import Path
 
@@ -101,14 +100,6 @@ def test_a_bad_caption_file_is_refused_with_its_line(
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
-def test_two_caption_tables_are_refused(tmp_path: Path) -> None:
-    save(tmp_path / "a.png")
-    for name in ("metadata.csv", "metadata.jsonl"):
-        (tmp_path / name).write_text("")
-    with pytest.raises(ValueError, match="keep one of them"):
-        folder(str(tmp_path), 8, "refuse")
-
-
 def test_unreadable_pictures_are_refused_by_name_or_skipped_and_listed(tmp_path: Path) -> None:
     save(tmp_path / "good.png", 50)
     for index in range(6):
@@ -153,14 +144,6 @@ def test_the_usual_endings_are_pictures_and_scripts_and_texts_are_not() -> None:
 
 
 # --------------------------------------------------------------------------------------- hub
-
-
-def test_the_hub_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(ValueError, match=r"images=hub needs the hub extra: pip install -e '.\[hub"):
-        hub("owner/name", 8, "refuse")
-    with pytest.raises(ValueError, match=r"type images\.repo=owner/name"):
-        hub(None, 8, "refuse")
 
 
 @pytest.fixture

@@ -75,12 +75,6 @@ def test_the_seed_decides_the_order_and_nothing_else_does(
     assert order(seed=1) != order() and sorted(order(seed=1)) == sorted(order())
 
 
-def test_the_photographs_are_at_hand_without_a_setting(settings: Settings) -> None:
-    loaded = load_images(settings(held_out=8), 10, Path())
-    assert len({*loaded.train_captions, *loaded.held_out_captions}) == 18
-    assert loaded.source == "photos" and "scikit-image" in loaded.attribution
-
-
 @pytest.mark.parametrize(
     ("held_out", "count"),
     [(0, 0), (0.0, 0), (0.19, 1), (0.2, 2), (0.29, 2), (0.3, 3), (1, 1), (3.0, 3), (9, 9)],
@@ -121,11 +115,6 @@ def test_more_pictures_than_there_are_says_what_to_type(
     with pytest.raises(ValueError) as error:
         load_images(config, n, Path())
     assert str(error.value) == message.format("images=folder has 10 pictures", "images.held_out")
-
-
-def test_an_unknown_source_is_refused(settings: Settings) -> None:
-    with pytest.raises(ValueError, match="type images=emoji, photos, folder or hub"):
-        load_images(settings(source="cifar"), 1, Path())
 
 
 def test_near_duplicates_leave_before_the_split_and_are_listed(
@@ -213,9 +202,3 @@ def test_the_hash_changes_with_a_pixel_a_caption_and_the_order(settings: Setting
         content_hash(pixels, (captions[0] + captions[1], "", captions[2])),
     ]
     assert len({loaded.content_hash, *variants}) == 6
-
-
-def test_skipped_pictures_are_told(settings: Settings, noise_folder: Path) -> None:
-    (noise_folder / "10.png").write_bytes(b"")
-    config = settings(source="folder", path=str(noise_folder), unreadable="skip")
-    assert load_images(config, 10, Path()).unreadable == ("10.png: empty file",)

@@ -8,7 +8,7 @@ import pytest
 from support.composing import composed
 
 from byheart.config import Config
-from byheart.data.prompts import CONDITIONS, Question, check_bank, questions
+from byheart.data.prompts import CONDITIONS, Question, questions
 from byheart.data.text import unseen_prompts
 from byheart.model.conditioning import training_captions
 
@@ -64,17 +64,6 @@ def test_where_training_knew_no_captions_none_are_asked(mode: str) -> None:
     config = small(captions__mode=mode)
     asked = questions(config, training_captions(config.captions, ("x", "y")))
     assert {question.condition for question in asked} == {"unseen", "empty"}
-
-
-def test_an_empty_caption_is_no_caption() -> None:
-    table = by_condition(questions(small(), ("", "a dog", "")))
-    assert list(table["captions"]) == ["a dog"]
-
-
-def test_more_prompts_than_the_bank_has_are_refused() -> None:
-    check_bank(small(evaluate__prompts=len(unseen_prompts())))
-    with pytest.raises(ValueError, match=f"evaluate.prompts=9999: .*{len(unseen_prompts())}"):
-        check_bank(small(evaluate__prompts=9999))
 
 
 def test_the_questions_of_a_condition_stand_in_a_grid_of_prompts_and_noises() -> None:

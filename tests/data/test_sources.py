@@ -43,11 +43,6 @@ def test_emoji_are_drawn_on_white_in_their_own_colours(all_emoji: Pictures) -> N
     assert red[32, 32, 0] > 180 and red[32, 32, 1:].max() < 80
 
 
-def test_openmojis_attribution_names_its_licence_and_where_it_stands(all_emoji: Pictures) -> None:
-    assert "OpenMoji" in all_emoji.attribution and "CC BY-SA 4.0" in all_emoji.attribution
-    assert "https://creativecommons.org/licenses/by-sa/4.0/" in all_emoji.attribution
-
-
 def test_the_cache_gives_the_same_bytes_without_drawing(
     all_emoji: Pictures, emoji_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections import Counter
 from dataclasses import replace
@@ -20,7 +19,6 @@ from torch import Tensor
 from byheart.config import Config
 from byheart.data.images import ImageSet, load_images
 from byheart.data.prompts import Question, questions
-from byheart.experiment import evaluate as module
 from byheart.experiment.evaluate import COLUMNS, Evaluation, evaluate
 from byheart.experiment.prepare import reference_of
 from byheart.measure.copying import judge, reference_distance
@@ -160,19 +158,6 @@ def test_each_condition_counts_its_own_outputs() -> None:
     assert found["empty"]["rmse"]["median"] == pytest.approx(near / 2, abs=1e-15)
     assert found["empty"]["psnr"]["min"] == pytest.approx(70.9638, abs=1e-4)
     assert found["captions"]["rmse"]["median"] > 0.3
-
-
-def test_a_condition_nobody_asked_for_is_null() -> None:
-    config, images = small(captions__mode="none"), image_set(1)
-    asked = questions(config, ("",))
-    outputs = images.train[[0] * len(asked)]
-    measures = evaluated({"ema": outputs}, asked, images, config).measures
-    assert measures["conditions"]["captions"] is None
-    for effect in ("prompt_effect", "noise_effect", "same_image"):
-        assert measures[effect]["captions"] is None
-    assert measures["steering"] is None
-    assert {m["captions"] for m in measures["panel"].values() if m} == {None}
-    assert measures["captions_mode"] == "none"
 
 
 def test_the_measures_say_what_they_are_about_and_hold_no_nan(tmp_path: Path) -> None:
@@ -453,8 +438,3 @@ def test_the_table_has_its_columns_and_gives_every_prompt_back(tmp_path: Path) -
     ema = rows[: len(asked)]
     assert ema[0]["exact"] == "1" and (ema[1]["exact"], ema[1]["copied"]) == ("0", "1")
     assert ema[1]["psnr"] == "70.964" and ema[2]["copied"] == "0"
-
-
-def test_every_column_is_explained() -> None:
-    assert all(len(words.split()) >= 3 for words in COLUMNS.values())
-    assert next(csv.reader(io.StringIO(module._csv([], {}, image_set(1))))) == list(COLUMNS)

@@ -127,11 +127,6 @@ def test_they_end_at_the_last_step_and_stay_within_their_share(
         assert found[-1] == steps and found[0] >= 1
 
 
-@pytest.mark.parametrize("points", [0, 1])
-def test_no_points_or_a_single_one_is_no_trajectory(points: int) -> None:
-    assert looks(composed("budget.steps=1000", trajectory__points=points), 8) == []
-
-
 def test_exposures_decide_where_steps_do_not() -> None:
     config = composed(n_images=4, budget__steps=None, budget__exposures=500, trajectory__share=1.0)
     assert looks(config, 8)[-1] == total_steps(config) == 500 * 4 / config.fit.batch
@@ -236,9 +231,3 @@ def test_rows_past_the_resumed_step_are_dropped_by_the_main_process(tmp_path: Pa
     assert [json.loads(line)["step"] for line in lines] == [1, 2, 4]
     looking.resume(0)
     assert looking.path.read_text() == ""
-
-
-def test_without_a_file_there_is_nothing_to_forget(tmp_path: Path) -> None:
-    looking = snapshots_of(tmp_path, composed(*NARROW), Sharer(0, 1))
-    looking.resume(3)
-    assert not looking.path.exists()

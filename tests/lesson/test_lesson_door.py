@@ -6,7 +6,6 @@ import asyncio
 import importlib.util
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -18,7 +17,6 @@ import pytest
 from PIL import Image
 
 from byheart.lesson import cli as door
-from byheart.lesson import queue as turns
 from byheart.lesson import serve as guard
 from byheart.lesson import serve as server
 from byheart.lesson import teach
@@ -176,25 +174,6 @@ def test_an_address_instead_of_a_file_is_not_fetched(monkeypatch: pytest.MonkeyP
     assert asked == ["/x"]
 
 
-def test_a_gradio_that_fetches_otherwise_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("gradio")
-    monkeypatch.setattr(guard, "FETCHERS", ("some_other_name",))
-    with pytest.raises(AssertionError, match="some_other_name"):
-        guard.fetch_nothing()
-
-
-def test_addresses_of_both_kinds_are_written_and_tried() -> None:
-    assert server.written("::1") == "[::1]" and server.written("10.0.0.1") == "10.0.0.1"
-    assert "http://[fe80::1]:80" in server.welcome("fe80::1", 80, True)
-    for host in ("::", "192.168.1.5"):
-        assert "on this machine the page can stop any training" in server.welcome(host, 80, True)
-    with socket.socket() as taken:  # where Gradio looks too, whatever the host
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        with pytest.raises(ValueError, match="cannot be used"):
-            server.free_port("::1", taken.getsockname()[1])
-
-
 @pytest.mark.parametrize(
     ("host", "server", "local"),
     [("127.0.0.1", "127.0.0.1", True), ("127.0.1.1", "", True), ("::1", "", True),
@@ -218,16 +197,6 @@ def test_the_page_can_be_opened_is_known_before_the_sweep(
         door.open_lesson(None, "no such host.invalid", None, False)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match="needs its extra"):
-        door.open_lesson(None, "127.0.0.1", None, False)
-
-
-def test_the_small_sweeps_lost_models_get_advice_that_helps(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("gradio")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(door, "small_sweep", lambda: None)
-    with pytest.raises(ValueError, match=f"remove {door.SMALL} and type byheart lesson again"):
         door.open_lesson(None, "127.0.0.1", None, False)
 
 
@@ -263,13 +232,3 @@ def test_a_closed_terminal_closes_the_page() -> None:
         assert not done.is_set()
     finally:
         signal.signal(signal.SIGHUP, before)
-
-
-def test_a_picture_that_another_took_away_is_a_line(tmp_path: Path) -> None:
-    teacher = teach.Teacher(tmp_path)
-    with pytest.raises(ValueError, match="the picture is gone"):
-        teacher.teach(tmp_path / "gone.png", "a")
-
-
-def test_gradio_lets_in_more_than_may_wait() -> None:
-    assert turns.Turns().most < turns.AT_ONCE

@@ -36,26 +36,12 @@ def test_the_same_is_1_its_negative_is_minus_1_whatever_its_contrast() -> None:
     assert np.abs(correlation(a, a)).max() <= 1
 
 
-def test_one_mean_for_all_colours_so_that_a_tint_counts() -> None:
-    grey = np.repeat(pictures(1, 4)[..., :1] // 2, 3, axis=-1)
-    tinted = grey.copy()
-    tinted[..., 0] += 100
-    assert correlation(grey, grey + 100) == pytest.approx([1.0])
-    assert correlation(grey, tinted)[0] < 0.8
-
-
 def test_a_flat_image_has_no_direction() -> None:
     a = pictures(3, 5)
     flat = a.copy()
     flat[1] = 77
     for found in (correlation(a, flat), correlation(flat, a), correlation(flat, flat)):
         assert np.isnan(found).tolist() == [False, True, False]
-
-
-def test_images_in_other_numbers_or_sizes_are_refused() -> None:
-    for other in (pictures(2, 1), pictures(3, 1, side=4)):
-        with pytest.raises(ValueError, match="as many of the same size"):
-            correlation(pictures(3, 1), other)
 
 
 def test_it_is_the_panels_correlation_where_there_is_one_training_image() -> None:

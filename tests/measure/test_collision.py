@@ -140,20 +140,3 @@ def test_of_too_many_images_an_even_choice_is_taken(monkeypatch: pytest.MonkeyPa
     chosen = [0, 2, 5, 7, 10, 12, 15, 17, 20, 22, 25, 27, 30, 32, 35, 37, 40, 42, 45, 47]
     found = chance_collision(images, 0.3, 1, seeded(0))
     assert found == chance_collision(images[chosen], 0.3, 1, seeded(0)) and found.images == 20
-
-
-def test_what_is_undefined_says_why() -> None:
-    few = from_distances(torus(19, 2, 0), 0.01, 1, seeded(0))
-    assert few.bits is None and few.reason == "19 held-out images, 20 are needed"
-    assert few.images == 19 and few.all_pairs == 171 and few.assumption is None
-    even = torch.full((20, 20), 0.5, dtype=torch.float64).fill_diagonal_(0.0)
-    equal = from_distances(even, 0.1, 1, seeded(0))
-    assert equal.bits is None and "equally far apart" in str(equal.reason)
-    none = chance_collision(torch.zeros((0, 3, 4, 4), dtype=torch.uint8), 0.3, 1, seeded(0))
-    assert none.bits is None and none.images == none.all_pairs == 0
-
-
-@pytest.mark.parametrize("tolerance", [0.0, -1.0, math.nan])
-def test_a_tolerance_of_nothing_is_refused(tolerance: float) -> None:
-    with pytest.raises(ValueError, match="above 0"):
-        from_distances(torus(20, 2, 0), tolerance, 1, seeded(0))

@@ -12,7 +12,6 @@ from PIL import Image
 from skimage import data
 from torch import Tensor
 
-from byheart.measure import compression
 from byheart.measure.compression import (
     CODECS,
     file_sizes,
@@ -89,57 +88,6 @@ def test_no_quality_at_all_gives_a_file_much_smaller(name: str, codec: str) -> N
         assert found is not None and best <= found <= 1.01 * best
 
 
-def test_qualities_beside_the_one_that_bisection_finds_are_tried(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    class Picture:
-        def save(self, memory: io.BytesIO, quality: int) -> None:
-            memory.write(bytes(sizes[quality]))
-
-    def distance(memory: io.BytesIO, _: object) -> float:
-        return 0.0 if sizes.index(len(memory.getvalue())) in good else 1.0
-
-    monkeypatch.setattr(compression.Image, "fromarray", lambda pixels: Picture())
-    monkeypatch.setattr(compression, "_distance", distance)
-
-    def least() -> int:
-        pixels = np.zeros((1, 1, 3), dtype=np.uint8)
-        return min(map(len, compression._close_enough(pixels, 0.5, {}, range(9))))
-
-    # Bisection finds 5. That 3 is good by chance, or 6 smaller than 5, shows beside it.
-    sizes, good = [10, 20, 30, 40, 50, 60, 70, 80, 90], {3, 5, 6, 7, 8}
-    assert least() == 40
-    sizes, good = [10, 20, 30, 40, 50, 60, 55, 80, 90], {5, 6, 7, 8}
-    assert least() == 55
-    sizes, good = [10, 20, 30, 40, 50, 60, 70, 80, 90], set(range(9))
-    assert least() == 10
-    good = {8}
-    assert least() == 90
-
-
-@pytest.mark.parametrize("name", [*IMAGES])
-def test_an_exact_image_has_a_lossless_webp_and_no_jpeg_or_avif(name: str) -> None:
-    image = IMAGES[name]
-    file = smallest_file(image, 0.0, "webp")
-    assert file is not None and decoded_rmse(file, image) == 0
-    assert smallest(image, 0.0, "avif") is None
-    if name != "flat":
-        assert smallest(image, 0.0, "jpeg") is None
-
-
-def test_the_bound_itself_is_close_enough() -> None:
-    # JPEG 4:4:4 at quality 60, and its own distance as the bound.
-    image, memory = photo(), io.BytesIO()
-    Image.fromarray(image.permute(1, 2, 0).numpy()).save(
-        memory, "JPEG", quality=60, subsampling="4:4:4", optimize=True
-    )
-    with Image.open(io.BytesIO(memory.getvalue())) as picture:
-        made = np.asarray(picture).astype(int) - image.permute(1, 2, 0).numpy()
-    bound = math.sqrt(int((made**2).sum()) / made.size) / 255
-    found = smallest(image, bound, "jpeg")
-    assert found is not None and found <= len(memory.getvalue())
-
-
 def test_jpeg_without_colour_conversion_comes_closer_where_nothing_else_does() -> None:
     image = photo()
     closest = min(
@@ -203,19 +151,3 @@ def test_an_image_is_as_close_as_the_median_of_its_copies() -> None:
     assert rmse.tolist() == [0.4, 0.2]  # of 0.1 and 0.4 the larger; of 0.1, 0.2, 0.3 the middle
     index, rmse = given_back(verdicts([1, 1], [0.5, 0.5], [False, False]))
     assert len(index) == len(rmse) == 0
-
-
-@pytest.mark.parametrize(
-    ("rmse", "codec", "told"),
-    [(0.1, "bmp", "jpeg | webp | avif"), (-0.1, "jpeg", "0 to 1"), (math.nan, "webp", "0 to 1")],
-)
-def test_what_cannot_be_meant_is_refused(rmse: float, codec: str, told: str) -> None:
-    with pytest.raises(ValueError, match=told.replace("|", r"\|")):
-        smallest(photo(), rmse, codec)
-
-
-def test_a_codec_this_pillow_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compression.features, "check", lambda name: False)
-    with pytest.raises(ValueError, match="without avif"):
-        smallest(photo(), 0.1, "avif")
-    assert smallest(photo(), 0.1, "jpeg") is not None  # Pillow is not built without JPEG

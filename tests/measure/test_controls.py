@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from byheart.measure.controls import COUNT, controls, spread_out
+from byheart.measure.controls import COUNT, controls
 from byheart.measure.distance import nearest, rmse_matrix
 from byheart.measure.kinds import Reference, reference
 
@@ -65,12 +65,3 @@ def test_the_seed_decides_and_nothing_else(held_out: Reference) -> None:
     one, again, other = (controls(train, held_out, seed) for seed in (3, 3, 4))
     assert all(torch.equal(one[name].outputs, again[name].outputs) for name in one)
     assert not torch.equal(one["noise"].outputs, other["noise"].outputs)
-
-
-@pytest.mark.parametrize(
-    ("have", "want", "which"),
-    [(4, 2, [0, 2]), (4, 4, [0, 1, 2, 3]), (3, 7, [0, 1, 2, 0, 1, 2, 0]), (10, 3, [0, 3, 6])],
-)
-def test_images_are_spread_evenly(have: int, want: int, which: list[int]) -> None:
-    images = noise(have, 0)
-    assert torch.equal(spread_out(images, want), images[which])

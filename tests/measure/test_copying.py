@@ -13,9 +13,7 @@ from torch import Tensor
 
 from byheart.data.images import ImageSet, load_images
 from byheart.measure.copying import (
-    Verdicts,
     chance,
-    coverage,
     judge,
     reference_distance,
     uniform_coverage,
@@ -93,17 +91,6 @@ def test_exact_copies_are_copied_at_one_image_and_among_duplicates(train: Tensor
     assert verdicts.nearest.tolist() == [0] * 8 and verdicts.rmse.tolist() == [0.0] * 8
 
 
-def test_coverage_counts_the_images_that_were_copied_not_the_copies() -> None:
-    def verdicts(nearest: list[int], copied: list[bool]) -> Verdicts:
-        zeros = torch.zeros(len(nearest), dtype=torch.float64)
-        flags = torch.tensor(copied, dtype=torch.bool)
-        return Verdicts(torch.tensor(nearest), zeros, zeros, zeros, flags, flags)
-
-    assert coverage(verdicts([0, 0, 3, 2], [True, True, True, False]), 4) == 0.5
-    assert coverage(verdicts([0, 1, 2], [False] * 3), 10) == 0.0
-    assert coverage(verdicts([0] * 9, [True] * 9), 1) == 1.0
-
-
 def test_a_uniform_copier_covers_what_dice_cover() -> None:
     assert uniform_coverage(1, 4) == 0.25
     assert uniform_coverage(2, 4) == 0.4375  # 1 - (3/4)²
@@ -111,12 +98,6 @@ def test_a_uniform_copier_covers_what_dice_cover() -> None:
     draws = np.random.default_rng(0).integers(0, 10, (20_000, 12))
     seen = np.mean([len(set(row)) / 10 for row in draws])
     assert uniform_coverage(12, 10) == pytest.approx(float(seen), abs=0.003)
-
-
-@pytest.mark.parametrize("held_out", [grey(), grey(1), grey(1, 2), grey(1, 2, 9)])
-def test_chance_is_unknown_with_fewer_than_four_held_out(held_out: Tensor) -> None:
-    rate = chance(grey(0), held_out)
-    assert (rate.count, rate.rate, rate.low, rate.high) == (0, None, None, None)
 
 
 def test_chance_lets_one_half_play_the_outputs() -> None:
@@ -170,15 +151,6 @@ def test_real_pictures_the_model_never_saw_are_copied_at_chance(emoji: ImageSet)
     assert {n: rate.count for n, rate in rates.items()} == dict.fromkeys(SIZES, 193)
     assert [rates[n].hits for n in (1, 10)] == [0, 0]
     assert rates[100].hits <= 2 and rates[1000].hits <= 6
-
-
-def test_pictures_without_a_likeness_are_never_copies(emoji: ImageSet, yardstick: float) -> None:
-    blank = torch.stack([torch.full((3, 64, 64), value, dtype=torch.uint8) for value in (0, 128)])
-    noise = noisy(blank[:1].expand(8, -1, -1, -1) + 128, 1.0, seed=0)
-    for n in SIZES:
-        for outputs in (blank, noise):
-            verdicts = judge(outputs, emoji.train[:n], emoji.held_out, yardstick)
-            assert not verdicts.copied.any() and not verdicts.exact.any()
 
 
 # -------------------------------------------------------------------------------------- property

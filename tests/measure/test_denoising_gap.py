@@ -77,24 +77,6 @@ def test_eight_levels_go_evenly_from_nearly_clean_to_nearly_pure_noise(exact: bo
     assert spread_levels(plan, 2) == [0, 999]
 
 
-def test_where_the_schedule_is_short_no_level_stands_twice() -> None:
-    plan = DDIMScheduler(num_train_timesteps=5, beta_schedule="linear")
-    assert spread_levels(plan, 20) == [0, 1, 2, 3, 4]
-    with pytest.raises(ValueError, match="ask for 2"):
-        spread_levels(plan, 1)
-
-
-def test_a_level_says_its_noise() -> None:
-    levels = run(zero(), flat(1.0), flat(2.0), levels=[700, 0, 999])
-    assert [level.timestep for level in levels] == [700, 0, 999]
-    for level in levels:
-        kept = float(schedule().alphas_cumprod[level.timestep].double())
-        assert level.noise_level == pytest.approx(math.sqrt(1 - kept), abs=1e-15)
-    assert levels[2].noise_level == 1.0
-    default = run(zero(), flat(1.0), flat(2.0), levels=None)
-    assert [level.timestep for level in default] == spread_levels(schedule())
-
-
 # -------------------------------------------------------------------------------- known errors
 
 
@@ -239,28 +221,3 @@ def test_the_batch_bounds_what_is_asked_at_once_and_changes_nothing_else(batch: 
     for x, t, prompt in says.asked:
         assert t.shape == (len(x),) and t.dtype == torch.long
         assert torch.equal(prompt, PROMPT.expand(len(x), 2, 3))
-
-
-def test_measuring_leaves_no_trace() -> None:
-    before = torch.get_rng_state()
-    first = run(zero(), normal(3), normal(2, seed=1))
-    assert run(zero(), normal(3), normal(2, seed=1)) == first
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-# --------------------------------------------------------------------------------------- mistakes
-
-
-def test_what_cannot_be_measured_is_refused_before_the_work_begins() -> None:
-    image, says = flat(1.0), zero()
-    for given, words in (
-        ({"levels": [3, 1000]}, "timestep 1000: the schedule has 0, 1, … 999"),
-        ({"levels": [-1]}, "timestep -1"),
-        ({"draws": 0}, "draws=0"),
-        ({"batch": 0}, "batch=0"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            run(says, image, image, **given)
-    with pytest.raises(ValueError, match="no training images"):
-        run(says, flat(), image, ideal=says)
-    assert says.asked == []

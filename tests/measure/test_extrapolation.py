@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from byheart.measure.trends import Extrapolation, extrapolate
+from byheart.measure.trends import extrapolate
 
 Run = tuple[int, int, float, int, int]
 
@@ -104,32 +104,10 @@ def test_what_cannot_be_fitted_is_none_with_its_counts(points: list[Run]) -> Non
     assert found.outputs == sum(p[4] for p in points)
 
 
-def test_the_warning_says_how_far_outside_that_is() -> None:
-    points = runs_of(50, 3, [1, 10, 100, 1000])
-    far: Extrapolation = extrapolate(points, 10**9)
-    assert far.orders == pytest.approx(6)
-    assert "1,000,000,000 images lie 6.0 orders of magnitude outside" in far.warning
-    assert "n = 1 to 1,000" in far.warning and "not a measurement" in far.warning
-    near = extrapolate(points, 500)
-    assert (near.orders, near.warning) == (0, "")
-    below = extrapolate(runs_of(50, 3, [10, 100, 1000]), 1)
-    assert below.orders == pytest.approx(1) and below.warning
-    assert extrapolate(points).orders == pytest.approx(math.log10(2.3e6))
-
-
 def test_the_runs_may_come_in_any_order() -> None:
     points = runs_of(50, 3, [1, 10, 100, 1000], outputs=40)
     assert extrapolate(points) == extrapolate(points[::-1])
     assert extrapolate(points).half == extrapolate(points, seed=1).half
-
-
-@pytest.mark.parametrize(
-    "point",
-    [(0, 1, 1.0, 1, 1), (1, 0, 1.0, 1, 1), (1, 1, 0.0, 1, 1), (1, 1, 1.0, 2, 1), (1, 1, 1.0, 0, 0)],
-)
-def test_an_impossible_run_is_refused(point: Run) -> None:
-    with pytest.raises(ValueError, match="no run can have"):
-        extrapolate([point])
 
 
 def test_one_run_for_each_n_does_not_let_the_prior_speak_for_the_interval() -> None:

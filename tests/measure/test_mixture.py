@@ -110,8 +110,3 @@ def test_the_order_of_the_training_set_does_not_matter() -> None:
     outputs = torch.cat([mixed(train, [2, 9], [0.5, 0.5]), noise(5, 11)])
     order = torch.randperm(20, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(mixture(outputs, train).rmse, mixture(outputs, train[order]).rmse)
-
-
-def test_no_images_are_an_error() -> None:
-    with pytest.raises(ValueError, match="no images"):
-        mixture(noise(1, 0), noise(0, 0))

@@ -189,9 +189,3 @@ def test_a_run_that_is_there_twice_weighs_twice() -> None:
     assert exponent(points * 3) == pytest.approx(exponent(points), abs=0.02)  # but for the prior
     times = [(n, 100 * after, None if by is None else 100 * by) for n, after, by in points]
     assert exponent(times) == pytest.approx(exponent(points), abs=0.05)  # of other units
-
-
-@pytest.mark.parametrize("point", [(0, 0, 5), (1, 5, 5), (1, 5, 3), (1, -1, None), (-1, 3, None)])
-def test_an_impossible_onset_is_refused(point: Run) -> None:
-    with pytest.raises(ValueError, match=f"n = {point[0]}, copied after step {point[1]}"):
-        onset([(1, 0, 1), point])

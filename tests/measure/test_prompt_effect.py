@@ -96,20 +96,6 @@ def test_the_spread_is_a_loops_whatever_the_order_and_the_chunk(
     assert spread(images) == math.sqrt(sum(apart) / (72 * 75)) / 255
 
 
-def test_the_spread_sees_one_step_among_white_images() -> None:
-    images = torch.full((60, 3, 128, 128), 255, dtype=torch.uint8)
-    images[0, 0, 0, 0] = 254
-    assert spread(images) == math.sqrt(2 * 59 / (60 * 59 * 3 * 128 * 128)) / 255
-
-
-def test_images_without_a_distance_have_no_spread() -> None:
-    for images in (grey(), grey(1)):
-        with pytest.raises(ValueError, match=f"^{len(images)} image"):
-            spread(images)
-    with pytest.raises(ValueError, match="all 3 images are equal"):
-        spread(grey(4, 4, 4))
-
-
 # ------------------------------------------------------------------------------------- the effects
 
 
@@ -166,26 +152,6 @@ def test_with_one_prompt_there_is_no_prompt_effect_and_with_one_noise_no_noise_e
     assert prompt_effect(outputs[:, :0], 0.3) == Effect(None, None, None, 4, 0, 0)
 
 
-def test_a_single_pair_has_a_distance_but_no_interval() -> None:
-    effect = prompt_effect(table([[10], [60]]), 50 / 255)
-    assert effect.value == pytest.approx(1.0, rel=1e-14) and effect.pairs == 1
-    assert effect.low is None and effect.high is None
-
-
-def test_one_noise_that_differs_is_worth_an_interval() -> None:
-    # Nine noises where prompts do nothing, one where they make the image another.
-    outputs = table([[5] * 9 + [0], [5] * 9 + [100]])
-    low, high = bounds(prompt_effect(outputs, 100 / 255))
-    assert low == 0 and math.sqrt(0.2) < high < math.sqrt(0.5)
-    assert prompt_effect(outputs, 100 / 255).value == pytest.approx(math.sqrt(0.1))
-
-
-@pytest.mark.parametrize("unit", [0.0, -1.0, math.nan])
-def test_a_spread_of_nothing_is_refused(unit: float) -> None:
-    with pytest.raises(ValueError, match="spread="):
-        prompt_effect(table(HAND), unit)
-
-
 # --------------------------------------------------------------------------- shares with intervals
 
 
@@ -216,11 +182,6 @@ def test_between_two_counts_of_separate_pairs_the_interval_covers_both() -> None
     # 1 of 200 pairs, so 0.2 of the 40 that share no output: between none and one.
     assert share.value == 1 / 200
     assert bounds(share) == (wilson(0, 40).low, wilson(1, 40).high)
-
-
-def test_with_one_prompt_no_two_outputs_can_be_the_same_image() -> None:
-    one = torch.zeros(1, 4, dtype=torch.long)
-    assert same_image(one, one == 0) == Effect(None, None, None, 1, 4, 0)
 
 
 def test_steering_is_the_share_of_captions_that_were_heard() -> None:

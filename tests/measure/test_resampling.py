@@ -87,21 +87,6 @@ def test_the_interval_of_pairs_is_a_loops_and_no_prompt_meets_itself() -> None:
     assert pair_interval(torch.from_numpy(table), SEED) == pytest.approx(middle(means), abs=1e-9)
 
 
-def test_with_one_prompt_or_one_noise_only_the_other_is_resampled() -> None:
-    row = coins(1, 60)
-    low, high = rate_interval(row, SEED)
-    share = float(row.double().mean())
-    deviation = (share * (1 - share) / 60) ** 0.5
-    for interval in ((low, high), rate_interval(row.T, SEED)):
-        assert interval == pytest.approx(
-            (share - 1.96 * deviation, share + 1.96 * deviation), abs=0.025
-        )
-    # Two prompts, many noises: every resample that counts has the one pair there is.
-    pairs = torch.zeros(100, 2, 2, dtype=torch.float64)
-    pairs[:50, 0, 1] = pairs[:50, 1, 0] = 1
-    assert pair_interval(pairs, SEED) == pytest.approx((0.4, 0.6), abs=0.02)
-
-
 @pytest.mark.parametrize(("noises", "prompts"), [(5, 0), (5, 1), (1, 2), (0, 2)])
 def test_too_few_pairs_have_no_interval(noises: int, prompts: int) -> None:
     assert pair_interval(torch.ones(noises, prompts, prompts, dtype=torch.float64), SEED) is None
@@ -115,27 +100,12 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (rate_interval(hits, 3), pair_interval(pairs.double(), 3)) == whole
 
 
-def test_a_value_that_is_never_defined_has_no_interval() -> None:
-    def nothing(prompt: Tensor, noise: Tensor) -> Tensor:
-        return torch.full((len(prompt),), torch.nan, dtype=torch.float64)
-
-    assert by_prompt_and_noise(nothing, 3, 3, SEED) is None
-
-
 def test_the_same_seed_gives_the_same_interval_and_leaves_no_trace() -> None:
     hits, before = coins(20, 4), torch.get_rng_state()
     assert rate_interval(hits, SEED) == rate_interval(hits, SEED)
     assert clustered(hits, SEED) == clustered(hits, SEED)
     assert torch.equal(torch.get_rng_state(), before)
     assert len({rate_interval(coins(37, 9), seed) for seed in range(20)}) > 1
-
-
-@pytest.mark.parametrize("shape", [(0, 4), (4, 0)])
-def test_of_no_outputs_nothing_is_known(shape: tuple[int, int]) -> None:
-    none = torch.zeros(shape, dtype=torch.bool)
-    assert clustered(none) == Rate(0, 0, None, None, None)
-    with pytest.raises(ValueError, match="no outputs"):
-        rate_interval(none, SEED)
 
 
 # -------------------------------------------------------------------------------- beside Wilson's
@@ -225,19 +195,3 @@ def test_the_difference_is_the_published_one(
     known = pytest.approx((a.rate - b.rate, low, high), abs=5.1e-5)
     assert difference(a, b) == known
     assert difference(b, a) == pytest.approx((b.rate - a.rate, -high, -low), abs=5.1e-5)
-
-
-def test_a_wider_interval_widens_the_difference() -> None:
-    chance = wilson(3, 193)
-    wide = clustered(coins(30, 1).expand(30, 8))
-    _, low, high = difference(wide, chance)
-    _, other_low, other_high = difference(wilson(wide.hits, wide.count), chance)
-    assert low is not None and high is not None
-    assert other_low is not None and other_high is not None
-    assert high - low > 1.5 * (other_high - other_low)
-
-
-def test_a_difference_from_the_unknown_is_unknown() -> None:
-    none, some = wilson(0, 0), wilson(1, 2)
-    for pair in ((none, some), (some, none), (none, none)):
-        assert difference(*pair) == (None, None, None)

@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
 
 from byheart.data.prompts import Question
 from byheart.measure.intervals import wilson
@@ -15,11 +14,9 @@ from byheart.measure.panel import Metric
 from byheart.measure.resampling import clustered, difference
 from byheart.measure.summary import (
     condition,
-    finite,
     panel_of,
     panels,
     rate_json,
-    rows_under,
     shares,
 )
 
@@ -39,13 +36,6 @@ def findings(kind: list[int], rmse: list[float], nearest: list[int]) -> Findings
 
 
 FOUND = findings(KIND, RMSE, [0, 0, 1, 2, 3, 3, 3, 3])
-
-
-def test_the_rows_of_a_condition_are_where_it_was_asked() -> None:
-    assert rows_under(ASKED, "unseen").tolist() == [0, 1, 2, 3, 4, 5]
-    assert rows_under(ASKED, "empty").tolist() == [6, 7]
-    none = rows_under(ASKED, "captions")
-    assert none.tolist() == [] and none.dtype == torch.long
 
 
 def test_a_condition_in_numbers_by_hand() -> None:
@@ -85,22 +75,6 @@ def test_prompts_and_noises_are_not_mixed_up() -> None:
     assert by_noise["copied"]["low"] > 0.1 and by_noise["copied"]["high"] < 0.9
 
 
-def test_nobody_asked_nothing_known() -> None:
-    assert condition("captions", ASKED, FOUND, 4, wilson(0, 4)) is None
-
-
-def test_without_chance_there_is_nothing_to_be_above() -> None:
-    found = condition("empty", ASKED, FOUND, 4, wilson(0, 0))
-    assert found is not None and found["copied"]["rate"] == 0.5
-    assert found["above_chance"] == {"rate": None, "low": None, "high": None}
-
-
-def test_equal_images_have_no_psnr() -> None:
-    found = condition("empty", ASKED[6:], findings([0, 0], [0.0, 0.0], [0, 1]), 2, wilson(0, 4))
-    assert found is not None and found["psnr"] == {"median": None, "min": None}
-    assert found["exact"]["rate"] == 1.0
-
-
 def metric(values: list[float], threshold: float | None = None) -> Metric:
     found = torch.tensor(values, dtype=torch.float64)
     passes = {} if threshold is None else {f"> {threshold}": found > threshold}
@@ -137,15 +111,6 @@ def test_shares_of_the_kinds_add_up_to_one() -> None:
         "outputs": 8, "copied": 0.5, "blend": 0.125, "broken": 0.125, "novel": 0.25,
         "coverage": 0.75,
     }  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("value", "known"), [(1.5, 1.5), (0.0, 0.0), (math.inf, None), (-math.inf, None),
-                         (math.nan, None)],
-)  # fmt: skip
-def test_only_a_finite_number_is_a_number(value: float, known: float | None) -> None:
-    one: Tensor = torch.tensor(value)
-    assert finite(one) == known
 
 
 def test_a_rate_carries_its_count() -> None:

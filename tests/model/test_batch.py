@@ -88,11 +88,6 @@ def test_the_same_step_is_the_same_draw_and_another_is_another() -> None:
         assert not torch.equal(other.t, batch(3, 7).t)
 
 
-def test_a_step_does_not_need_the_steps_before_it() -> None:
-    one_after_another = [batch(step=step) for step in range(9)]
-    assert same(batch(step=8), one_after_another[8])
-
-
 def test_nothing_else_in_the_program_disturbs_a_draw_and_it_disturbs_nothing() -> None:
     before = torch.get_rng_state()
     first = batch()
@@ -108,12 +103,6 @@ def test_noise_is_standard_normal_and_never_the_same_twice() -> None:
     assert abs(float(noise.var()) - 1) < 5 * (2 / count) ** 0.5
     rows = noise.flatten(0, 1).flatten(1)
     assert len(rows.unique(dim=0)) == len(rows)
-
-
-@pytest.mark.parametrize(("dropout", "dropped"), [(0.0, False), (1.0, True)])
-def test_dropout_0_is_never_and_1_is_always(dropout: float, dropped: bool) -> None:
-    for step in range(50):
-        assert (batch(step=step, dropout=dropout).drop == dropped).all()
 
 
 def test_dropout_drops_its_share() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from safetensors.torch import load_file
 
 from byheart.config import Config
 from byheart.model import checkpoint
-from byheart.model.checkpoint import Keeper, load, newest_valid, prune, save
+from byheart.model.checkpoint import Keeper, load, newest_valid, save
 from byheart.model.fit import State, start
 
 Compose = Callable[..., Config]
@@ -141,19 +140,6 @@ def test_no_flipped_bit_of_a_manifest_goes_unnoticed(
     assert newest_valid(tmp_path)[0] is not None
 
 
-def test_where_nothing_is_whole_all_is_named_and_nothing_taken(
-    fresh: Callable[..., State], tmp_path: Path
-) -> None:
-    assert newest_valid(tmp_path) == (None, []) == newest_valid(tmp_path / "absent")
-    saved(tmp_path, fresh(), 2)
-    for place in tmp_path.iterdir():
-        cut_short(place / "unet.safetensors")
-    assert newest_valid(tmp_path) == (
-        None,
-        [f"step-0000000{k}: unet.safetensors is damaged" for k in (2, 1)],
-    )
-
-
 @pytest.mark.parametrize("keep", [1, 2, 3])
 def test_the_newest_are_kept_and_the_rest_pruned(
     fresh: Callable[..., State], tmp_path: Path, keep: int
@@ -190,20 +176,6 @@ def test_a_damaged_one_of_the_same_step_is_replaced(
     assert place is not None and damaged == []
     load(place, other)
     assert everything(other) == truth[1]
-
-
-def test_another_architecture_is_refused_and_left_as_it_was(
-    fresh: Callable[..., State], tmp_path: Path
-) -> None:
-    saved(tmp_path, fresh(), 1)
-    place, _ = newest_valid(tmp_path)
-    assert place is not None
-    other = fresh(8)
-    before = {name: w.clone() for name, w in other.unet.state_dict().items()}
-    with pytest.raises(ValueError, match="another architecture: move it away"):
-        load(place, other)
-    after = other.unet.state_dict()
-    assert all(torch.equal(before[name], after[name]) for name in before) and other.step == 0
 
 
 class Unplugged(BaseException):
@@ -276,37 +248,6 @@ def test_a_final_checkpoint_holds_the_weights_and_their_average_only(
         assert all(torch.equal(w, average[n]) for n, w in network.named_parameters())
 
 
-def test_a_checkpoint_stays_whole_wherever_it_is_moved(
-    fresh: Callable[..., State], tmp_path: Path
-) -> None:
-    saved(tmp_path / "here", fresh(), 1)
-    shutil.move(tmp_path / "here", tmp_path / "there")
-    assert newest_valid(tmp_path / "there") == (tmp_path / "there" / "step-00000001", [])
-
-
-@pytest.mark.parametrize(
-    ("every", "expected"), [(0, [5]), (1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (9, [5])]
-)
-def test_checkpoints_are_due_now_and_then_and_at_the_end(
-    compose: Compose, process: Callable[..., Any], tmp_path: Path, every: int, expected: list[int]
-) -> None:
-    config = compose("budget.steps=5", f"checkpoint.every={every}", "checkpoint.keep=9")
-    state = start(small_unet(), config)
-    second = Keeper(tmp_path / "second", config, process(1, 2))
-    first = Keeper(tmp_path / "first", config, process(0, 2))
-    for _ in range(5):
-        advance(state)
-        second.keep(state)
-        first.keep(state)
-    assert names(tmp_path / "first") == [f"step-0000000{step}" for step in expected]
-    assert not (tmp_path / "second").exists()
-    last = tmp_path / "first" / "step-00000005" / "manifest.json"
-    assert json.loads(last.read_text())["final"] is True
-    for step in expected[:-1]:
-        manifest = tmp_path / "first" / f"step-0000000{step}" / "manifest.json"
-        assert json.loads(manifest.read_text())["final"] is False
-
-
 def test_the_clock_and_a_wish_make_a_checkpoint_due_too(
     compose: Compose, process: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -342,10 +283,3 @@ def test_a_state_saved_before_its_first_step_comes_back(
     advance(other)
     advance(state)
     assert everything(other) == everything(state)
-
-
-def test_pruning_keeps_the_newest(fresh: Callable[..., State], tmp_path: Path) -> None:
-    saved(tmp_path, fresh(), 4)
-    prune(tmp_path, keep=1)
-    assert names(tmp_path) == ["step-00000004"]
-    prune(tmp_path / "absent", keep=1)

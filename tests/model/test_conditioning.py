@@ -103,12 +103,3 @@ def test_random_captions_are_fresh_every_step_and_of_the_stated_scale() -> None:
     assert float(everything.std()) == pytest.approx(0.3, rel=0.05)
     assert abs(float(everything.mean())) < 5 * 0.3 / everything.numel() ** 0.5
     assert float(torch.corrcoef(everything).fill_diagonal_(0).abs().max()) < 0.2
-
-
-def test_only_random_captions_are_random() -> None:
-    assert all(built(mode).random_like is None for mode in ("shared", "own", "none"))
-
-
-def test_the_first_text_must_be_the_empty_one() -> None:
-    with pytest.raises(AssertionError):
-        conditioning_for(captions("own"), OWN, ["a fox", "", "a cup"], rows_of([""] * 3))

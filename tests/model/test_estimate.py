@@ -13,27 +13,12 @@ from accelerate import Accelerator
 
 from byheart.config import Config
 from byheart.model import estimate as module
-from byheart.model.estimate import Estimate, duration, estimate
+from byheart.model.estimate import estimate
 from byheart.model.sample import Conditions
 from byheart.model.unet import parameters
 
 Compose = Callable[..., Config]
 Train = Callable[[Config], Any]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0.2, "0 s"), (12.4, "12 s"), (89.0, "89 s"), (90.0, "1.5 min"), (210.0, "3.5 min"),
-     (5399.0, "90.0 min"), (5400.0, "1.5 h"), (7560.0, "2.1 h")],
-)  # fmt: skip
-def test_durations_are_said_in_the_unit_people_use(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
-
-
-def test_an_expectation_is_one_sentence() -> None:
-    assert str(Estimate(210.0, 12.0, 3 * 2**30)) == (
-        "about 3.5 min of training, 12 s of sampling, 3.0 GiB of memory for weights and optimizer"
-    )
 
 
 def test_expecting_teaches_the_network_nothing(
@@ -79,16 +64,6 @@ def test_the_memory_it_expects_is_that_of_what_there_is_after_a_step(
     assert expected.memory == 4 * (2 * count + moments)
 
 
-def test_where_it_hardly_fits_the_advice_says_what_to_change() -> None:
-    fits = Estimate(1.0, 1.0, 4 * 2**30, 2**30, free=6 * 2**30, disk=100, free_disk=101)
-    assert fits.advice == []
-    assert replace(fits, free=None, free_disk=None, disk=10**18).advice == []
-    (memory,) = replace(fits, activations=3 * 2**30).advice
-    assert "about 7.0 GiB of memory and 6.0 GiB are free" in memory and "fit.accumulate=" in memory
-    (disk,) = replace(fits, disk=3 * 2**30, free_disk=2**30).advice
-    assert "about 3.0 GiB of disk and 1.0 GiB are free" in disk and "checkpoint.keep=1" in disk
-
-
 class Full:
     """Forward passes of more samples than there is memory for."""
 
@@ -122,15 +97,3 @@ def test_the_largest_part_that_fits_is_timed(
     monkeypatch.setattr(module, "_forward", Full(0))
     with pytest.raises(ValueError, match="a single sample does not fit into memory"):
         estimate(unet, given, 5, config, accelerator, tmp_path)
-
-
-def test_several_processes_are_told_what_to_type(
-    narrow: Callable[..., Config], training: Callable[[Config], Any],
-    process: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    config = narrow("fit.batch=8", "budget.steps=10")
-    run = training(config)
-    given = Conditions(run.schedule, run.conditioning.rows, (12, 8, 8))
-    monkeypatch.setattr(module, "_forward", Full(2))
-    with pytest.raises(ValueError, match=r"process 1 is out of memory with 4 .* fit\.accumulate=2"):
-        estimate(run.begin().unet, given, 5, config, process(1, 2), tmp_path)

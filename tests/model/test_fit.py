@@ -13,9 +13,9 @@ import torch
 from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 
-from byheart.config import Config, Fit
+from byheart.config import Config
 from byheart.model import checkpoint
-from byheart.model.fit import State, fit, learning_rate, parts_of, start
+from byheart.model.fit import State, learning_rate, parts_of
 from byheart.model.optim import Average
 
 Compose = Callable[..., Config]
@@ -57,13 +57,6 @@ def test_the_rate_rises_stays_and_falls(
 ) -> None:
     settings = replace(compose("fit.lr=0.004").fit, warmup=warmup, decay=decay)
     assert learning_rate(settings, step, 100) == pytest.approx(0.004 * expected)
-
-
-def test_the_rate_is_never_zero_while_there_are_steps(compose: Compose) -> None:
-    settings: Fit = compose().fit
-    for steps in (1, 2, 3, 17, 200):
-        rates = [learning_rate(settings, step, steps) for step in range(steps)]
-        assert all(0 < rate <= settings.lr for rate in rates)
 
 
 # ------------------------------------------------------------------------------------- training
@@ -156,18 +149,6 @@ def test_an_interrupted_run_ends_byte_for_byte_where_an_uninterrupted_one_does(
     assert bytes_of(resumed) == bytes_of(whole)
 
 
-def test_a_finished_run_trains_no_further(narrow: Compose, training: Train) -> None:
-    run = training(narrow("budget.steps=2", "fit.batch=2"))
-    state = run.finished()
-    before = bytes_of(state)
-    assert list(run.steps(state)) == [] and bytes_of(state) == before
-
-
-def test_exposures_are_a_budget_too(narrow: Compose, training: Train) -> None:
-    run = training(narrow("budget.steps=null", "budget.exposures=3", "n_images=3", "fit.batch=4"))
-    assert [step.step for step in run.steps(run.begin())] == [1, 2, 3]  # 9 at 4 a time
-
-
 # ------------------------------------------------------------------------------------ processes
 
 
@@ -181,17 +162,6 @@ def test_every_row_is_worked_on_once_by_one_process(
     rows = [list(range(24))[part] for slices in parts for part in slices]
     assert [row for part in rows for row in part] == list(range(24))
     assert len({len(part) for part in rows}) == 1
-
-
-def test_a_batch_that_cannot_be_shared_evenly_says_what_to_type(
-    narrow: Compose, training: Train, process: Callable[..., Accelerator]
-) -> None:
-    run = training(narrow("fit.batch=6", "fit.accumulate=2"))
-    state = run.begin()
-    before = bytes_of(state)
-    with pytest.raises(ValueError, match=r"fit\.batch=6 .* type fit\.batch=8") as error:
-        next(fit(state, run.latents, run.conditioning, run.schedule, run.config, process(0, 4)))
-    assert "\n" not in str(error.value) and bytes_of(state) == before
 
 
 # -------------------------------------------------------------------------------------- average
@@ -244,21 +214,6 @@ def test_the_average_is_diffusers_own() -> None:
             assert all(torch.allclose(a, b, atol=1e-6) for a, b in pairs)
 
 
-@pytest.mark.parametrize(
-    ("horizon", "steps", "share"), [(1, 7, 0.14), (4, 80, 0.065), (50, 1000, 0.051)]
-)
-def test_what_the_average_began_with_counts_little_in_the_end(
-    horizon: float, steps: int, share: float
-) -> None:
-    weight = torch.nn.Parameter(torch.ones(1))
-    average = Average([weight], horizon, steps)
-    for _ in range(steps):
-        average.step([weight])
-        if average.begun:
-            weight.data.zero_()
-    assert float(average.shadow_params[0]) == pytest.approx(share, abs=0.005)
-
-
 def test_the_average_is_borrowed_and_the_last_weights_come_back_exactly(
     narrow: Compose, training: Train
 ) -> None:
@@ -274,28 +229,4 @@ def test_the_average_is_borrowed_and_the_last_weights_come_back_exactly(
         assert not network.training and bytes_of(state) == before
     with pytest.raises(RuntimeError, match="out of memory"), state.using("ema"):
         raise RuntimeError("out of memory")
-    assert bytes_of(state) == before
-
-
-def test_without_an_average_there_is_one_kind_of_weights(narrow: Compose, training: Train) -> None:
-    state = training(narrow("fit.ema=0", "evaluate.weights=raw")).begin()
-    assert state.ema is None and state.kinds == ("raw",)
-
-
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_the_optimizer_has_the_settings_and_can_be_forgotten(
-    narrow: Compose, training: Train, optimizer: str
-) -> None:
-    config = narrow("budget.steps=1", "fit.batch=2", "fit.betas=[0.8,0.99]", "fit.lr=0.003",
-                    "fit.weight_decay=0.5", f"fit.optimizer={optimizer}")  # fmt: skip
-    run = training(config)
-    state = start(run.begin().unet, config)
-    groups = state.optimizer.param_groups
-    assert all((group["weight_decay"], group["lr"]) == (0.5, 0.003) for group in groups)
-    assert groups[-1]["betas"] == (0.8, 0.99)
-    list(run.steps(state))
-    assert len(state.optimizer.state) == len(list(state.unet.parameters()))
-    before = bytes_of(state)
-    state.forget_optimizer()
-    assert not state.optimizer.state and all(w.grad is None for w in state.unet.parameters())
     assert bytes_of(state) == before

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from torch import Tensor
 from byheart.config import Config
 from byheart.data.codec import PatchCodec
 from byheart.model import ideal as oracle
-from byheart.model.ideal import IdealDenoiser, posterior_mean, signal_and_noise
+from byheart.model.ideal import IdealDenoiser, posterior_mean
 from byheart.model.objective import build_schedule, target
 from byheart.model.sample import Conditions, sample
 
@@ -145,14 +144,6 @@ def test_what_is_not_allowed_might_as_well_not_be_there() -> None:
         assert torch.allclose(means[one], alone, rtol=0, atol=1e-14)
 
 
-def test_without_a_point_there_is_no_mean() -> None:
-    one = per_row(1.0)
-    with pytest.raises(ValueError, match="at least one"):
-        posterior_mean(flat(0.0), one, one, flat())
-    with pytest.raises(ValueError, match="at least one"):
-        posterior_mean(flat(0.0), one, one, flat(1.0, 2.0), torch.zeros(1, 2, dtype=torch.bool))
-
-
 @pytest.mark.parametrize("chunk", [1, 3, 7])
 def test_the_size_of_a_chunk_changes_nothing(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
     points, noisy = normal(9, 3, 4, 4), normal(7, 3, 4, 4, seed=1)
@@ -193,15 +184,6 @@ def test_its_three_answers_are_one(kind: int) -> None:
     assert torch.allclose(v, alpha * noise - sigma * x0, rtol=0, atol=1e-12)
 
 
-def test_one_timestep_stands_for_all_rows() -> None:
-    ideal = IdealDenoiser(schedules("sample")[0], normal(5, 3, 4, 4).float())
-    x = normal(3, 3, 4, 4, seed=1).float()
-    each = ideal(x, torch.tensor([500] * 3), None)[0]
-    for t in (torch.tensor(500), torch.tensor([500]), torch.tensor(500.0), 500):
-        assert torch.equal(ideal(x, t, None)[0], each)
-    assert each.dtype == torch.float32
-
-
 def test_in_pure_noise_it_knows_the_noise_and_of_the_image_the_mean() -> None:
     points, x = normal(5, 3, 4, 4), normal(2, 3, 4, 4, seed=1)
     answers = {
@@ -212,29 +194,6 @@ def test_in_pure_noise_it_knows_the_noise_and_of_the_image_the_mean() -> None:
     assert torch.equal(answers["epsilon"], x)
     assert torch.allclose(answers["sample"], mean, rtol=0, atol=1e-15)
     assert torch.allclose(answers["v_prediction"], -mean, rtol=0, atol=1e-15)
-
-
-def test_where_no_noise_was_added_none_is_expected() -> None:
-    clean = SimpleNamespace(
-        alphas_cumprod=torch.tensor([1.0, 0.5]), config=SimpleNamespace(prediction_type="epsilon")
-    )
-    points, x = normal(3, 3, 4, 4), normal(2, 3, 4, 4, seed=1)
-    for clean.config.prediction_type in ("epsilon", "v_prediction"):
-        assert torch.equal(IdealDenoiser(clean, points)(x, 0, None)[0], torch.zeros_like(x))
-
-
-@pytest.mark.parametrize("t", [-1, 1000, torch.tensor([3, 1000]), torch.tensor(499.5)])
-def test_a_timestep_the_schedule_lacks_is_refused(t: Tensor | int) -> None:
-    with pytest.raises(ValueError, match="the schedule has 0, 1, … 999"):
-        signal_and_noise(schedules("sample")[0], t, 2)
-
-
-def test_another_kind_of_prediction_is_refused() -> None:
-    other = SimpleNamespace(
-        alphas_cumprod=torch.tensor([0.9]), config=SimpleNamespace(prediction_type="flow")
-    )
-    with pytest.raises(ValueError, match="prediction_type=flow: type sample"):
-        IdealDenoiser(other, flat(0.0))(flat(1.0), 0, None)
 
 
 # ------------------------------------------------------------------------------------- its loss

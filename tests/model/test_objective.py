@@ -68,11 +68,6 @@ def test_stable_diffusions_own_betas_can_be_made_to_end_in_pure_noise(compose: C
     assert torch.allclose(line.alphas_cumprod.double().sqrt(), rescaled(sd), atol=1e-4)
 
 
-def test_auto_from_scratch_is_exact(compose: Compose) -> None:
-    auto, exact = (build_schedule(compose(f"schedule={kind}")) for kind in ("auto", "exact"))
-    assert auto.config == exact.config and torch.equal(auto.betas, exact.betas)
-
-
 def test_the_noise_cannot_be_asked_for_where_it_says_nothing_about_the_image(
     compose: Compose,
 ) -> None:

@@ -141,12 +141,6 @@ def test_sampling_begins_at_the_last_timestep_and_goes_down(
     assert [t for _, t, _ in echo.asked] == [999, 874, 749, 624, 499, 374, 249, 124]
 
 
-def test_progress_counts_the_outputs(conditions: Conditions) -> None:
-    told: list[int] = []
-    sample(Echo(), conditions, PROMPTS, NOISES, 0, settings(batch=3), CPU, told.append)
-    assert told == [3, 3, 1]
-
-
 @pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
 def test_who_watches_sees_what_the_sampler_expects_to_end_at(
     unet: UNet2DConditionModel, conditions: Conditions, sampler: str
@@ -157,13 +151,6 @@ def test_who_watches_sees_what_the_sampler_expects_to_end_at(
     assert [len(guess) for guess in seen] == [4, 4, 4, 3, 3, 3]
     assert torch.equal(torch.cat([seen[2], seen[5]]), made)  # after the last step it is there
     assert not torch.equal(seen[0], seen[2]) and torch.equal(sample(*asked), made)
-
-
-def test_no_question_has_no_output(conditions: Conditions) -> None:
-    none = torch.empty(0, dtype=torch.long)
-    echo = Echo()
-    made = sample(echo, conditions, none, none, 0, settings(), CPU)
-    assert made.shape == (0, *SHAPE) and echo.asked == []
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 8, 11])
@@ -183,12 +170,3 @@ def test_any_number_of_processes_gives_the_same_outputs_in_the_same_order(
     for index in range(world):
         made, _ = made_by(index, handed_in)
         assert torch.allclose(made, whole, atol=1e-6)
-
-
-def test_the_work_is_dealt_out_evenly(conditions: Conditions, process: Callable[..., Any]) -> None:
-    shares = []
-    for index in range(3):
-        echo = Echo()
-        sample_shared(echo, conditions, PROMPTS, NOISES, 0, settings(), process(index, 3))
-        shares.append(len(echo.asked[0][0]))
-    assert shares == [3, 2, 2]

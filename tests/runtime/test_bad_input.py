@@ -247,31 +247,6 @@ def test_a_path_with_blanks_and_other_letters_works(
     assert (code, error) == (0, "")
 
 
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="asks Linux who started it")
-def test_a_world_of_another_size_than_asked_for_is_told(
-    monkeypatch: pytest.MonkeyPatch, run: Callable[..., tuple[int, str]]
-) -> None:
-    from byheart.runtime import processes as ranks
-
-    def asked(*typed: str) -> None:
-        line = ["python", "/bin/accelerate", "launch", *typed]
-        monkeypatch.setattr(ranks.psutil.Process, "cmdline", lambda self: line)
-
-    for typed in (["--cpu", "--num_processes", "2", "x.py"], ["--num_processes=2", "x.py"]):
-        asked(*typed)
-        code, error = run()
-        assert code == 2 and error.count("\n") == 1
-        assert "was asked for 2 processes and started 1" in error
-        assert "ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes 2" in error
-    asked("x.py", "--num_processes", "2")  # the script's, not the launcher's
-    ranks.check_launch()
-    asked("--num_processes", "1", "x.py")
-    ranks.check_launch()
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    asked("--num_processes", "2", "x.py")
-    ranks.check_launch()
-
-
 @pytest.mark.parametrize(
     ("variable", "name"),
     [("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")],

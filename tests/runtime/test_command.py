@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import pytest
@@ -210,19 +210,6 @@ def test_a_value_error_of_the_task_is_the_users_and_any_other_is_ours(
 def test_only_the_first_process_speaks() -> None:
     assert type_("n_images=0", RANK="1") == (2, "", [])
     assert type_("n_images=0", RANK="0")[1].count("\n") == 1
-
-
-def test_a_developer_can_ask_where_a_mistake_was_found() -> None:
-    with pytest.raises(ValueError, match="n_images=0"):
-        type_("n_images=0", BYHEART_TRACEBACK="1")
-
-
-@pytest.mark.parametrize("word", ["--help", "-h"])
-def test_help_prints_every_setting_and_does_nothing(word: str) -> None:
-    out = io.StringIO()
-    with redirect_stdout(out):
-        assert type_("n_images=0", word) == (0, "", [])
-    assert all(f" {name}=" in out.getvalue() for name in [*declared()])
 
 
 def test_a_sweep_does_each_of_its_jobs_and_tells_of_the_one_that_cannot(

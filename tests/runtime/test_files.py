@@ -45,13 +45,6 @@ def test_the_folder_follows_from_the_configuration_alone(tmp_path: Path) -> None
     assert not any(tmp_path.iterdir())  # nothing was made
 
 
-def test_a_run_is_finished_when_its_report_is_there(tmp_path: Path) -> None:
-    run = begun(composed(root=tmp_path))
-    assert not run.finished
-    write_text(run.file("report.html"), "done")
-    assert run.finished
-
-
 def test_a_fresh_folder_and_the_same_settings_are_welcome(tmp_path: Path) -> None:
     config = composed(root=tmp_path / "not" / "yet")
     check_folder(locate(config), config)
@@ -109,75 +102,6 @@ def test_how_a_run_is_watched_may_change(tmp_path: Path) -> None:
     check_folder(locate(composed(root=moved, name="x")), composed(root=moved, name="x"))
 
 
-def test_a_setting_that_only_one_of_them_knows_differs(tmp_path: Path) -> None:
-    config = composed(root=tmp_path)
-    run = begun(config)
-    recorded = run.file("config.yaml")
-    recorded.write_text(recorded.read_text("utf-8") + "former: 3\n", "utf-8")
-    with pytest.raises(ValueError, match="former is 3 there, 'absent' here"):
-        check_folder(run, config)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"{[", b"\xff\xfe\x00", b"- a list", b"42", b"fit: ${", b"a: b: c", b"key: \x01"],
-    ids=["braces", "bytes", "list", "number", "interpolation", "colons", "control"],
-)
-def test_a_recorded_configuration_that_cannot_be_read_says_which(
-    tmp_path: Path, content: bytes
-) -> None:
-    config = composed(root=tmp_path)
-    run = begun(config)
-    run.file("config.yaml").write_bytes(content)
-    with pytest.raises(ValueError) as error:
-        check_folder(run, config)
-    assert str(run.file("config.yaml")) in str(error.value) and "move" in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize("place", ["study", "study/n1-s0"])
-def test_a_file_where_the_folder_should_be_is_named(tmp_path: Path, place: str) -> None:
-    config = composed(root=tmp_path, name="study")
-    (tmp_path / place).parent.mkdir(exist_ok=True)
-    (tmp_path / place).write_text("here first")
-    with pytest.raises(ValueError, match=f"{tmp_path / place} is a file"):
-        check_folder(locate(config), config)
-    assert (tmp_path / place).read_text() == "here first"
-
-
-def test_a_folder_that_cannot_be_written_to_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = composed(root=tmp_path / "shared" / "disk")
-    # The administrator may write anywhere, so the answer is given for the system.
-    asked = []
-
-    def access(path: Path, mode: int) -> bool:
-        asked.append((Path(path), mode))
-        return False
-
-    monkeypatch.setattr(os, "access", access)
-    with pytest.raises(ValueError, match=f"{tmp_path} cannot be written to: type root="):
-        check_folder(locate(config), config)
-    assert asked == [(tmp_path, os.W_OK)]  # of the parents the first that is there
-
-
-def test_a_path_the_system_refuses_is_the_users_mistake(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = composed(root=tmp_path / ("x" * 300))
-    with pytest.raises(ValueError, match="type root="):
-        check_folder(locate(config), config)
-
-    def locked(path: Path) -> bool:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "exists", locked)
-    config = composed(root=tmp_path)
-    with pytest.raises(ValueError, match=r"Permission denied.*type root="):
-        check_folder(locate(config), config)
-
-
 # -------------------------------------------------------------------------------- whole or absent
 
 
@@ -232,15 +156,6 @@ def test_json_is_strict(tmp_path: Path, number: float) -> None:
 
 
 # ------------------------------------------------------------------------------------------ jsonl
-
-
-def test_rows_come_back_as_they_were_appended(tmp_path: Path) -> None:
-    path = tmp_path / "a.jsonl"
-    assert read_jsonl(path) == []
-    rows = [{"step": 1, "text": "two\nlines\u2028and ü"}, {"step": 2, "loss": 0.1}]
-    for row in rows:
-        append_jsonl(path, row)
-    assert read_jsonl(path) == rows and path.read_bytes().count(b"\n") == 2
 
 
 @pytest.mark.parametrize("cut", range(1, 24))

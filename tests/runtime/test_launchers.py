@@ -254,14 +254,6 @@ def test_a_launcher_that_is_not_installed(
     assert refused(*sweep, "n_images=1", word) == told
 
 
-def test_a_package_of_plugins_that_is_not_there_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> None:
-        raise ModuleNotFoundError(name)
-
-    monkeypatch.setattr(elsewhere, "find_spec", missing)
-    assert "pip install -e '.[ray]'" in refused("-m", "n_images=1", "hydra/launcher=ray")
-
-
 @pytest.mark.parametrize("word", ["hydra/launcher=ray", "cluster=slurm"])
 def test_several_processes_do_not_each_start_all_runs(word: str) -> None:
     told = refused("-m", "n_images=1,2", word, WORLD_SIZE="2", RANK="0")
@@ -274,12 +266,6 @@ def test_two_runs_do_not_write_one_folder_at_once(
     monkeypatch.chdir(tmp_path)
     told = refused("-m", "captions.mode=shared,own", "hydra/launcher=submitit_local", "root=runs")
     assert "runs/emoji-tiny/n1-s0" in told and "2 runs" in told and "run=n${n_images}" in told
-
-
-def test_slurm_is_where_its_commands_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    assert "srun" in refused("-m", "n_images=1,2", "cluster=slurm", "root=runs")
 
 
 def test_a_run_does_not_wait_for_what_is_not_there() -> None:

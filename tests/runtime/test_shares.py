@@ -87,17 +87,3 @@ def test_the_sets_come_back_by_their_names(world: int, monkeypatch: pytest.Monke
         assert list(found) == list(sets)
         for name, rows in sets.items():
             check(found[name], rows)
-
-
-@pytest.mark.parametrize("world", [1, 2])
-def test_of_no_rows_there_is_nothing_to_find(world: int) -> None:
-    with pytest.raises(ValueError, match="no outputs"):
-        together(world, lambda process: in_shares(look, rows_(0), process))
-
-
-def test_alone_nobody_is_met(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(own: list[Tensor]) -> list[Tensor]:
-        raise AssertionError("one process gathers nothing: no copy, no group needed")
-
-    monkeypatch.setattr(sharing, "gather_object", refuse)
-    assert torch.equal(in_shares(lambda rows: rows, rows_(4), Process()), rows_(4))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import math
@@ -207,20 +206,6 @@ def test_what_is_null_is_an_empty_cell(base: Run, tmp_path: Path) -> None:
     assert len(found) == 3  # raw was not measured
     for column in ("copied", "copied_low", "chance", "coverage", "rmse_max", "steering", "steps"):
         assert found[column].isna().all(), column
-
-
-def test_a_name_that_a_table_might_break_on_comes_back(base: Run, tmp_path: Path) -> None:
-    name = 'a,"b"; c'
-    text = table(finished_runs(sweep_of(tmp_path, base, {name: {}})))
-    assert {row["run"] for row in csv.DictReader(io.StringIO(text))} == {name}
-    assert set(pandas.read_csv(io.StringIO(text)).run) == {name}
-
-
-def test_no_folder_and_no_run_say_what_to_type(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="is no folder: type the folder of a sweep"):
-        finished_runs(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match="holds no finished run"):
-        finished_runs(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Sequence
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from support.sweep_pictures import finished_run, looked
 
 from byheart.measure.intervals import wilson
 from byheart.show.panels import figures
-from byheart.show.plots import Panel, Point, Series, drawn
+from byheart.show.plots import Panel, Point, Series
 from byheart.show.runs import Finished
 
 Make = Callable[..., Finished]
@@ -85,19 +84,6 @@ def test_the_curve_has_a_point_for_every_seed_with_its_interval(make: Make) -> N
     assert list(series.points) == expected
 
 
-def test_own_captions_have_a_line_under_unseen_prompts_and_one_under_captions(make: Make) -> None:
-    run = make(
-        10, "own", conditions__unseen__kinds__copied=rate(1),
-        conditions__captions__kinds__copied=rate(7),
-    )  # fmt: skip
-    (panel,) = figures([run, make(10)])["curve"]
-    assert xy(one([panel], "own captions, under unseen prompts")) == [(10, 1 / 8)]
-    assert xy(one([panel], "own captions, under the training captions")) == [(10, 7 / 8)]
-    shared = [s.label for s in panel.series if s.points and "one caption" in s.label]
-    assert shared == ["one caption for all, under unseen prompts"]  # its caption names no image
-    assert len(one([panel], "chance: unseen real pictures").points) == 2
-
-
 def test_the_kinds_stand_beside_chance_and_the_controls(make: Make) -> None:
     run = make(10, conditions__empty__kinds__broken=rate(3))
     panels = figures([run])["kinds"]
@@ -122,46 +108,6 @@ def test_coverage_is_of_the_condition_that_asks_for_the_images(make: Make) -> No
     assert xy(one(panels, "own captions, under the training captions")) == [(10, 0.7)]
     assert xy(one(panels, "one caption for all, under unseen prompts")) == [(10, 0.4)]
     assert xy(one(panels, "one caption for all, as many copies drawn uniformly")) == [(10, 0.6)]
-
-
-def test_the_prompt_is_shown_under_what_was_asked_for(make: Make) -> None:
-    effect = {"value": 0.2, "low": 0.1, "high": 0.3, "pairs": 4}
-    led = {"value": 0.9, "low": 0.7, "high": 1.0, "pairs": 10, "chance": 0.1}
-    own = make(10, "own", prompt_effect__captions=effect, steering=led)
-    panels = figures([own, make(10, noise_effect__unseen=effect)])["prompt"]
-    captions = "own captions, under the training captions"
-    assert one(panels, captions, "Another prompt").points == (Point(10, 0.2, 0.1, 0.3),)
-    assert one(panels, captions, "asked for").points == (Point(10, 0.9, 0.7, 1.0),)
-    assert xy(one(panels, "chance", "asked for")) == [(10, 0.1)]
-    assert xy(one(panels, "one caption for all, under unseen prompts", "Another noise")) == [
-        (10, 0.2)
-    ]
-
-
-def test_the_denoising_gap_has_a_panel_for_each_mode_and_n(make: Make) -> None:
-    panels = figures([make(1), make(10), make(10, "own"), make(10, seed=1)])["denoising"]
-    assert [p.title for p in panels] == [
-        "one caption for all, n = 1", "one caption for all, n = 10", "own captions, n = 10",
-    ]  # fmt: skip
-    assert xy(one(panels, "network, training images", "all, n = 10")) == [
-        (0.5, 0.01), (1.0, 0.1), (0.5, 0.01), (1.0, 0.1),
-    ]  # fmt: skip
-    # One level has no error of held-out images; the ideal's 0 is a number.
-    assert xy(one(panels, "network, held-out images", "own")) == [(0.5, 0.04)]
-    assert xy(one(panels, "ideal memorizer, training images", "own")) == [(0.5, 0.0), (1.0, 0.1)]
-
-
-def test_one_size_looks_the_same_wherever_it_stands(make: Make) -> None:
-    runs = [make(1), make(10), make(10, "own"), make(100, "own")]
-    for run in runs:
-        run.trajectory.extend(json.loads(line) for line in looked(0, 1).splitlines())
-    for name in ("tolerance", "trajectories"):
-        looks: dict[str, set[Any]] = {}
-        for panel in figures(runs)[name]:
-            for s in panel.series:
-                looks.setdefault(s.label, set()).add((s.colour, s.marker, s.line))
-        assert {"n = 1", "n = 10", "n = 100"} <= set(looks)
-        assert all(len(found) == 1 for found in looks.values()), name
 
 
 def test_tolerance_is_drawn_for_every_n_beside_chance(make: Make) -> None:
@@ -206,10 +152,6 @@ def test_trajectories_stand_against_steps_and_looks_and_say_when_copying_began(m
     assert "unseen prompts" in first.title and "unseen prompts" in steps.title
 
 
-def test_without_trajectories_there_is_no_figure_of_them(make: Make) -> None:
-    assert {"trajectories", "onset"}.isdisjoint(figures([make(1)]))
-
-
 # -------------------------------------------------------------------------- settings, either axis
 
 
@@ -227,21 +169,6 @@ def test_runs_of_other_settings_are_joined_by_no_line(make: Make) -> None:
     for name, count in (("kinds", 6), ("denoising", 4), ("tolerance", 2)):
         titles = [p.title for p in figures(runs)[name]]
         assert len(set(titles)) == len(titles) == count, name
-
-
-def test_captions_asked_for_have_their_own_panel_where_settings_vary(make: Make) -> None:
-    runs = [make(10, mode, config={"captions.dropout": d})
-            for mode in ("shared", "own") for d in (0.0, 0.5)]  # fmt: skip
-    unseen, asked = figures(runs)["curve"]
-    lines = [s.label for s in unseen.series if s.points]
-    assert lines[:2] == [f"one caption for all, captions dropout {d}" for d in ("0", "0.5")]
-    assert lines[2:4] == [f"own captions, captions dropout {d}" for d in ("0", "0.5")]
-    assert [s.label for s in asked.series if s.points][:2] == lines[2:4]
-    came, uniform = figures(runs)["coverage"]
-    assert [s.label for s in came.series] == [s.label for s in uniform.series]
-    values = [(p.x, p.y) for s in uniform.series for p in s.points]
-    part = runs[0].measures["conditions"]["unseen"]
-    assert values[0] == (10, part["uniform_coverage"])
 
 
 @pytest.mark.parametrize(
@@ -277,76 +204,7 @@ def test_the_same_runs_have_the_same_values_against_either_axis(make: Make) -> N
         assert values[0] == values[1], name
 
 
-# ------------------------------------------------------------------------------------- readability
-
-
-def test_no_two_series_of_a_panel_differ_by_colour_alone(make: Make) -> None:
-    runs = [
-        make(n, mode, looked(0, 1))
-        for n in (1, 3, 10, 30, 100, 300, 1000)
-        for mode in ("shared", "own", "none", "random")
-    ]
-    for name, panels in figures(runs).items():
-        for panel in panels:
-            shown = [s for s in panel.series if s.points]
-            for a, b in combinations(shown, 2):
-                same = (a.marker, a.line, a.filled) == (b.marker, b.line, b.filled)
-                # Of seven sizes two share a marker and a line: more kinds no one tells apart.
-                sizes = {a.label, b.label} <= {f"n = {n:,}" for n in (1, 3, 300, 1000)}
-                assert not same or sizes, (name, panel.title, a.label, b.label)
-                assert not same or a.colour != b.colour
-
-
-def test_many_settings_in_several_modes_are_told_apart(make: Make) -> None:
-    runs = [
-        make(n, mode, looked(0, 1), config={"captions.dropout": k / 10})
-        for n in (1, 10)
-        for mode in ("shared", "own", "none")
-        for k in range(8)
-    ]
-    for name, panels in figures(runs).items():
-        for panel in panels:
-            shown = [s for s in panel.series if s.points]
-            assert len({s.label for s in shown}) == len(shown)
-            looks = {(s.colour, s.marker, s.line, s.filled) for s in shown}
-            assert len(looks) == len(shown), (name, panel.title)
-    (unseen, _) = figures(runs)["curve"]
-    of = {s.label: s for s in unseen.series if s.points}
-    for k in range(8):
-        mine = [of[f"{mode}, captions dropout {k / 10:g}"]
-                for mode in ("one caption for all", "own captions", "no captions")]  # fmt: skip
-        assert len({s.colour for s in mine}) == 1 and len({s.line for s in mine}) == 3
-
-
-def test_a_label_looks_the_same_in_all_panels_of_a_figure(make: Make) -> None:
-    runs = [make(n, mode, looked(0, 1)) for n in (1, 10) for mode in ("shared", "own", "none")]
-    for name, panels in figures(runs).items():
-        looks: dict[str, Any] = {}
-        for s in (s for p in panels for s in p.series if s.points):
-            assert looks.setdefault(s.label, (s.colour, s.marker, s.line)) == (
-                s.colour, s.marker, s.line,
-            ), (name, s.label)  # fmt: skip
-
-
 # --------------------------------------------------------------------------------- what is missing
-
-
-def test_where_nothing_is_known_there_is_no_figure(make: Make) -> None:
-    run = make(1)
-    run.measures.update(blank(run.measures) | {"n_images": 1, "captions_mode": "shared"})
-    run.measures["ledger"]["memorized"] = {}
-    assert figures([run]) == {}
-    run.measures.update(dict.fromkeys(("chance", "controls", "steering", "prompt_effect")))
-    run.measures["conditions"] = dict.fromkeys(("unseen", "empty", "captions"))
-    run.measures.update(denoising=[], tolerance=[])
-    assert figures([run]) == {}
-
-
-def test_a_run_alone_and_a_run_of_another_mode_are_drawn(make: Make) -> None:
-    for mode in ("shared", "random"):
-        panels = figures([make(1, mode)])
-        assert {"curve", "kinds", "coverage", "prompt", "denoising", "tolerance"} <= set(panels)
-        assert drawn(panels["curve"])["svg"]
 
 
 def test_what_another_version_left_is_a_key_error(make: Make) -> None:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from support.sweep_pictures import places
 
-from byheart.show.pictures import enlarged, live, png_bytes, save_pixels, sheet
+from byheart.show.pictures import live, png_bytes, save_pixels, sheet
 
 
 def noise(count: int, side: int, seed: int) -> np.ndarray:
@@ -35,27 +35,6 @@ def test_the_sheet_shows_every_output_and_its_nearest_image_pixel_by_pixel(
         _, row, column = made[k][0]
         below = [y for _, y, x in shown[index] if x == column and y > row]
         assert min(below) - row < 1.5 * side * factor
-
-
-def test_a_sheet_of_one_output_is_a_sheet() -> None:
-    output, train = noise(1, 8, 0), noise(1, 8, 1)
-    canvas = sheet([("alone", output, train)])
-    assert len(places(canvas, output[0])) == len(places(canvas, train[0])) == 1
-
-
-def test_the_title_of_a_section_is_drawn() -> None:
-    output, train = noise(1, 8, 0), noise(1, 8, 1)
-    with_words = np.asarray(sheet([("a title", output, train)]))
-    other = np.asarray(sheet([("another", output, train)]))
-    assert with_words.shape == other.shape and (with_words != other).any()
-
-
-def test_enlarging_makes_squares_and_mixes_nothing() -> None:
-    image = noise(1, 5, 0)[0]
-    big = np.asarray(enlarged(image, 12))
-    assert big.tolist() == image.repeat(3, 0).repeat(3, 1).tolist()
-    assert np.asarray(enlarged(image, 5)).tolist() == image.tolist()
-    assert np.asarray(enlarged(image, 1)).tolist() == image.tolist()  # never smaller
 
 
 def test_the_live_view_shows_the_training_image_and_the_outputs() -> None:

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas
 import pytest
-from omegaconf import OmegaConf
-from support.composing import composed
-from support.sweep_pictures import Reader, finished_run, sweep_of
+from support.sweep_pictures import finished_run, sweep_of
 
 from byheart.measure.agreement import correlation, median
 from byheart.runtime.files import Run
 from byheart.show.halves import columns, pairs_of
-from byheart.show.panels import AXES, figures, halves
-from byheart.show.plots import Panel
-from byheart.show.runs import Finished, finished_runs
-from byheart.show.sweep import TITLES, write_curve
+from byheart.show.panels import AXES, halves
+from byheart.show.runs import finished_runs
 from byheart.show.table import table
 
 PROMPTS, NOISES = ("one", "two"), (0, 1, 2, 3)
@@ -138,38 +133,7 @@ def test_each_n_and_seed_has_its_own_pair(base: Run, tmp_path: Path) -> None:
     assert [p.x for p in panel.series[0].points] == [1, 1, 10, 10]
 
 
-def test_settings_that_vary_have_a_panel_each(folder: Path, base: Run) -> None:
-    settings = {f"g{split}": {"split": split, "sample.guidance": 4.0} for split in "ab"}
-    swept(folder, base, settings)
-    for name in settings:
-        fill(folder / name, B, A[:2], list(range(8)))
-    runs = finished_runs(folder)
-    titles = [panel.title for panel in halves(pairs_of(runs), AXES["n"])]
-    assert titles == [f"guidance {k}, under unseen prompts" for k in (1, 4)]
-
-
 # -------------------------------------------------------------------------------- where it is shown
-
-
-def panel_of(folder: Path) -> Panel:
-    runs = finished_runs(folder)
-    (panel,) = figures(runs, pairs_of(runs))["halves"]
-    return panel
-
-
-def test_the_figure_shows_agreement_likeness_and_chance(folder: Path) -> None:
-    (pair,) = pairs_of(finished_runs(folder))
-    panel = panel_of(folder)
-    values = [(s.points[0].y, s.points[0].low, s.points[0].high) for s in panel.series]
-    parts = (pair.agreement, pair.likeness, pair.chance)
-    worse = max(
-        (kinds["broken"] for side in (pair.a, pair.b)
-         if (kinds := side.measures["conditions"]["unseen"]["kinds"])),
-        key=lambda rate: rate["rate"],
-    )  # fmt: skip
-    expected = [(part.value, part.low, part.high) for part in parts]
-    assert values == [*expected, (worse["rate"], worse["low"], worse["high"])]
-    assert (panel.x, panel.series[0].points[0].x) == ("training images", 3)
 
 
 def test_the_table_says_it_in_the_rows_of_both_runs(folder: Path) -> None:
@@ -192,23 +156,7 @@ def test_the_table_says_it_in_the_rows_of_both_runs(folder: Path) -> None:
     assert alone.agreement.isna().all()
 
 
-def test_the_page_shows_it_and_without_pixels_leaves_it_out(folder: Path) -> None:
-    page = write_curve(folder)
-    assert TITLES["halves"] in page.read_text("utf-8")
-    assert (folder / "figures" / "halves.svg").exists()
-    (folder / "b" / "outputs.npz").unlink()
-    text = Reader(write_curve(folder).read_text("utf-8")).text
-    assert "pixels of 1 of 2 runs" in text and TITLES["halves"] not in text
-    assert not (folder / "figures" / "halves.svg").exists()
-
-
 def test_a_damaged_half_is_named(folder: Path) -> None:
     (folder / "b" / "outputs.npz").write_bytes(b"broken")
     with pytest.raises(ValueError, match="b cannot be drawn"):
         pairs_of(finished_runs(folder))
-
-
-def test_runs_of_before_there_were_halves_make_no_pair(base: Run) -> None:
-    measures = json.loads(base.file("measures.json").read_text("utf-8"))
-    assert pairs_of([Finished(base.path, {}, measures, [])] * 2) == []
-    assert OmegaConf.structured(composed()).split == "none"

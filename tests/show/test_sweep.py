@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
-import math
 import re
 import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 from support.sweep_pictures import (
@@ -27,9 +24,7 @@ from support.sweep_pictures import (
 
 from byheart.runtime.files import Run
 from byheart.show import sweep
-from byheart.show.runs import Finished
 from byheart.show.sweep import TITLES, write_curve
-from byheart.show.trends import sentences
 
 HOSTILE_RUN = "<img src=x onerror=alert(3)>&'\""
 
@@ -82,15 +77,6 @@ def wall(folder: Path) -> Image.Image:
 # ----------------------------------------------------------------------------------------- the page
 
 
-def test_all_that_was_promised_is_there(folder: Path) -> None:
-    left = {name for name in digest(folder) if "/" not in name or name.startswith("figures/")}
-    expected = {"curve.csv", "curve.svg", "curve.png", "report.html", "figures/wall.png"}
-    # Random pictures: no file is as close to them. And no setting varies, no source is in halves.
-    names = set(TITLES) - {"curve", "bits", "study", "halves"}
-    expected |= {f"figures/{name}.{kind}" for name in names for kind in ("svg", "png")}
-    assert left - {"figures/bits.svg", "figures/bits.png"} == expected
-
-
 def test_nothing_hostile_gets_out(folder: Path, reader: Reader) -> None:
     page = (folder / "report.html").read_text("utf-8")
     assert "<script" not in page.lower() and "<img src=x" not in page and "<b>name" not in page
@@ -110,35 +96,6 @@ def test_the_page_is_alone(reader: Reader) -> None:
         assert not re.search(r"url\((?!['\"]?#)", attributes.get("style", ""))
 
 
-def test_every_run_and_condition_has_its_line(folder: Path) -> None:
-    page = (folder / "report.html").read_text("utf-8")
-    table = page.split("<h2>Every run</h2>")[1].split("</table>")[0]
-    rows = [re.findall(r"<td>(.*?)</td>", row, re.DOTALL) for row in table.split("<tr>")[2:]]
-    assert [(row[1], row[2], row[4]) for row in rows] == [
-        (n, mode, condition)
-        for n, mode in (("3", "shared"), ("30", "own"), ("100", "shared"))
-        for condition in ("unseen prompts", "the empty prompt", "the training captions")
-    ]
-    measures = json.loads((folder / "n3-shared" / "measures.json").read_text("utf-8"))
-    kinds = measures["conditions"]["unseen"]["kinds"]
-    assert rows[0][5:7] == ["8", "37.5 %"]
-    assert rows[0][9] == f"{100 * kinds['broken']['rate']:.1f} %"
-
-
-def test_figures_and_columns_are_on_the_page(folder: Path, reader: Reader) -> None:
-    page = (folder / "report.html").read_text("utf-8")
-    figures = [*(folder / "figures").glob("*.svg"), folder / "curve.svg"]
-    assert page.count("<svg") == len(figures) >= 7
-    for file in figures:
-        assert TITLES[file.stem] in page or file.stem == "curve"
-    assert reader.text.count("upper end of the 95 % interval") >= 8
-    assert "{{" not in page and "None" not in reader.text
-    inside = [a["src"] for tag, a in reader.tags if tag == "img"]
-    assert [base64.b64decode(src.split(",")[1]) for src in inside] == [
-        (folder / "figures" / "wall.png").read_bytes()
-    ]
-
-
 def test_the_same_runs_give_the_same_bytes(folder: Path) -> None:
     before = digest(folder)
     write_curve(folder)
@@ -146,35 +103,6 @@ def test_the_same_runs_give_the_same_bytes(folder: Path) -> None:
 
 
 # ----------------------------------------------------------------------------------------- the wall
-
-
-def test_the_wall_shows_outputs_above_their_nearest_images(folder: Path) -> None:
-    outputs, train = noise(13, 3), noise(3, 1)
-    outputs[:3] = train
-    canvas = wall(folder)
-    for k in range(8):  # the outputs under unseen prompts, of all three runs
-        found = places(canvas, outputs[k].permute(1, 2, 0).numpy())
-        assert len(found) >= 3, k
-    assert not places(canvas, outputs[8].permute(1, 2, 0).numpy())  # under the empty prompt
-    # Under captions only where each image has its own.
-    assert len(places(canvas, outputs[11].permute(1, 2, 0).numpy())) == 1
-
-
-def test_runs_of_other_image_sizes_have_their_place_on_it(
-    base: Run, tmp_path: Path, quick: None
-) -> None:
-    runs: dict[str, dict[str, Any]] = {"small": {}, "large": {"n_images": 30, "image_size": 128}}
-    sweep_of(tmp_path, base, runs, {"large": {"images.size": 128}})
-    file = tmp_path / "large" / "outputs.npz"
-    with np.load(file, allow_pickle=False) as arrays:
-        found = {name: arrays[name] for name in arrays.files}
-    for name in ("outputs", "train"):
-        found[name] = 255 - found[name].repeat(16, 1).repeat(16, 2)
-    np.savez_compressed(file, allow_pickle=False, **found)
-    write_curve(tmp_path)
-    outputs, canvas = noise(13, 3), wall(tmp_path)
-    for pixels in (outputs[4].permute(1, 2, 0).numpy(), 255 - outputs[4].permute(1, 2, 0).numpy()):
-        assert len(places(canvas, pixels)) == 1
 
 
 def test_a_run_alone_is_drawn_and_what_is_gone_leaves_no_figure(
@@ -228,18 +156,6 @@ def test_a_run_whose_pictures_are_damaged_is_named(
     assert not (tmp_path / "curve.csv").exists()
 
 
-def test_outputs_that_are_fewer_than_their_rows_are_damage(
-    base: Run, tmp_path: Path, quick: None
-) -> None:
-    sweep_of(tmp_path, base, {"old": {}})
-    file = tmp_path / "old" / "outputs.npz"
-    with np.load(file, allow_pickle=False) as arrays:
-        found = {name: arrays[name] for name in arrays.files}
-    np.savez_compressed(file, allow_pickle=False, **found | {"outputs": found["outputs"][:-1]})
-    with pytest.raises(ValueError, match=r"outputs\.csv has 13 rows, outputs\.npz 12 outputs"):
-        write_curve(tmp_path)
-
-
 def test_without_its_pixels_a_run_is_drawn_but_for_the_wall(
     base: Run, tmp_path: Path, quick: None
 ) -> None:
@@ -262,21 +178,6 @@ def test_without_its_pixels_a_run_is_drawn_but_for_the_wall(
     words = Reader(write_curve(tmp_path).read_text("utf-8")).text
     assert "The pixels of 3 of 3 runs" in words
     assert not (tmp_path / "figures" / "wall.png").exists()
-
-
-def test_runs_that_differ_in_a_setting_have_each_their_section_and_say_so(
-    base: Run, tmp_path: Path, quick: None
-) -> None:
-    sweep_of(tmp_path, base, {"one": {}, "two": {}}, {"two": {"sample.guidance": 4.0}})
-    page = write_curve(tmp_path).read_text("utf-8")
-    pixels = noise(13, 3)[4].permute(1, 2, 0).numpy()
-    assert len(places(wall(tmp_path), pixels)) == 2
-    for name, words in (("one", "guidance 1"), ("two", "guidance 4")):
-        assert page.count(f"<td>{name}</td>") == page.count(f"<td>{words}</td>") == 3
-    assert "<th>setting</th>" in page and TITLES["study"] in page
-    sweep_of(tmp_path / "alike", base, {"one": {}, "two": {"seed": 1}})
-    page = write_curve(tmp_path / "alike").read_text("utf-8")
-    assert "<th>setting</th>" not in page and TITLES["study"] not in page
 
 
 # ------------------------------------------------------------------------------------ either axis
@@ -321,14 +222,6 @@ def test_figures_that_were_asked_for_once_are_kept_up_to_date(
     assert "looks at each image" not in drew
 
 
-def test_unknown_captions_are_not_left_out_in_silence(
-    base: Run, tmp_path: Path, quick: None
-) -> None:
-    sweep_of(tmp_path, base, {"new": {"captions_mode": "sung"}})
-    with pytest.raises(ValueError, match="captions_mode 'sung' is not among shared, own"):
-        write_curve(tmp_path)
-
-
 def test_what_is_null_everywhere_still_makes_a_page(base: Run, tmp_path: Path, quick: None) -> None:
     measures = json.loads(base.file("measures.json").read_text("utf-8"))
     unknown: dict[str, Any] = {
@@ -343,59 +236,3 @@ def test_what_is_null_everywhere_still_makes_a_page(base: Run, tmp_path: Path, q
     page = write_curve(tmp_path).read_text("utf-8")
     assert "1 finished run of" in page and "Pictures:" not in page
     assert (tmp_path / "curve.csv").read_text("utf-8").count("\n") == 1  # no condition, no row
-
-
-# ----------------------------------------------------------------------------------- the sentences
-
-
-def run_at(n: int, copied: int, text: str = "", mode: str = "shared") -> Finished:
-    asked = {"copied": {"rate": copied / 64}, "outputs": 64}
-    measures = {
-        "n_images": n, "captions_mode": mode, "parameters": 10**6, "exposures_per_image": 400.0,
-        "conditions": {"unseen": asked, "captions": asked | {"copied": {"rate": None}}},
-    }  # fmt: skip
-    return Finished(Path("run"), {}, measures, [*map(json.loads, text.splitlines())])
-
-
-def test_the_sentences_carry_numbers_counts_and_the_warning() -> None:
-    runs = [run_at(n, 64, looked(*[0] * k, 1)) for k, n in enumerate((1, 10, 100))]
-    runs += [run_at(1000, 0, looked(0, 0)), run_at(1000, 0)]
-    begins, ends, far = sentences(runs)
-    assert begins.startswith("One caption for all: the step after which half of the outputs")
-    law = r"n to the power of (\d\.\d\d) \(95 % interval [\d.]+ to [\d.]+, 3 runs at 3 sizes;"
-    power = re.search(law, begins)
-    assert power and 0.6 < float(power[1]) < 1.2
-    assert "; of 1 run it is known only that the step lies beyond the last look)" in begins
-    half = re.search(r"half of the outputs are copies at n = ([\d,]+) \(95 % interval", ends)
-    assert half and 100 < int(half[1].replace(",", "")) < 1000
-    assert "192 of 320 outputs copied in 5 runs at 4 sizes" in ends
-    assert "looks at each image" not in ends  # did not vary
-    assert "2,300,000,000 training images" in far and far.endswith("not a measurement.")
-    assert f"{math.log10(2.3e6):.1f} orders of magnitude" in far
-
-
-def test_what_changes_along_with_n_is_said_to() -> None:
-    runs = [run_at(n, k) for n, k in ((1, 64), (10, 50), (100, 3))]
-    for run in runs:
-        run.measures["exposures_per_image"] = 960 / run.n
-    ends, _ = sentences(runs)
-    assert "the looks at each image changing along with n" in ends
-    for run in runs:
-        run.measures["parameters"] = 10**6 * run.n
-    assert "the size of the network changing along with n" in sentences(runs)[0]
-
-
-def test_what_is_undefined_leaves_its_sentence_out() -> None:
-    assert sentences([]) == []
-    assert sentences([run_at(1, 64, looked(0, 1)), run_at(10, 0, looked(0, 0))]) == []
-    # Own captions are asked for by caption: here nobody did.
-    assert sentences([run_at(n, k, mode="own") for n, k in ((1, 64), (10, 30), (100, 0))]) == []
-
-
-def test_the_page_says_the_sentences(base: Run, tmp_path: Path, quick: None) -> None:
-    sweep_of(tmp_path, base, {f"n{n}": {"n_images": n} for n in (1, 10, 100)})
-    for k, n in enumerate((1, 10, 100)):
-        (tmp_path / f"n{n}" / "trajectory.jsonl").write_text(looked(*[0] * k, 1), "utf-8")
-    text = Reader(write_curve(tmp_path).read_text("utf-8")).text
-    assert "goes as n to the power of" in text and "Carried on to 2,300,000,000" in text
-    assert text.count("orders of magnitude outside") == 1

@@ -16,9 +16,8 @@ SIDE = 192  # pixels of the photographs
 
 
 def photograph(name: str) -> Image.Image:
-    package, _, below = PHOTOS[name][0].partition("/")
-    with resources.as_file(resources.files(package).joinpath(below, name)) as path:
-        return Image.fromarray(read_square(path, SIDE, PHOTOS[name][2]))
+    with resources.as_file(resources.files("skimage").joinpath("data", name)) as path:
+        return Image.fromarray(read_square(path, SIDE, PHOTOS[name][1]))
 
 
 def photographs() -> list[Image.Image]:
