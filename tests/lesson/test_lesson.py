@@ -15,10 +15,11 @@ from PIL import Image
 from support.lesson_runs import huge_png
 
 from byheart.cli import main
-from byheart.lesson import ask, ledger, teach, tolerance
+from byheart.lesson import ask, game, ledger, teach, tolerance
 from byheart.lesson import cli as door
 from byheart.lesson import queue as turns
 from byheart.lesson import serve as server
+from byheart.lesson import teacher as teaching
 from byheart.lesson.guard import Guard
 from byheart.lesson.html import chart, picture, safe, sprite, trouble
 from byheart.measure.ledger import stable_diffusion
@@ -120,23 +121,23 @@ def test_nobody_asks_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_threshold_parts_same_from_different_with_the_fewest_exceptions() -> None:
     votes = [(0.1, True), (0.2, True), (0.4, True), (0.6, False), (0.8, False), (1.2, False)]
-    assert tolerance.threshold(votes) == pytest.approx(0.5)
-    assert tolerance.threshold([*votes, (1.0, True)]) == pytest.approx(0.5)
+    assert game.threshold(votes) == pytest.approx(0.5)
+    assert game.threshold([*votes, (1.0, True)]) == pytest.approx(0.5)
     # The fewest exceptions below 0.2 and above 0.8, two more between.
     valley = [(0.2, False), (0.2, False), (0.8, True), (0.8, True), (0.1, True), (0.9, False)]
-    cut = tolerance.threshold(valley)
+    cut = game.threshold(valley)
     assert cut is not None and sum((rho <= cut) != same for rho, same in valley) == 2
-    assert tolerance.threshold(votes[:5]) is None  # too few
-    assert tolerance.threshold([(0.1, True)] * 9) is None  # all of one kind
+    assert game.threshold(votes[:5]) is None  # too few
+    assert game.threshold([(0.1, True)] * 9) is None  # all of one kind
 
 
 def test_a_class_has_a_threshold_of_its_own_and_bounded_memory() -> None:
-    tally = tolerance.Votes()
-    for k in range(2 * tolerance.REMEMBERED):
-        for vote in [(0.3, True), (0.9, False)] * tolerance.PAIRS:
+    tally = game.Votes()
+    for k in range(2 * game.REMEMBERED):
+        for vote in [(0.3, True), (0.9, False)] * game.PAIRS:
             tally.add(f"person {k}", vote)
-    assert len(tally.all) == tolerance.REMEMBERED * tolerance.PAIRS
-    assert tolerance.threshold(tally.all) == pytest.approx(0.6)
+    assert len(tally.all) == game.REMEMBERED * game.PAIRS
+    assert game.threshold(tally.all) == pytest.approx(0.6)
     said = tolerance.verdict([(0.3, True), (0.7, False)] * 3, tally.all)
     assert "up to a distance of 0.50" in said and "The class, in 4500 votes: 0.60" in said
     first = tolerance.verdict([(0.3, True)], [])
@@ -144,23 +145,23 @@ def test_a_class_has_a_threshold_of_its_own_and_bounded_memory() -> None:
 
 
 def test_one_person_does_not_outvote_a_class() -> None:
-    tally = tolerance.Votes()
+    tally = game.Votes()
     for k in range(3):
         for vote in [(0.3, True), (0.9, False)] * 7:
             tally.add(f"person {k}", vote)
     for _ in range(1000):
         tally.add("eager", (0.9, True))
-    assert len(tally.all) == 3 * 14 + tolerance.PAIRS
-    assert tolerance.threshold(tally.all) == pytest.approx(0.6)
+    assert len(tally.all) == 3 * 14 + game.PAIRS
+    assert game.threshold(tally.all) == pytest.approx(0.6)
     # Who judges them all again has changed his mind.
-    for _ in range(tolerance.PAIRS):
+    for _ in range(game.PAIRS):
         tally.add("eager", (0.9, False))
     assert (0.9, True) not in tally.all
 
 
 def test_a_pair_can_be_faded_to_any_distance() -> None:
-    far = tolerance.Pair(pixels(200), pixels(0), 1.0)
-    near = tolerance.faded(far, 0.25)
+    far = game.Pair(pixels(200), pixels(0), 1.0)
+    near = game.faded(far, 0.25)
     assert near.rho == 0.25 and near.left.max() == near.left.min() == 50
     assert np.array_equal(near.right, far.right)
 
@@ -209,22 +210,22 @@ def test_too_many_pixels_are_refused_by_the_header(tmp_path: Path, side: int) ->
     file = huge_png(tmp_path / "huge.png", side)
     assert file.stat().st_size < 3_000_000
     with pytest.raises(ValueError, match="over 60 million pixels, which is too many"):
-        teach.read_picture(file)
+        teaching.read_picture(file)
 
 
 def test_what_is_no_picture_is_refused_in_a_line(tmp_path: Path) -> None:
     text = tmp_path / "text.png"
     text.write_text("hello")
     with pytest.raises(ValueError, match="this is not a picture"):
-        teach.read_picture(text)
+        teaching.read_picture(text)
     text.write_bytes(b"")
     with pytest.raises(ValueError, match="this is not a picture"):
-        teach.read_picture(text)
+        teaching.read_picture(text)
     Image.new("RGB", (300, 100), "red").save(tmp_path / "cut.png")
     whole = (tmp_path / "cut.png").read_bytes()
     text.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match="cannot be read"):
-        teach.read_picture(text)
+        teaching.read_picture(text)
 
 
 def test_a_file_that_is_too_large_is_not_opened(
@@ -233,7 +234,7 @@ def test_a_file_that_is_too_large_is_not_opened(
     monkeypatch.setattr(teach, "LARGEST_FILE", 2**20)
     (tmp_path / "large.png").write_bytes(bytes(2**20 + 1))
     with pytest.raises(ValueError, match="too large: at most 1 MB"):
-        teach.read_picture(tmp_path / "large.png")
+        teaching.read_picture(tmp_path / "large.png")
 
 
 # the front door

@@ -19,7 +19,7 @@ from PIL import Image
 from byheart.lesson import cli as door
 from byheart.lesson import serve as guard
 from byheart.lesson import serve as server
-from byheart.lesson import teach
+from byheart.lesson import teacher as teaching
 from byheart.lesson.guard import here
 
 A_FILE = {"meta": {"_type": "gradio.FileData"}}
@@ -44,7 +44,7 @@ def answered(tmp_path: Path, path: str, method: str = "POST", **headers: str) ->
 
 def test_uploads_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     upload = "/gradio_api/upload"
-    most = str(teach.LARGEST_FILE + 64 * 1024)
+    most = str(teaching.LARGEST_FILE + 64 * 1024)
     more = str(int(most) + 1)
     assert answered(tmp_path, upload, content_length=most) == 200
     assert answered(tmp_path, upload, content_length=more) == 413
@@ -111,11 +111,11 @@ def test_a_page_open_to_the_network_teaches_a_few_pictures_of_each(
         def poll(self) -> int:
             return 0
 
-    monkeypatch.setattr(teach.subprocess, "Popen", Ended)
+    monkeypatch.setattr(teaching.subprocess, "Popen", Ended)
     Image.new("RGB", (20, 20), "red").save(tmp_path / "red.png")
-    teacher = teach.Teacher(tmp_path / "root", open_to_all=False)
+    teacher = teaching.Teacher(tmp_path / "root", open_to_all=False)
     (tmp_path / "text.png").write_text("no picture")
-    for _ in range(teach.OFTEN):
+    for _ in range(teaching.OFTEN):
         with pytest.raises(ValueError, match="not a picture"):  # which counts for nothing
             teacher.teach(tmp_path / "text.png", "eager")
         teacher.teach(tmp_path / "red.png", "eager")
@@ -124,10 +124,10 @@ def test_a_page_open_to_the_network_teaches_a_few_pictures_of_each(
     ):
         teacher.teach(tmp_path / "red.png", "eager")
     teacher.teach(tmp_path / "red.png", "another")
-    for _ in range(2 * teach.OFTEN):
+    for _ in range(2 * teaching.OFTEN):
         teacher.teach(tmp_path / "red.png", "eager", here=True)
-    alone = teach.Teacher(tmp_path / "alone", open_to_all=True)
-    for _ in range(2 * teach.OFTEN):
+    alone = teaching.Teacher(tmp_path / "alone", open_to_all=True)
+    for _ in range(2 * teaching.OFTEN):
         alone.teach(tmp_path / "red.png", "eager")
 
 

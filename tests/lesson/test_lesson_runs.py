@@ -19,14 +19,15 @@ import torch
 from PIL import Image
 from support.lesson_runs import TAUGHT, small_sweep, wait_for
 
-from byheart.lesson import curve, ledger, teach, tolerance
+from byheart.lesson import curve, game, ledger, tolerance
+from byheart.lesson import teacher as teaching
 from byheart.lesson.ask import MOST_NOISES, answers
 from byheart.lesson.cli import check_folder
 from byheart.lesson.guard import who
 from byheart.lesson.models import ModelCache, load
 from byheart.lesson.queue import AT_ONCE
 from byheart.lesson.session import Session
-from byheart.lesson.teach import Teacher
+from byheart.lesson.teacher import Teacher
 from byheart.runtime.lock import OWNER
 from byheart.show.runs import finished_runs, read_outputs
 
@@ -198,11 +199,11 @@ def test_a_vote_is_about_the_pair_that_was_shown(
     page = build(session)
     begin, same = heard(page, "again", "click"), heard(page, "same", "click")
     *_, votes, place, rho = begin(0.5)
-    before = tolerance.pairs_of(session.runs)
+    before = game.pairs_of(session.runs)
     assert before[place].rho == rho and votes == []
     with (growing / "n3-own-s0" / "trajectory.jsonl").open("a") as rows:
         rows.write("\n")  # a run that is learning does this all the time
-    assert tolerance.pairs_of(session.runs)[place].rho == rho
+    assert game.pairs_of(session.runs)[place].rho == rho
     shutil.copytree(folder / "n1-shared-s0", growing / "n1-shared-s0")
     *_, votes, place, _ = same(0.5, votes, place, rho, None)
     assert votes == [(rho, True)] == [*session.votes.all]
@@ -290,7 +291,7 @@ def test_the_tolerance_moves_the_curve(folder: Path) -> None:
     for run in runs:
         shares = [tolerance.at_tolerance(run, tau) for tau in (0, 0.5, 1, 2)]
         assert shares == sorted(shares)
-    tally = tolerance.Votes()
+    tally = game.Votes()
     html = tolerance.draw(runs, 2.0, [], tally.all)
     assert "the slider, 2.00" in html and "the criterion" in html and "you," not in html
     votes = [(0.3, True), (0.7, False)] * 3
@@ -301,7 +302,7 @@ def test_the_tolerance_moves_the_curve(folder: Path) -> None:
 
 
 def test_the_game_has_pairs_at_many_distances(folder: Path) -> None:
-    pairs = tolerance.pairs_of(finished_runs(folder))
+    pairs = game.pairs_of(finished_runs(folder))
     assert len(pairs) >= 5
     assert max(pair.rho for pair in pairs) - min(pair.rho for pair in pairs) > 0.3
     for pair in pairs:
@@ -312,9 +313,9 @@ def test_the_game_has_pairs_at_many_distances(folder: Path) -> None:
 def test_there_is_a_game_where_all_outputs_are_copies(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = tolerance._far_pairs
+    found = game._far_pairs
     monkeypatch.setattr(tolerance, "_far_pairs", lambda runs: ([], found(runs)[1]))
-    pairs = tolerance.pairs_of(finished_runs(folder))
+    pairs = game.pairs_of(finished_runs(folder))
     assert len(pairs) >= 5
     run = finished_runs(folder)[0]
     apart = run.measures["reference"]["distance"]
@@ -376,11 +377,11 @@ def test_what_was_learned_can_be_asked_whatever_comes_after_it(
         def poll(self) -> int:
             return 1
 
-    monkeypatch.setattr(teach.subprocess, "Popen", Ended)
+    monkeypatch.setattr(teaching.subprocess, "Popen", Ended)
     teacher = Teacher(tmp_path / "root")
     watch = named(build(Session(tmp_path, teacher)), "watch")
 
-    def learn(finished: bool) -> teach.Training:
+    def learn(finished: bool) -> teaching.Training:
         lesson = teacher.teach(sent(tmp_path), "a")
         lesson.run.path.mkdir(parents=True)
         if finished:

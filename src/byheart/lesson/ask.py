@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import gradio as gr
 import numpy as np
@@ -16,13 +15,11 @@ from byheart.lesson.guard import who
 from byheart.lesson.html import images, picture, safe, said, sprite, trouble
 from byheart.lesson.models import Model
 from byheart.lesson.queue import AT_ONCE
+from byheart.lesson.session import Session
 from byheart.measure.copying import TOLERANCE
 from byheart.measure.kinds import KINDS, examine
 from byheart.model.sample import sample
 from byheart.show.runs import Finished
-
-if TYPE_CHECKING:
-    from byheart.lesson.session import Session
 
 LONGEST = 1000  # characters of a prompt; the encoder reads the first few dozen words
 MOST_NOISES = 8

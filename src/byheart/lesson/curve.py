@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import gradio as gr
 import numpy as np
@@ -14,6 +13,7 @@ from jaxtyping import UInt8
 from yaml import YAMLError, safe_load
 
 from byheart.lesson.html import CAPTIONS, chart, images, picture, safe, trouble
+from byheart.lesson.session import Session
 from byheart.runtime.files import flatten, read_jsonl
 from byheart.runtime.lock import at_work
 from byheart.show.groups import COLOURS, LINES, MARKERS
@@ -21,9 +21,6 @@ from byheart.show.pictures import pairs_strip
 from byheart.show.plots import GREY, Line, Panel, Point, Series
 from byheart.show.runs import PIXELS, Finished, begun_runs, read_outputs
 from byheart.show.words import percent
-
-if TYPE_CHECKING:
-    from byheart.lesson.session import Session
 
 AXES = {
     "training images": "training images (n)",

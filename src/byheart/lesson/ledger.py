@@ -7,11 +7,12 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
 from byheart.lesson.html import safe, said, trouble
+from byheart.lesson.session import Session
 from byheart.measure.ledger import (
     BITS_PER_VALUE,
     Ledger,
@@ -23,9 +24,6 @@ from byheart.measure.ledger import (
     stable_diffusion,
 )
 from byheart.show.runs import Finished
-
-if TYPE_CHECKING:
-    from byheart.lesson.session import Session
 
 JPEG_ASSUMED = 10.0  # times smaller than raw pixels, at sizes where no run has measured it
 PRECISIONS = (32, 16, 8, 4)  # bits of one parameter

@@ -100,7 +100,7 @@ def serve(
         from byheart.lesson.app import build, head, theme
         from byheart.lesson.guard import LARGEST_FILE, fetch_nothing
         from byheart.lesson.session import Session
-        from byheart.lesson.teach import SETTINGS, Teacher
+        from byheart.lesson.teacher import SETTINGS, Teacher
 
         fetch_nothing()
         alone = host in LOOPBACK

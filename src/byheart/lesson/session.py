@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+from byheart.lesson.game import Votes
 from byheart.lesson.models import ModelCache
 from byheart.lesson.queue import Turns
-from byheart.lesson.teach import Teacher
-from byheart.lesson.tolerance import Votes
+from byheart.lesson.teacher import Teacher
 from byheart.runtime.lock import OWNER, at_work
 from byheart.show.runs import Finished, finished_runs
 

@@ -5,18 +5,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
-import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
-
-from byheart.runtime.errors import FAILURE, USER_MISTAKE
-from byheart.runtime.sweep import Job, Outcome, Say, Task, attempt, report_outcome
 
 # hydra/launcher=, and which of our extras brings it.
 LAUNCHERS = {"basic": "", "ray": "ray", "submitit_local": "submitit", "submitit_slurm": "submitit"}
@@ -28,8 +21,8 @@ RAY_TASK = {"max_calls": 1, "max_retries": 0}
 LAST_WORDS = 1.0  # seconds until Ray has passed on what the runs printed
 POLL = 1.0  # seconds between looks at submitit's jobs
 
-# Runs as they end, each with what became of it or with why nothing did.
-Ended = Iterator[tuple[Job, Outcome | Exception]]
+# Jobs as they end, each with what the work returned or with why it did not.
+Ended = Iterator[tuple[Any, Any | Exception]]
 
 
 def check_launcher(word: str, launcher: str, sweep: bool) -> None:
@@ -56,66 +49,26 @@ def check_launcher(word: str, launcher: str, sweep: bool) -> None:
         )
 
 
-def launch(
-    task: Task, jobs: Sequence[Job], launcher: str, settings: dict[str, Any], say: Say
-) -> list[Outcome]:
-    """What became of each run, in their order; each is named as it ends if it failed.
+def elsewhere(
+    work: Callable[[Any], Any], jobs: Sequence[Any], launcher: str, settings: dict[str, Any]
+) -> Ended:
+    """Each job worked on in a process of its own, through one of LAUNCHERS but basic.
 
-    settings: `hydra.launcher`. ValueError: two runs would write into one folder, or the launcher
-    cannot start runs here.
+    settings: `hydra.launcher`. ValueError: the launcher cannot start runs here.
     """
-    for place, count in Counter(f"{job.folder}/{job.config.run}" for job in jobs).items():
-        if count > 1:
-            raise ValueError(
-                f"{place} would be written by {count} runs at once: put what differs between "
-                "them into run, such as 'run=n${n_images}-${captions.mode}'"
-            )
-    alone = Alone(task, os.getcwd())
     if launcher == "ray":
-        ended = _on_ray(alone, jobs, settings["ray"])
-    else:
-        ended = _on_submitit(alone, jobs, launcher.removeprefix("submitit_"), settings)
-    found: dict[int, Outcome] = {}
-    for job, back in ended:
-        if isinstance(back, Exception):
-            back = Outcome(job.run, f"its process died: {_gist(back)}", FAILURE, job.folder)
-        found[id(job)] = report_outcome(back, say)
-    return [found[id(job)] for job in jobs]
+        return _on_ray(work, jobs, settings["ray"])
+    return _on_submitit(work, jobs, launcher.removeprefix("submitit_"), settings)
 
 
-@dataclass(frozen=True)
-class Alone:
-    """One run in a process of its own."""
-
-    task: Task
-    cwd: str
-
-    def __call__(self, job: Job) -> Outcome:
-        # A cluster that was there before us starts its processes in a folder of its own.
-        try:
-            os.chdir(self.cwd)
-        except OSError as error:
-            why = f"{self.cwd} is not there on {socket.gethostname()} ({error.strerror})"
-            return Outcome(job.run, why, USER_MISTAKE)
-        # environment.json shall name the command that does this one run again.
-        sys.argv = ["train/overfit.py", *job.words]
-        return attempt(self.task, job)
-
-    def checkpoint(self, job: Job) -> Any:
-        """submitit asks for this when a job's time is up: the same once more."""
-        from submitit.helpers import DelayedSubmission
-
-        return DelayedSubmission(self, job)
-
-
-def _back(get: Callable[[], Outcome]) -> Outcome | Exception:
+def _back(get: Callable[[], Any]) -> Any | Exception:
     try:
         return get()
     except Exception as error:
         return error
 
 
-def _gist(error: Exception) -> str:
+def gist(error: Exception) -> str:
     """One line of what Ray or submitit tell at length: of a traceback the last, else the first."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     trace = any(line.startswith('File "') for line in lines)
@@ -139,8 +92,8 @@ def fitting(asked: dict[str, Any], there: dict[str, float]) -> dict[str, Any]:
     return asked
 
 
-def _on_ray(alone: Alone, jobs: Sequence[Job], cluster: dict[str, Any]) -> Ended:
-    """Each run as a task of Ray's.
+def _on_ray(work: Callable[[Any], Any], jobs: Sequence[Any], cluster: dict[str, Any]) -> Ended:
+    """Each job as a task of Ray's.
 
     Without an address it is a Ray of our own, that listens on the loopback interface only.
     """
@@ -160,8 +113,8 @@ def _on_ray(alone: Alone, jobs: Sequence[Job], cluster: dict[str, Any]) -> Ended
     try:
         if own:
             asked = fitting(asked, ray.cluster_resources())
-        start = ray.remote(**{key: v for key, v in asked.items() if v is not None})(_alone)
-        waiting = {start.remote(alone, job): job for job in jobs}
+        start = ray.remote(**{key: v for key, v in asked.items() if v is not None})(_call)
+        waiting = {start.remote(work, job): job for job in jobs}
         while waiting:
             for reference in ray.wait([*waiting], num_returns=1)[0]:
                 yield waiting.pop(reference), _back(partial(ray.get, reference))
@@ -170,13 +123,15 @@ def _on_ray(alone: Alone, jobs: Sequence[Job], cluster: dict[str, Any]) -> Ended
         ray.shutdown()
 
 
-def _alone(alone: Alone, job: Job) -> Outcome:
+def _call(work: Callable[[Any], Any], job: Any) -> Any:
     """Ray takes functions only."""
-    return alone(job)
+    return work(job)
 
 
-def _on_submitit(alone: Alone, jobs: Sequence[Job], kind: str, settings: dict[str, Any]) -> Ended:
-    """Each run as a job of Slurm's, or as a process here. ValueError: there is no Slurm here."""
+def _on_submitit(
+    work: Callable[[Any], Any], jobs: Sequence[Any], kind: str, settings: dict[str, Any]
+) -> Ended:
+    """Each as a job of Slurm's, or as a process here. ValueError: there is no Slurm here."""
     if kind == "slurm" and shutil.which("srun") is None:
         raise ValueError(
             "there is no srun here, so this is no machine of a Slurm cluster: log in to one, or "
@@ -193,7 +148,7 @@ def _on_submitit(alone: Alone, jobs: Sequence[Job], kind: str, settings: dict[st
     common = BaseQueueConf.__dataclass_fields__
     options = {key if key in common else f"{kind}_{key}": value for key, value in given.items()}
     executor.update_parameters(**options)
-    started = executor.map_array(alone, jobs)
+    started = executor.map_array(work, jobs)
     print(f"{len(jobs)} runs started; what they say: {folder.replace('%j', '*')}", flush=True)
     job_of = {id(handle): job for handle, job in zip(started, jobs, strict=True)}
     for handle in submitit.helpers.as_completed(started, poll_frequency=POLL):

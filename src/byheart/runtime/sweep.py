@@ -4,8 +4,10 @@ process of its own (launchers.py). A failure is an outcome too, so that the othe
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -19,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from byheart.config import Config, read
 from byheart.runtime.errors import FAILURE, USER_MISTAKE, mistake, one_line
 from byheart.runtime.files import check_writable
+from byheart.runtime.launchers import elsewhere, gist
 from byheart.runtime.processes import report_failure
 
 DONE = "done already"  # what a task says of a finished run
@@ -70,12 +73,19 @@ def sweep(task: Task, configs: Path, words: Sequence[str], say: Say) -> list[Out
     jobs, launcher, settings = _jobs(configs, words)
     check_writable(Path(jobs[0].folder))
     if launcher == "basic":
-        outcomes = [report_outcome(attempt(task, job), say) for job in jobs]
-    else:
-        from byheart.runtime.launchers import launch  # Ray or submitit: only where they are used
-
-        outcomes = launch(task, jobs, launcher, settings, say)
-    return outcomes
+        return [report_outcome(attempt(task, job), say) for job in jobs]
+    for place, count in Counter(f"{job.folder}/{job.config.run}" for job in jobs).items():
+        if count > 1:
+            raise ValueError(
+                f"{place} would be written by {count} runs at once: put what differs between "
+                "them into run, such as 'run=n${n_images}-${captions.mode}'"
+            )
+    found: dict[int, Outcome] = {}
+    for job, back in elsewhere(Alone(task, os.getcwd()), jobs, launcher, settings):
+        if isinstance(back, Exception):
+            back = Outcome(job.run, f"its process died: {gist(back)}", FAILURE, job.folder)
+        found[id(job)] = report_outcome(back, say)
+    return [found[id(job)] for job in jobs]
 
 
 def _jobs(configs: Path, words: Sequence[str]) -> tuple[list[Job], str, dict[str, Any]]:
@@ -128,6 +138,31 @@ def attempt(task: Task, job: Job) -> Outcome:
             return Outcome(run, words, USER_MISTAKE, folder)
         traceback.print_exc()  # of our own fault, at once
         return Outcome(run, f"{type(error).__name__}: {one_line(error)}", FAILURE, folder)
+
+
+@dataclass(frozen=True)
+class Alone:
+    """One run in a process of its own."""
+
+    task: Task
+    cwd: str
+
+    def __call__(self, job: Job) -> Outcome:
+        # A cluster that was there before us starts its processes in a folder of its own.
+        try:
+            os.chdir(self.cwd)
+        except OSError as error:
+            why = f"{self.cwd} is not there on {socket.gethostname()} ({error.strerror})"
+            return Outcome(job.run, why, USER_MISTAKE)
+        # environment.json shall name the command that does this one run again.
+        sys.argv = ["train/overfit.py", *job.words]
+        return attempt(self.task, job)
+
+    def checkpoint(self, job: Job) -> Any:
+        """submitit asks for this when a job's time is up: the same once more."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, job)
 
 
 def report_outcome(outcome: Outcome, say: Say) -> Outcome:
