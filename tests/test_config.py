@@ -15,7 +15,7 @@ import pytest
 from omegaconf import OmegaConf
 from support.composing import CONFIGS, composed, tree
 
-from byheart.config import exposures, settings, total_steps, validate
+from byheart.config import settings, validate
 from byheart.data.images import load_images
 from byheart.runtime.files import flatten
 
@@ -89,11 +89,11 @@ def test_auto_is_the_exact_schedule_under_another_name() -> None:
 
 
 def test_the_budget_is_in_steps_or_in_exposures_of_every_image() -> None:
-    assert total_steps(composed(budget__steps=17, n_images=9)) == 17
+    assert composed(budget__steps=17, n_images=9).steps == 17
 
     def steps(exposures: int, n: int, batch: int) -> int:
         budget = {"budget__steps": None, "budget__exposures": exposures}
-        return total_steps(composed(**budget, n_images=n, fit__batch=batch))
+        return composed(**budget, n_images=n, fit__batch=batch).steps
 
     assert [steps(400, 1, 16), steps(400, 10, 16), steps(1, 1, 16)] == [25, 250, 1]
     assert steps(5, 5, 8) == 4  # 25 exposures need 3.1 batches
@@ -103,9 +103,9 @@ def test_duplicates_of_the_first_image_leave_the_others_their_exposures() -> Non
     config = composed(
         n_images=5, images__duplicates=4, budget__steps=None, budget__exposures=3, fit__batch=8
     )
-    assert total_steps(config) == 3  # 8 places in a round, seen three times
-    assert exposures(config, 3) == 3.0
-    assert exposures(composed(n_images=5, fit__batch=10), 7) == 14.0
+    assert config.steps == 3  # 8 places in a round, seen three times
+    assert config.exposures(3) == 3.0
+    assert composed(n_images=5, fit__batch=10).exposures(7) == 14.0
 
 
 def test_the_edges_of_every_range_are_allowed() -> None:

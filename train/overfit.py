@@ -15,7 +15,7 @@ from byheart.runtime.environment import quiet_libraries
 
 quiet_libraries()  # before they are imported
 
-from byheart.config import Config, total_steps
+from byheart.config import Config
 from byheart.experiment.evaluate import answers, denoising, descriptor_of, evaluate
 from byheart.experiment.log import RunLog, draw_curve, draw_curves
 from byheart.experiment.prepare import prepare
@@ -23,15 +23,13 @@ from byheart.experiment.snapshots import Snapshots
 from byheart.model.checkpoint import Keeper, prune
 from byheart.model.estimate import estimate
 from byheart.model.export import save_model
-from byheart.model.fit import fit, parts_of, start
-from byheart.model.ideal import IdealDenoiser
+from byheart.model.fit import fit, start
 from byheart.runtime.command import run_command
 from byheart.runtime.files import locate, open_folder, write_json, write_text
 from byheart.runtime.interrupt import interruptible
 from byheart.runtime.lock import claimed
 from byheart.runtime.machine import environment
-from byheart.runtime.processes import accelerator_for, check_launch, leave_group, leave_run
-from byheart.runtime.sweep import DONE
+from byheart.runtime.processes import accelerator_for, leave_group, leave_run
 from byheart.show.pages import write_pictures, write_report
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -43,21 +41,13 @@ def overfit(config: Config) -> str:
     ValueError: what the user can mend, before anything is written.
     Stopped: a signal came; all that was learned so far is saved.
     """
-    check_launch()
     run = locate(config)
     accelerator = accelerator_for(config, run)
-    main, steps, headline = (
-        accelerator.is_main_process,
-        total_steps(config),
-        config.evaluate.weights,
-    )
-    parts_of(config.fit, accelerator)  # ValueError: the batch cannot be shared among the processes
+    main, headline = accelerator.is_main_process, config.evaluate.weights
     with claimed(run, config, accelerator) as claim, interruptible() as interrupt:
-        if claim.finished:
-            if main:
-                print(f"{DONE}, nothing changed: {run.file('report.html')}")
-            return DONE
         log = RunLog(run, config, accelerator, claim.left)
+        if claim.finished:
+            return log.already_done()
 
         # images -> latents, and everything else that is learned from or asked
         sscd = descriptor_of(config)
@@ -74,10 +64,9 @@ def overfit(config: Config) -> str:
         snapshots = Snapshots(run, setup, accelerator)
         snapshots.resume(state.step)
         keeper = Keeper(run.file("checkpoints"), config, accelerator)
-        conditioning = setup.conditioning
-        with interrupt.held():
+        with interrupt.held(config.steps, accelerator):
             for step in fit(
-                state=state, latents=setup.latents, conditioning=conditioning,
+                state=state, latents=setup.latents, conditioning=setup.conditioning,
                 schedule=setup.conditions.schedule, config=config, accelerator=accelerator,
             ):  # fmt: skip
                 log.record(step)
@@ -85,9 +74,7 @@ def overfit(config: Config) -> str:
                 stop = interrupt.wanted(step.step, accelerator)
                 keeper.keep(state, at_once=stop)
                 if stop:
-                    interrupt.stop(step.step, steps, accelerator)
-        if interrupt.wanted(0, accelerator):  # asked during the last step
-            interrupt.stop(steps, steps, accelerator)
+                    interrupt.stop(step.step, config.steps, accelerator)
         state.forget_optimizer()
 
         # sample, with the last weights and with their average, and with the ideal denoiser
@@ -95,15 +82,12 @@ def overfit(config: Config) -> str:
         for kind in state.kinds:
             with state.using(kind) as network, log.sampling(kind, setup) as advance:
                 outputs[kind] = answers(network, setup, accelerator, advance=advance)
-        points = conditioning.rows[conditioning.of_image]
-        memorizer = IdealDenoiser(setup.conditions.schedule, setup.latents, points)
-        ideal = answers(memorizer, setup, accelerator, rows=setup.unseen)
+        ideal = answers(setup.memorizer, setup, accelerator, rows=setup.unseen)
         with state.using(headline) as network:
-            levels = denoising(network, memorizer, setup, accelerator)
+            levels = denoising(network, setup.memorizer, setup, accelerator)
             if main:
-                save_model(
-                    run.file("model"), network, setup.conditions.schedule, setup.codec, config
-                )
+                save_model(run.file("model"), network, setup.conditions.schedule, setup.codec,
+                           config)  # fmt: skip
 
         # measure
         with log.measuring():

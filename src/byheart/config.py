@@ -199,6 +199,24 @@ class Config:
     tracker: str = one_of("none", "tensorboard", "wandb")
     threads: int = at_least(0)
 
+    @property
+    def steps(self) -> int:
+        """Optimizer steps: `budget.steps`, or as many as show each image `exposures` times."""
+        if self.budget.steps is not None:
+            return self.budget.steps
+        assert self.budget.exposures is not None
+        return math.ceil(self.budget.exposures * self._places / self.fit.batch)
+
+    def exposures(self, step: int) -> float:
+        """How often each image was seen after so many steps; the first one `images.duplicates`
+        times as often."""
+        return step * self.fit.batch / self._places
+
+    @property
+    def _places(self) -> int:
+        """Pictures in one round: each image once, the first `images.duplicates` times."""
+        return self.n_images + self.images.duplicates - 1
+
 
 # Settings that change how a run is watched, never what comes out of it: a finished run is the
 # same run whatever they say.
@@ -228,25 +246,6 @@ def in_range(item: Field[Any], value: Any) -> bool:
     """Whether a value of the right type is one that the setting may have."""
     finite = not isinstance(value, float) or math.isfinite(value)
     return value is None or "test" not in item.metadata or (finite and item.metadata["test"](value))
-
-
-def places(config: Config) -> int:
-    """Pictures in one round of training: each image once, the first `images.duplicates` times."""
-    return config.n_images + config.images.duplicates - 1
-
-
-def total_steps(config: Config) -> int:
-    """Optimizer steps: `budget.steps`, or as many as show each image `exposures` times."""
-    if config.budget.steps is not None:
-        return config.budget.steps
-    assert config.budget.exposures is not None
-    return math.ceil(config.budget.exposures * places(config) / config.fit.batch)
-
-
-def exposures(config: Config, step: int) -> float:
-    """How often each image was seen after so many steps; the first one `images.duplicates` times
-    as often."""
-    return step * config.fit.batch / places(config)
 
 
 def read(composed: DictConfig) -> Config:

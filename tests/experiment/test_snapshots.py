@@ -14,7 +14,7 @@ from support.composing import composed
 from support.setups import setup_of
 from torch import Tensor
 
-from byheart.config import Config, total_steps
+from byheart.config import Config
 from byheart.data.codec import PatchCodec
 from byheart.data.images import ImageSet
 from byheart.data.prompts import Question
@@ -129,7 +129,7 @@ def test_they_end_at_the_last_step_and_stay_within_their_share(
 
 def test_exposures_decide_where_steps_do_not() -> None:
     config = composed(n_images=4, budget__steps=None, budget__exposures=500, trajectory__share=1.0)
-    assert looks(config, 8)[-1] == total_steps(config) == 500 * 4 / config.fit.batch
+    assert looks(config, 8)[-1] == config.steps == 500 * 4 / config.fit.batch
 
 
 # --------------------------------------------------------------------------------- what a look says

@@ -70,7 +70,7 @@ def test_an_echo_is_no_second_wish_and_a_second_wish_ends_at_once(
     monkeypatch.setattr(stopping.os, "_exit", ended.append)
     interrupt = Interrupt()
     # A terminal's twice, and a launcher's, that takes its time to pass on another one.
-    with interrupt.held():
+    with pytest.raises(Stopped, match="step 8 of 8"), interrupt.held(8, Process()):
         for number, seconds in ((signal.SIGINT, 0), (signal.SIGINT, 0.9), (signal.SIGTERM, 5)):
             now[0] = 100.0 + seconds
             interrupt.hear(number, None)

@@ -20,7 +20,7 @@ from byheart.runtime import files as runs
 from byheart.runtime.command import check, composed
 from byheart.runtime.errors import one_line
 from byheart.runtime.machine import environment, peak_memory_bytes
-from byheart.runtime.processes import accelerator_for, check_launch
+from byheart.runtime.processes import accelerator_for
 
 PARTS = ("training", "breakdown", "sampling", "measuring", "memorize", "audit", "baseline")
 Say = Callable[[str], None]
@@ -38,7 +38,6 @@ def run_bench(words: Sequence[str], folder: Path, asked: Sequence[str]) -> str:
     if "baseline" in asked and "memorize" not in asked:
         raise ValueError("--only baseline needs memorize beside it: its time is what it gets")
     config = _composed(words)
-    check_launch()
     run = runs.locate(config)
     accelerator = accelerator_for(config, run)
     if accelerator.num_processes > 1:

@@ -13,7 +13,7 @@ from typing import Any
 from accelerate import Accelerator
 from tqdm import tqdm
 
-from byheart.config import Config, exposures, total_steps
+from byheart.config import Config
 from byheart.data.images import ImageSet
 from byheart.experiment.prepare import Setup
 from byheart.model import checkpoint
@@ -22,7 +22,7 @@ from byheart.model.fit import State, Step
 from byheart.runtime.files import Run, append_jsonl, flatten, keep_rows_up_to, read_jsonl
 from byheart.runtime.lock import one_at_a_time
 from byheart.runtime.processes import how_many
-from byheart.runtime.sweep import Outcome, new_curves
+from byheart.runtime.sweep import DONE, Outcome, new_curves
 
 ROWS = 200  # about so many in training.jsonl, however long the run
 
@@ -36,7 +36,7 @@ class RunLog:
         """left: who worked on the run before and did not finish it."""
         self.run, self.config, self.accelerator = run, config, accelerator
         self.main = accelerator.is_main_process
-        self.steps = total_steps(config)
+        self.steps = config.steps
         self.began = time.perf_counter()
         self.seconds = {"train": 0.0, "sample": 0.0, "measure": 0.0}
         self.left_out = 0  # steps whose gradient was not finite
@@ -46,6 +46,10 @@ class RunLog:
     def say(self, words: str) -> None:
         if self.main:
             print(words, flush=True)
+
+    def already_done(self) -> str:
+        self.say(f"{DONE}, nothing changed: {self.run.file('report.html')}")
+        return DONE
 
     def announce(self, images: ImageSet, expected: Estimate) -> None:
         """Before anything long: what will be learned, how long it takes, what it needs."""
@@ -97,7 +101,7 @@ class RunLog:
         batch = self.config.fit.batch
         row = {
             "step": step.step,
-            "exposures": exposures(self.config, step.step),
+            "exposures": self.config.exposures(step.step),
             "loss": mean if math.isfinite(mean) else None,
             "lr": step.lr,
             "left_out": left_out,
@@ -135,7 +139,7 @@ class RunLog:
         earlier = max(0.0, self.seconds["train"] - (now - self.began))
         return {
             "steps": self.steps,
-            "exposures_per_image": exposures(self.config, self.steps),
+            "exposures_per_image": self.config.exposures(self.steps),
             "steps_left_out": self.left_out,
             "seconds": {**self.seconds, "total": now - self.began + earlier},
         }

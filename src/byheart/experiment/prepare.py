@@ -26,6 +26,8 @@ from byheart.measure.distance import nearest
 from byheart.measure.kinds import Reference, reference
 from byheart.model.conditioning import Conditioning, conditioning_for, training_captions
 from byheart.model.cpu import optimize_for_cpu
+from byheart.model.fit import parts_of
+from byheart.model.ideal import IdealDenoiser
 from byheart.model.objective import build_schedule
 from byheart.model.rng import training_seed
 from byheart.model.sample import Conditions
@@ -56,6 +58,12 @@ class Setup:
         return conditioning_for(self.config.captions, self.captions, [*self.texts], vectors)
 
     @property
+    def memorizer(self) -> IdealDenoiser:
+        """The best denoiser there is of the training images alone."""
+        given = self.conditioning
+        return IdealDenoiser(self.conditions.schedule, self.latents, given.rows[given.of_image])
+
+    @property
     def prompt_of(self) -> Int[Tensor, " s"]:
         """Of each question the row of its prompt in `conditions.prompts`."""
         return torch.tensor([self.texts.index(q.prompt) for q in self.questions])
@@ -83,6 +91,7 @@ def prepare(config: Config, cache: Path, accelerator: Accelerator) -> Setup:
     `cache`.
     """
     check_bank(config)
+    parts_of(config.fit, accelerator)  # refused now, though it is needed only later
     images = load_images(config.images, config.n_images, cache, config.split)
     against = reference_of(images, config, cache)
     codec = load_codec(config.codec, cache)

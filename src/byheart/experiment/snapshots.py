@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from jaxtyping import Int
 from torch import Tensor
 
-from byheart.config import Config, exposures, total_steps
+from byheart.config import Config
 from byheart.experiment.prepare import Setup
 from byheart.measure.kinds import KINDS, examine
 from byheart.model.fit import State
@@ -31,7 +31,7 @@ def looks(config: Config, outputs: int) -> list[int]:
     outputs: of one look. Empty where `trajectory.share` does not pay for two looks: the last step
     alone says nothing that the report does not.
     """
-    steps, wanted = total_steps(config), config.trajectory.points
+    steps, wanted = config.steps, config.trajectory.points
     each = outputs * config.sample.steps * (2 if config.sample.guidance > 1 else 1)
     allowed = int(config.trajectory.share * steps * config.fit.batch * 3 / each) if each else 0
     count = min(wanted, allowed, steps)
@@ -84,7 +84,7 @@ class Snapshots:
         found = examine(setup.codec.decode(latents), setup.images.train, setup.reference)
         append_jsonl(self.path, {
             "step": state.step,
-            "exposures": exposures(config, state.step),
+            "exposures": config.exposures(state.step),
             "outputs": len(found.kind),
             **{kind: float((found.kind == k).double().mean()) for k, kind in enumerate(KINDS)},
             "images": len(found.nearest[found.copied].unique()),

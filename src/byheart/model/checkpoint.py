@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from byheart.config import Config, total_steps
+from byheart.config import Config
 from byheart.model.fit import State
 
 MANIFEST = "manifest.json"
@@ -28,7 +28,7 @@ class Keeper:
 
     def __init__(self, folder: Path, config: Config, accelerator: Accelerator) -> None:
         self.folder, self.config, self.main = folder, config, accelerator.is_main_process
-        self.steps = total_steps(config)
+        self.steps = config.steps
         self.saved_at = time.monotonic()
 
     def keep(self, state: State, at_once: bool = False) -> None:

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from byheart.config import Config, total_steps
+from byheart.config import Config
 from byheart.model.optim import matrices_and_rest, orthogonalised
 from byheart.model.sample import Conditions
 from byheart.model.unet import parameters
@@ -102,7 +102,7 @@ def estimate(
     mine = -(-outputs // accelerator.num_processes)
     together, answer = _answering(unet, min(mine, config.sample.batch), given, accelerator)
     return Estimate(
-        train=total_steps(config) * per_step,
+        train=config.steps * per_step,
         sample=calls * -(-mine // together) * answer,
         memory=4 * (count * (1 + kinds) + moments),
         activations=activations,

@@ -14,7 +14,7 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from jaxtyping import Float
 from torch import Tensor
 
-from byheart.config import Config, Fit, total_steps
+from byheart.config import Config, Fit
 from byheart.model.batch import Batch, draw
 from byheart.model.conditioning import Conditioning
 from byheart.model.objective import loss
@@ -80,7 +80,7 @@ class Step:
 
 def start(unet: UNet2DConditionModel, config: Config) -> State:
     """The optimizer and, where asked for, the average of the weights."""
-    fit, steps = config.fit, total_steps(config)
+    fit, steps = config.fit, config.steps
     optimizer = optimizer_of(unet, fit)
     ema = None
     if fit.ema > 0:
@@ -134,7 +134,7 @@ def fit(
             fit into memory, or the gradient is no longer finite.
     """
     parts = parts_of(config.fit, accelerator)
-    steps, seed = total_steps(config), training_seed(config.seed, config.split)
+    steps, seed = config.steps, training_seed(config.seed, config.split)
     timesteps, shape = schedule.config.num_train_timesteps, tuple(latents.shape[1:])
     assert len(shape) == 3
     network = accelerator.prepare_model(state.unet)

@@ -46,13 +46,16 @@ class Interrupt:
                 raise self._stopped("stopped: the same command goes on from what was saved")
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """While the body runs a signal waits until `wanted` is asked."""
+    def held(self, steps: int, accelerator: Accelerator) -> Iterator[None]:
+        """While the body takes its steps a signal waits until `wanted` is asked. Stopped: one came
+        during the last of them."""
         self._between_steps = True
         try:
             yield
         finally:
             self._between_steps = False
+        if self.wanted(0, accelerator):
+            self.stop(steps, steps, accelerator)
 
     def wanted(self, step: int, accelerator: Accelerator) -> bool:
         """Whether any of the processes was asked to stop. All of them get the same answer."""

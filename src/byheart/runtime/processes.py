@@ -41,7 +41,7 @@ Result = TypeVar("Result")
 _failures = count()
 
 
-def check_launch() -> None:
+def _check_launch() -> None:
     """ValueError: started in a way that this program does not work in."""
     if LAUNCHED in os.environ and sys.platform == "linux":
         # `accelerate launch` passes no signal on: its end is one, so that nothing runs on unseen.
@@ -55,7 +55,9 @@ def check_launch() -> None:
 
 
 def accelerator_for(config: Config, run: Run) -> Accelerator:
-    """The one object that knows the device and the processes. ValueError: not on this machine."""
+    """The one object that knows the device and the processes. ValueError: not on this machine, or
+    not launched like this."""
+    _check_launch()
     if config.tracker != "none" and find_spec(config.tracker) is None:
         raise ValueError(
             f"tracker={config.tracker} is not installed: pip install -e '.[{config.tracker}]'"
