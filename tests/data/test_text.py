@@ -43,7 +43,7 @@ def words(line: str) -> tuple[str, ...]:
 
 
 def test_no_prompt_names_a_picture_that_comes_with_the_program(all_emoji: Pictures) -> None:
-    captions = {words(c) for c in (*all_emoji.captions, *(p[1] for p in PHOTOS.values()))}
+    captions = {words(c) for c in (*all_emoji.captions, *(p[0] for p in PHOTOS.values()))}
     captions.discard(())
     named = captions | {(*c[:-1], c[-1] + ending) for c in captions for ending in ("s", "es")}
     longest = max(map(len, named))

@@ -254,7 +254,7 @@ def test_the_measures_have_the_keys_of_the_contract() -> None:
     assert measures["panel"]["ssim"] is None  # its window is wider than eight pixels
     ledger = measures["ledger"]
     assert (ledger["parameters"], ledger["n_images"], ledger["dimensions"]) == (1234, 3, 192)
-    assert ledger["latent_dimensions"] == 48
+    assert ledger["latent_dimensions"] == 192  # patches keep every value
     # The ideal denoiser's outputs are here the training images, each once.
     assert measures["controls"]["ideal"]["coverage"] == 1
 

@@ -241,5 +241,5 @@ def test_more_images_than_there_are_is_refused_before_anything_is_written(
 ):
     assert in_process(story, monkeypatch, f"root={tmp_path / 'out'}", "n_images=11") == 2
     said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "18 pictures" in said and "n_images=10" in said
+    assert said.count("\n") == 1 and "16 pictures" in said and "n_images=10" in said
     assert not (tmp_path / "out").exists()

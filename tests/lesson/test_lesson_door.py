@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from byheart.lesson import cli as door
-from byheart.lesson import serve as guard
+from byheart.lesson import guard
 from byheart.lesson import serve as server
 from byheart.lesson import teacher as teaching
 from byheart.lesson.guard import here

@@ -69,7 +69,7 @@ def test_any_other_prompt_is_answered_and_every_step_seen(folder: Path) -> None:
     found = answers(model, "nobody has ever typed this", MOST_NOISES)
     assert [answer.noise for answer in found] == [*range(MOST_NOISES)]
     for answer in found:
-        assert answer.steps.shape == (model.config.sample.steps, 16, 16, 3)
+        assert answer.steps.shape == (model.setup.config.sample.steps, 16, 16, 3)
         assert np.array_equal(answer.steps[-1], answer.output)
         assert 0 <= answer.index < 3 and answer.caption in model.images.train_captions
     assert not np.array_equal(found[0].steps[0], found[0].output)

@@ -74,10 +74,11 @@ def test_the_loss_goes_down_and_every_step_is_told(narrow: Compose, training: Tr
 
 
 # Muon makes the small singular values of a gradient large, and their rounding with them.
-@pytest.mark.parametrize(("optimizer", "rounding"), [("adamw", 1e-5), ("muon", 1e-4)])
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_accumulating_in_four_parts_gives_the_same_weights(
-    narrow: Compose, training: Train, optimizer: str, rounding: float
+    narrow: Compose, training: Train, optimizer: str
 ) -> None:
+    # Both divide a gradient by its own size, so that rounding in the smallest of them grows.
     states = []
     for accumulate in (1, 4):
         config = narrow(
@@ -91,7 +92,7 @@ def test_accumulating_in_four_parts_gives_the_same_weights(
     (one, losses), (four, losses_in_parts) = states
     assert losses == pytest.approx(losses_in_parts, rel=1e-4)
     pairs = zip(one.unet.parameters(), four.unet.parameters(), strict=True)
-    assert max(float((a - b).detach().abs().max()) for a, b in pairs) < rounding
+    assert max(float((a - b).detach().abs().max()) for a, b in pairs) < 1e-4
 
 
 def test_the_gradient_of_the_parts_is_the_gradient_of_the_batch(

@@ -136,7 +136,7 @@ CASES: dict[str, tuple[Callable[[Path], list[str]], list[str]]] = {
     "more images than there are": (words("n_images=999"), ["n_images=999", "n_images=10"]),
     "more than half of them": (words("n_images=8", "split=a"), ["split=a leaves", "n_images=5"]),
     "nothing left to hold out": (
-        words("n_images=18", "images.held_out=0"), ["no pictures to compare with", "n_images"],
+        words("n_images=16", "images.held_out=0"), ["no pictures to compare with", "n_images"],
     ),
     "a root that is a file": (root_is_a_file, ["is a file, a folder is needed", "root="]),
     "no right to write": (no_right_to_write, ["/proc", "type root="]),
@@ -202,7 +202,7 @@ def test_a_missing_extra_is_named_with_the_line_that_installs_it(
 
     monkeypatch.setattr(builtins, "__import__", without)
     monkeypatch.setattr(
-        "byheart.runtime.machine.find_spec", lambda name: None if name == missing else find(name)
+        "byheart.runtime.processes.find_spec", lambda name: None if name == missing else find(name)
     )
     code, error = run(*typed)
     assert code == 2 and cure in error and error.count("\n") == 1
