@@ -3,12 +3,8 @@
 import csv
 import hashlib
 import json
-import os
-import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +13,7 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from PIL import Image
 from support import launching
-from support.launching import ROOT, SMALL, STORY, typed
+from support.launching import SMALL, STORY, typed
 
 # Any attempt to reach or look up a host ends the process, and nothing imports sockets first.
 BLOCKED = """
@@ -135,56 +131,6 @@ def test_the_same_command_gives_the_same_bytes(finished, tmp_path):
         ):
             assert mine[name] == theirs[name], name
     assert timeless(finished) == timeless(other)
-
-
-def test_two_processes_give_the_result_of_one(finished, tmp_path):
-    command = [
-        shutil.which("accelerate"), "launch", "--multi_gpu", "--num_processes", "2",
-        "--num_machines", "1", "--main_process_port", "29517", STORY, *SMALL, f"root={tmp_path}",
-    ]  # fmt: skip
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, timeout=300, env=environment,
-        cwd=ROOT,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    pair = tmp_path / "photos-tiny" / "n1-s0"
-    assert json.loads((pair / "environment.json").read_text())["processes"] == 2
-
-    def losses(run: Path) -> list[float]:
-        lines = (run / "training.jsonl").read_text().splitlines()
-        return [json.loads(line)["loss"] for line in lines]
-
-    assert losses(pair) == pytest.approx(losses(finished), rel=1e-4)
-    one = list(csv.DictReader((finished / "outputs.csv").open(encoding="utf-8")))
-    two = list(csv.DictReader((pair / "outputs.csv").open(encoding="utf-8")))
-    assert [(r["prompt"], r["noise"], r["copied"]) for r in one] == [
-        (r["prompt"], r["noise"], r["copied"]) for r in two
-    ]
-    for a, b in zip(one, two, strict=True):
-        assert float(a["rmse"]) == pytest.approx(float(b["rmse"]), abs=2e-3)
-
-
-@pytest.mark.slow
-def test_a_run_killed_in_the_middle_ends_as_if_it_had_not_been(finished, tmp_path):
-    command = [sys.executable, str(STORY), *SMALL, f"root={tmp_path}"]
-    run = tmp_path / "photos-tiny" / "n1-s0"
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=ROOT, text=True
-    )
-    for _ in range(1200):
-        if (run / "checkpoints" / "step-00000004").exists() or process.poll() is not None:
-            break
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    if not (run / "report.html").exists():
-        again = launch(root=tmp_path)
-        assert again.returncode == 0, again.stderr
-        assert "resuming at step" in again.stdout
-    for name in ("outputs.csv", "model/unet/diffusion_pytorch_model.safetensors"):
-        assert (run / name).read_bytes() == (finished / name).read_bytes()
-    assert timeless(run) == timeless(finished)
 
 
 def test_stock_diffusers_opens_the_model_folder(finished):

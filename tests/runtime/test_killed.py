@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from support.forked import begin
 
-WORDS = ("budget.steps=24", "checkpoint.every=2", "n_images=2")
+WORDS = ("budget.steps=24", "checkpoint.every=2", "trajectory.points=0", "n_images=2")
 RUN = Path("photos-tiny") / "n2-s0"
 TIMES = {"images_per_second", "seconds"}
 
@@ -95,17 +95,10 @@ def killed_often(folder: Path, whole: tuple[dict[str, Any], float], kills: int, 
     return in_a_save
 
 
-def test_killed_a_few_times_it_leaves_the_same_bytes(
+def test_killed_nine_times_it_leaves_the_same_bytes(
     whole: tuple[dict[str, Any], float], tmp_path: Path
 ) -> None:
-    killed_often(tmp_path, whole, kills=4, seed=1)
-
-
-@pytest.mark.slow
-def test_killed_thirty_times_it_leaves_the_same_bytes(
-    whole: tuple[dict[str, Any], float], tmp_path: Path
-) -> None:
-    assert killed_often(tmp_path, whole, kills=30, seed=2) >= 6
+    assert killed_often(tmp_path, whole, kills=9, seed=2) >= 2
 
 
 def test_a_full_disk_stops_it_with_what_was_saved_intact(

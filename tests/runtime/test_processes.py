@@ -65,6 +65,11 @@ def verdicts(run: Path) -> list[tuple[str, ...]]:
         return [tuple(row[key] for key in keys) for row in csv.DictReader(handle)]
 
 
+def distances(run: Path) -> list[float]:
+    with (run / "outputs.csv").open(encoding="utf-8", newline="") as handle:
+        return [float(row["rmse"]) for row in csv.DictReader(handle)]
+
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run by one process."""
@@ -84,6 +89,7 @@ def test_two_processes_learn_and_judge_as_one(alone: Path, tmp_path: Path) -> No
     expected = [row["loss"] for row in rows(alone)]
     assert [row["loss"] for row in rows(both)] == pytest.approx(expected, rel=1e-5)
     assert verdicts(both) == verdicts(alone)
+    assert distances(both) == pytest.approx(distances(alone), abs=2e-3)
 
 
 def test_what_two_began_one_can_finish(alone: Path, tmp_path: Path) -> None:
