@@ -47,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit:  # --help and --version have printed what they had to say
         return 0
     except (ValueError, OSError) as error:
-        print("byheart:", " ".join(str(error).split()), file=sys.stderr)
+        from byheart.runtime.errors import one_line  # brings Hydra
+
+        print("byheart:", one_line(error), file=sys.stderr)
         return USER_MISTAKE
     return code or 0
 

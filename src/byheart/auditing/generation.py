@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from byheart.auditing.pictures import Album
 from byheart.auditing.pipeline import ImageModel
+from byheart.data.captions import one_line
 from byheart.data.decode import read_square
 from byheart.data.prompts import Question, spread
 from byheart.data.text import unseen_prompts
@@ -47,7 +48,7 @@ def read_prompts(file: str) -> list[str]:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"--prompts {file}: byte {error.start} is not UTF-8") from None
-    lines = [" ".join(line.split()) for line in text.splitlines()]
+    lines = [one_line(line) for line in text.splitlines()]
     prompts = list(dict.fromkeys(line for line in lines if line))
     if not prompts:
         raise ValueError(f"--prompts {file} holds no prompt: write one a line")

@@ -22,12 +22,12 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from byheart.data.captions import one_line
 from byheart.data.codec import to_8bit
 from byheart.data.pretrained import folder_or_hub, not_fetched, quiet_loading
 from byheart.model.ideal import image_of
 from byheart.model.rng import Stream, generator
 from byheart.model.unet import PREDICTIONS
+from byheart.runtime.errors import short
 
 
 @dataclass(frozen=True)
@@ -92,12 +92,7 @@ def moved(network: Any, device: str) -> Any:
     try:
         return network.to(device)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"--device {device}: {first_words(error)}: type --device cpu") from error
-
-
-def first_words(error: BaseException) -> str:
-    """huggingface's messages run over many lines; the first says what is missing."""
-    return one_line(str(error))[:300].rstrip(".: ") or type(error).__name__
+        raise ValueError(f"--device {device}: {short(error)}: type --device cpu") from error
 
 
 def picture(image: Tensor) -> Image.Image:
@@ -180,7 +175,7 @@ def why(error: BaseException, where: str, asking: Options) -> str:
     """What went wrong, and whether --allow-pickle is a way out of it."""
     if reason := not_fetched(error):
         return reason
-    words = first_words(error)
+    words = short(error)
     if asking.allow_pickle:
         return words
     if not Path(where).is_dir() and constants.HF_HUB_OFFLINE:
@@ -259,7 +254,7 @@ class Pipeline:
         except (ValueError, TypeError, AttributeError, LookupError, RuntimeError) as error:
             raise ValueError(
                 f"{type(self.pipeline).__name__} cannot be asked for a picture "
-                f"({first_words(error)}): it may need more than a prompt; type --outputs <a folder "
+                f"({short(error)}): it may need more than a prompt; type --outputs <a folder "
                 "of its pictures> instead"
             ) from error
         if not hasattr(made, "images"):

@@ -14,6 +14,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
+from byheart.runtime.errors import short
+
 # Above this a file is refused unread. Pillow, as it ships, already warns at 89 megapixels; its
 # warning is taken at its word here, so the lower of the two bounds counts.
 MAX_PIXELS = 200_000_000
@@ -85,7 +87,7 @@ def open_square(
 
 def _reason(error: Exception) -> str:
     """A few words on one line about why a picture could not be read."""
-    words = " ".join(str(error).split()).rstrip(".")
+    words = short(error)
     match error:
         case UnidentifiedImageError():
             return "not a picture in a known format"
@@ -97,7 +99,7 @@ def _reason(error: Exception) -> str:
             return words
         case OSError(strerror=str(why)):
             return f"cannot be opened: {why.lower()}"
-    return f"damaged: {words[:120] or type(error).__name__}"
+    return f"damaged: {words[:120]}"
 
 
 class _Unreadable(Exception):

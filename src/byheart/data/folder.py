@@ -13,6 +13,7 @@ from tqdm import tqdm
 from byheart.data.captions import CAPTION_COLUMNS, display_name, folder_captions, one_line
 from byheart.data.decode import picture_suffixes, read_square
 from byheart.data.sources import SMALL, Pictures
+from byheart.runtime.errors import short
 
 # Endings of pictures that `read_square` does not read. Named as unreadable, since whoever puts a
 # telephone's pictures into a folder expects them to count.
@@ -114,9 +115,8 @@ def _load(repo: str) -> tuple[Any, str, str | None]:
     try:
         rows = datasets.load_dataset(repo, split="train")
     except Exception as error:  # hub, network, file system and builders each have their own
-        why = one_line(str(error))[:300].rstrip(".") or type(error).__name__
         raise ValueError(
-            f"images.repo={repo} cannot be loaded: {why}: "
+            f"images.repo={repo} cannot be loaded: {short(error)}: "
             "type a hub id or a folder with a split named train"
         ) from error
     pixels = next(

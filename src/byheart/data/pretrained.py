@@ -19,6 +19,8 @@ from huggingface_hub.utils import (
 from safetensors import SafetensorError
 from transformers.utils import logging as of_transformers
 
+from byheart.runtime.errors import short
+
 # Where a connection fails, by the first part of the module: huggingface_hub has changed its own.
 NETWORK = {"httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3"}
 
@@ -80,9 +82,7 @@ def from_pretrained(cls: Any, path: str, part: str, **options: Any) -> Any:
     except (OSError, HFValidationError, SafetensorError) as error:
         if reason := not_fetched(error):
             raise ValueError(f"{path}: its {part} is not on this machine, and {reason}") from error
-        # huggingface's messages run over many lines; the first says what is missing.
-        reason = " ".join(str(error).split())[:300]
-        raise ValueError(f"{path}: cannot read its {part} ({reason})") from error
+        raise ValueError(f"{path}: cannot read its {part} ({short(error)})") from error
 
 
 def not_fetched(error: BaseException) -> str:
@@ -93,7 +93,7 @@ def not_fetched(error: BaseException) -> str:
         return ""
     if constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE forbids to fetch it: unset that, or type the path of a folder"
-    cause = " ".join(str((failed or links)[-1]).split())[:200]
+    cause = short((failed or links)[-1])
     return f"the hub cannot be reached ({cause}): type the path of a folder"
 
 

@@ -19,6 +19,7 @@ class Rate:
     high: float | None
 
 
+# scipy.stats.binomtest gives the same numbers, after a second for importing scipy.stats.
 def wilson(hits: int, count: int) -> Rate:
     """Wilson's score interval (Wilson 1927): honest at 0 and at 1, unlike rate ± z·s.
 

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import ResNetConfig, ResNetModel
 
+from byheart.runtime.errors import short
+
 SIDE = 288  # pixels; SSCD's README
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as the same README asks
 POWER, FLOOR = 3, 1e-6  # of the pooling
@@ -78,8 +80,7 @@ def _read(path: str) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path}: no SSCD weights can be read there ({reason})") from error
+        raise ValueError(f"{path}: no SSCD weights can be read there ({short(error)})") from error
 
 
 def _matched(weights: dict[str, Tensor], wanted: dict[str, Tensor], path: str) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from math import isfinite, log10
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.special import log_ndtr
+from scipy.special import expit, log_ndtr
 
 RESAMPLES = 2000
 LEAST_SIZES = 3  # distinct n below which no fit is made: two points agree with any line
@@ -341,7 +341,7 @@ def extrapolate(
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         # A share that does not fall with n falls below a half nowhere.
         half = np.where(slope < 0, 10 ** (centre - spread * constant / slope), np.inf)
-    share = _expit(constant + slope * (log10(images) - centre) / spread)
+    share = expit(constant + slope * (log10(images) - centre) / spread)
     half_low, half_high = middle(half[1:])
     share_low, share_high = middle(share[1:])
     return replace(
@@ -374,11 +374,6 @@ def _telling(logs: Mapping[str, Values]) -> tuple[tuple[str, ...], tuple[str, ..
     return tuple(kept), tuple(confounded)
 
 
-def _expit(x: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-x)), without overflow and without losing the smallest shares."""
-    return np.exp(-np.logaddexp(0, -x))
-
-
 def _logistic(
     design: Float[np.ndarray, "n p"], hits: Values, outputs: Values, weights: Many
 ) -> Float[np.ndarray, "r p"]:
@@ -391,7 +386,7 @@ def _logistic(
         return likelihood.sum(axis=1) - (prior * beta**2).sum(axis=1) / 2
 
     def derivatives(beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        share = _expit(beta @ design.T)
+        share = expit(beta @ design.T)
         gradient = (weights * (hits - outputs * share)) @ design - prior * beta
         weight = weights * outputs * share * (1 - share)
         curvature = np.einsum("rn,np,nq->rpq", weight, design, design) + np.diag(prior)

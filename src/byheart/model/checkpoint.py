@@ -19,6 +19,7 @@ from torch import Tensor
 
 from byheart.config import Config
 from byheart.model.fit import State
+from byheart.runtime.errors import short
 
 MANIFEST = "manifest.json"
 
@@ -74,7 +75,7 @@ def save(folder: Path, state: State, keep: int, final: bool) -> Path:
         _sync(folder)
     except (OSError, SafetensorError) as error:
         raise ValueError(
-            f"{place} cannot be written ({' '.join(str(error).split())}): the checkpoints before "
+            f"{place} cannot be written ({short(error)}): the checkpoints before "
             "it are whole; make room and type the same command"
         ) from error
     finally:

@@ -193,7 +193,7 @@ def drawn(
     # Whatever a matplotlibrc says: the figure is the same on everyone's machine.
     with style.context(["default", STYLE]):
         made = _figure(panels, columns, height)
-        # The same bytes as by `savefig`, which draws twice: 0.31 s instead of 0.41 s for three panels.
+        # The same bytes as by `savefig`, which draws twice and takes a third longer (LOG.md).
         for kind in sorted(kinds):  # an SVG leaves the figure at its own 72 dots an inch
             buffer, metadata = io.BytesIO(), METADATA[kind]
             if kind == "png":
