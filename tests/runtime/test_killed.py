@@ -105,7 +105,7 @@ def test_a_full_disk_stops_it_with_what_was_saved_intact(
     whole: tuple[dict[str, Any], float], tmp_path: Path
 ) -> None:
     root = tmp_path / "root"
-    kill_once(root, 60, lambda root: (root / RUN / "checkpoints" / "step-00000006").exists())
+    assert kill_once(root, 60, lambda root: (root / RUN / "checkpoints" / "step-00000006").exists())
     saved = {
         file: file.read_bytes()
         for file in (root / RUN / "checkpoints").rglob("*")

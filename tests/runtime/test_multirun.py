@@ -94,7 +94,7 @@ def test_a_sweep_killed_in_the_middle_ends_with_the_same_curve(swept: Path, tmp_
             break
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    assert process.wait() == -signal.SIGKILL  # it was still at work
     again = sweep(tmp_path)
     assert again.returncode == 0, again.stderr[-2000:]
     for name in ("curve.csv", "curve.svg"):

@@ -101,6 +101,7 @@ def test_what_two_began_one_can_finish(alone: Path, tmp_path: Path) -> None:
     for one in [*psutil.Process(process.pid).children(recursive=True), process]:
         one.kill()  # the ranks are in sessions of their own
     process.communicate()
+    assert process.returncode == -signal.SIGKILL and not (tmp_path / RUN / "report.html").exists()
     root = tmp_path
     again = begin(root, *WORDS)
     again.join()

@@ -200,7 +200,14 @@ def in_sets(
 
 def rows_of(found: Any, rows: Any) -> Any:
     """The part of a result that belongs to some rows; None stays None."""
-    return _each(found, lambda value: value[rows])
+    if isinstance(found, Tensor):
+        return found[rows]
+    if isinstance(found, dict):
+        return {key: rows_of(value, rows) for key, value in found.items()}
+    if is_dataclass(found) and not isinstance(found, type):
+        inner = {f.name: rows_of(getattr(found, f.name), rows) for f in fields(found)}
+        return replace(found, **inner)
+    return found
 
 
 def joined(parts: Sequence[Any]) -> Any:
@@ -214,18 +221,6 @@ def joined(parts: Sequence[Any]) -> Any:
         inner = {f.name: [getattr(part, f.name) for part in parts] for f in fields(first)}
         return replace(first, **{name: joined(values) for name, values in inner.items()})
     return first
-
-
-def _each(found: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    if isinstance(found, Tensor):
-        return change(found)
-    if isinstance(found, dict):
-        return {key: _each(value, change) for key, value in found.items()}
-    if is_dataclass(found) and not isinstance(found, type):
-        return replace(
-            found, **{f.name: _each(getattr(found, f.name), change) for f in fields(found)}
-        )
-    return found
 
 
 def out_of_memory(error: BaseException) -> bool:
