@@ -55,7 +55,7 @@ def test_without_held_out_images_nothing_unseen_is_closer() -> None:
     assert [KINDS[kind] for kind in kinds] == ["broken", "broken"]
 
 
-def test_real_pictures_are_never_broken_by_the_yardstick_they_made() -> None:
+def test_real_pictures_are_never_broken_by_the_reference_they_made() -> None:
     against = own_reference(TRAIN, HELD_OUT, "")
     kinds = judge_all(HELD_OUT, TRAIN, against).findings.kind.tolist()
     assert {KINDS[kind] for kind in kinds} == {"novel"}

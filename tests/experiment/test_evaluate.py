@@ -53,7 +53,7 @@ def image_set(n: int, held_out: int = 8, **changes: object) -> ImageSet:
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
-def yardstick(images: ImageSet) -> Reference:
+def scale(images: ImageSet) -> Reference:
     return reference(images.held_out, f"{len(images.held_out)} held out")
 
 
@@ -66,11 +66,11 @@ def evaluated(
     accelerator: Process | None = None,
 ) -> Evaluation:
     """By one process, with the ideal denoiser's outputs exact copies."""
-    setup = setup_of(config, images, asked, against or yardstick(images))
+    setup = setup_of(config, images, asked, against or scale(images))
     return evaluate(outputs, images.train, LEVELS, setup, accelerator or Process())
 
 
-# -------------------------------------------------------------------------------- the yardstick
+# -------------------------------------------------------------------------------- the reference
 
 
 def test_the_held_out_images_are_the_reference(tmp_path: Path) -> None:
@@ -170,10 +170,10 @@ def test_the_measures_say_what_they_are_about_and_hold_no_nan(tmp_path: Path) ->
     assert back == json.loads(json.dumps(measures, allow_nan=False))
     assert (back["version"], back["n_images"], back["seed"]) == (1, 3, 5)
     assert (back["image_size"], back["codec"], back["captions_mode"]) == (8, "patch", "shared")
-    ranges = yardstick(images).ranges
+    ranges = scale(images).ranges
     assert back["reference"] == {
         "distance": reference_distance(images.held_out), "images": 8, "source": "8 held out",
-        "spread": yardstick(images).spread, "ranges": {k: [*ends] for k, ends in ranges.items()},
+        "spread": scale(images).spread, "ranges": {k: [*ends] for k, ends in ranges.items()},
     }  # fmt: skip
     assert back["chance"]["count"] == 4 and back["chance"]["rate"] == 0.0
     assert back["images"]["unreadable"] == ["x.png: empty"]
@@ -284,7 +284,7 @@ def test_the_effects_are_those_of_the_headlines_outputs() -> None:
     asked += [Question("empty", "", k) for k in (0, 1)]
     outputs = images.train[[0, 1, 0, 1, 0, 0]]
     made = {"ema": outputs, "raw": noise(6, 9)}
-    against = yardstick(images)
+    against = scale(images)
     measures = evaluated(made, asked, images, config).measures
     gap = (images.train[0].double() - images.train[1]).square().mean().sqrt().item() / 255
     by_prompt, by_noise = measures["prompt_effect"], measures["noise_effect"]
@@ -306,7 +306,7 @@ def test_the_headline_is_what_stands_above_chance() -> None:
     assert (measures["chance"]["rate"], measures["chance"]["count"]) == (0.25, 4)
     above = measures["conditions"]["unseen"]["above_chance"]
     assert above["rate"] == pytest.approx(0.5 - 0.25) and above["low"] < 0 < above["high"]
-    at_third = judge(outputs, images.train, images.held_out, yardstick(images).distance)
+    at_third = judge(outputs, images.train, images.held_out, scale(images).distance)
     assert at_third.copied.tolist() == [True, True, False, False]
     assert measures["controls"]["held_out"]["copied"] == 0.25  # the same pictures, the same door
 
@@ -379,7 +379,7 @@ def test_neither_pieces_nor_processes_change_a_bit(
     made = {"ema": outputs, "raw": outputs.flip(0)}
     plain = evaluated(made, asked, images, config)
     monkeypatch.setattr(sharing, "PIECE", piece)
-    against = yardstick(images)
+    against = scale(images)
     for found in together(
         world, lambda process: evaluated(made, asked, images, config, against, process)
     ):

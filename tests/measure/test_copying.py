@@ -30,7 +30,7 @@ def emoji(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
 
 
 @pytest.fixture(scope="session")
-def yardstick(emoji: ImageSet) -> float:
+def scale(emoji: ImageSet) -> float:
     return reference_distance(emoji.held_out)
 
 
@@ -114,19 +114,19 @@ def test_chance_lets_one_half_play_the_outputs() -> None:
 # ------------------------------------------------------------------------------ on real pictures
 
 
-def test_the_emoji_have_the_yardstick_they_had(yardstick: float) -> None:
-    assert 0.25 < yardstick < 0.31
+def test_the_emoji_have_the_reference_they_had(scale: float) -> None:
+    assert 0.25 < scale < 0.31
 
 
 @pytest.mark.parametrize("n", SIZES)
 def test_a_copier_of_constant_quality_scores_the_same_at_every_n(
-    emoji: ImageSet, yardstick: float, n: int
+    emoji: ImageSet, scale: float, n: int
 ) -> None:
     chosen = torch.randint(n, (64,), generator=torch.Generator().manual_seed(n))
     rates = {}
     for sigma in (0.0, 0.02, 0.05, 0.15):
         outputs = noisy(emoji.train[chosen], sigma, seed=n)
-        verdicts = judge(outputs, emoji.train[:n], emoji.held_out, yardstick)
+        verdicts = judge(outputs, emoji.train[:n], emoji.held_out, scale)
         assert torch.equal(verdicts.nearest[verdicts.copied], chosen[verdicts.copied])
         rates[sigma] = float(verdicts.copied.double().mean())
     assert rates[0.0] == rates[0.02] == rates[0.05] == 1.0
@@ -134,15 +134,15 @@ def test_a_copier_of_constant_quality_scores_the_same_at_every_n(
 
 
 def test_adding_a_thousand_images_changes_no_verdict_on_noisy_copies(
-    emoji: ImageSet, yardstick: float
+    emoji: ImageSet, scale: float
 ) -> None:
     # From faithful to hopeless copies of the first image, the verdict turns somewhere between.
     sigma = torch.linspace(0.05, 0.2, 61)[:, None, None, None]
     outputs = noisy(emoji.train[[0] * 61], sigma, seed=0)
-    alone = judge(outputs, emoji.train[:1], emoji.held_out, yardstick)
+    alone = judge(outputs, emoji.train[:1], emoji.held_out, scale)
     assert 10 < alone.copied.sum() < 51
     for n in SIZES[1:]:
-        among = judge(outputs, emoji.train[:n], emoji.held_out, yardstick)
+        among = judge(outputs, emoji.train[:n], emoji.held_out, scale)
         assert torch.equal(among.copied, alone.copied) and torch.equal(among.rmse, alone.rmse)
 
 

@@ -26,22 +26,22 @@ def emoji(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
 
 
 @pytest.fixture(scope="module")
-def yardstick(emoji: ImageSet) -> Reference:
+def scale(emoji: ImageSet) -> Reference:
     return reference(emoji.held_out, "held-out emoji")
 
 
 @pytest.fixture(scope="module")
-def found(emoji: ImageSet, yardstick: Reference) -> dict[int, dict[str, Findings]]:
+def found(emoji: ImageSet, scale: Reference) -> dict[int, dict[str, Findings]]:
     """The controls and the altered copies at every size of the training set."""
 
-    return {n: verdicts(emoji.train[:n], yardstick) for n in SIZES}
+    return {n: verdicts(emoji.train[:n], scale) for n in SIZES}
 
 
-def verdicts(train: Tensor, yardstick: Reference) -> dict[str, Findings]:
-    made = controls(train, yardstick, 0)
+def verdicts(train: Tensor, scale: Reference) -> dict[str, Findings]:
+    made = controls(train, scale, 0)
     apart = made.pop("held_out")
     sets = {name: control.outputs for name, control in made.items()} | altered(train)
-    found = examine(torch.cat(list(sets.values())), train, yardstick)
+    found = examine(torch.cat(list(sets.values())), train, scale)
     rows = torch.arange(len(found.kind)).split([len(outputs) for outputs in sets.values()])
     held_out = examine(apart.outputs, train, apart.reference)
     parts = (rows_of(found, part) for part in rows)
@@ -68,10 +68,10 @@ def test_exact_copies_are_copied(n: int, found: dict[int, dict[str, Findings]]) 
 
 
 def test_copies_of_a_training_set_with_doubles_in_it_are_copied(
-    emoji: ImageSet, yardstick: Reference
+    emoji: ImageSet, scale: Reference
 ) -> None:
     train = emoji.train[[0, 1, 1, 2, 0, 0]]
-    assert share(examine(train, train, yardstick), "copied") == 1
+    assert share(examine(train, train, scale), "copied") == 1
 
 
 @pytest.mark.parametrize("n", SIZES)
@@ -112,7 +112,7 @@ def test_what_an_underfit_model_makes_is_never_novel(
 
 
 def test_a_copier_of_constant_quality_scores_the_same_at_every_size(
-    emoji: ImageSet, yardstick: Reference
+    emoji: ImageSet, scale: Reference
 ) -> None:
     """And the published ratio of nearest to second nearest does not. Both on the same outputs."""
     for sigma in (0.05, 0.1):
@@ -122,10 +122,10 @@ def test_a_copier_of_constant_quality_scores_the_same_at_every_size(
             draws = torch.Generator().manual_seed(n)
             chosen = train[torch.randint(n, (200,), generator=draws)]
             outputs = noisy(chosen, sigma, draws)
-            verdicts = judge(outputs, train, yardstick.images, yardstick.distance)
+            verdicts = judge(outputs, train, scale.images, scale.distance)
             rates.append(wilson(int(verdicts.copied.sum()), 200))
-            metrics = panel(outputs[:60], train, yardstick.images, verdicts.nearest[:60],
-                            yardstick.distance)  # fmt: skip
+            metrics = panel(outputs[:60], train, scale.images, verdicts.nearest[:60],
+                            scale.distance)  # fmt: skip
             ratio = metrics["ratio"]
             ratios.append(None if ratio is None else float(ratio.passes["< 1/3"].double().mean()))
         for rate in rates:

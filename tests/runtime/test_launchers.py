@@ -17,7 +17,7 @@ from support.composing import CONFIGS
 from support.launching import SMALL, STORY
 
 from byheart.experiment.log import draw_curves
-from byheart.runtime import launchers as elsewhere
+from byheart.runtime import launchers
 from byheart.runtime.command import run_command
 from byheart.runtime.launchers import fitting
 from byheart.runtime.sweep import Outcome
@@ -249,7 +249,7 @@ def refused(*words: str, **environment: str) -> str:
 def test_a_launcher_that_is_not_installed(
     word: str, extra: str, sweep: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(elsewhere, "find_spec", lambda name: None)
+    monkeypatch.setattr(launchers, "find_spec", lambda name: None)
     told = f"byheart: {word} is not installed: pip install -e '.[{extra}]'"
     assert refused(*sweep, "n_images=1", word) == told
 

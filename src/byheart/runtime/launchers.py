@@ -49,7 +49,7 @@ def check_launcher(word: str, launcher: str, sweep: bool) -> None:
         )
 
 
-def elsewhere(
+def launch(
     work: Callable[[Any], Any], jobs: Sequence[Any], launcher: str, settings: dict[str, Any]
 ) -> Ended:
     """Each job worked on in a process of its own, through one of LAUNCHERS but basic.
@@ -68,7 +68,7 @@ def _back(get: Callable[[], Any]) -> Any | Exception:
         return error
 
 
-def gist(error: Exception) -> str:
+def why_it_died(error: Exception) -> str:
     """One line of what Ray or submitit tell at length: of a traceback the last, else the first."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     trace = any(line.startswith('File "') for line in lines)

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from byheart.config import Config, read
 from byheart.runtime.errors import FAILURE, USER_MISTAKE, mistake, one_line
 from byheart.runtime.files import check_writable
-from byheart.runtime.launchers import elsewhere, gist
+from byheart.runtime.launchers import launch, why_it_died
 from byheart.runtime.processes import report_failure
 
 DONE = "done already"  # what a task says of a finished run
@@ -81,9 +81,9 @@ def sweep(task: Task, configs: Path, words: Sequence[str], say: Say) -> list[Out
                 "them into run, such as 'run=n${n_images}-${captions.mode}'"
             )
     found: dict[int, Outcome] = {}
-    for job, back in elsewhere(Alone(task, os.getcwd()), jobs, launcher, settings):
+    for job, back in launch(RemoteRun(task, os.getcwd()), jobs, launcher, settings):
         if isinstance(back, Exception):
-            back = Outcome(job.run, f"its process died: {gist(back)}", FAILURE, job.folder)
+            back = Outcome(job.run, f"its process died: {why_it_died(back)}", FAILURE, job.folder)
         found[id(job)] = report_outcome(back, say)
     return [found[id(job)] for job in jobs]
 
@@ -141,7 +141,7 @@ def attempt(task: Task, job: Job) -> Outcome:
 
 
 @dataclass(frozen=True)
-class Alone:
+class RemoteRun:
     """One run in a process of its own."""
 
     task: Task
