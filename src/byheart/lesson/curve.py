@@ -16,9 +16,9 @@ from byheart.lesson.html import CAPTIONS, chart, images, picture, safe, trouble
 from byheart.lesson.session import Session
 from byheart.runtime.files import flatten, read_jsonl
 from byheart.runtime.lock import at_work
-from byheart.show.groups import COLOURS, LINES, MARKERS
+from byheart.show.groups import look
 from byheart.show.pictures import pairs_strip
-from byheart.show.plots import GREY, Line, Panel, Point, Series
+from byheart.show.plots import GREY, Panel, Point, Series
 from byheart.show.runs import PIXELS, Finished, begun_runs, read_outputs
 from byheart.show.words import percent
 
@@ -89,12 +89,12 @@ def draw(runs: Sequence[Finished], learning: Sequence[Learning], against: str) -
     if by_n:
         for k, mode in enumerate(dict.fromkeys(run.captions for run in runs)):
             points = tuple(end(run) for run in runs if run.captions == mode)
-            series.append(Series(CAPTIONS.get(mode, mode), points, *_look(k)))
+            series.append(Series(CAPTIONS.get(mode, mode), points, *look(k)))
         unfinished = tuple(Point(run.n, run.trajectory[-1]["copied"]) for run in learning)
     else:
         everyone: list[Finished | Learning] = [*runs, *learning]
         for k, run in enumerate(everyone):
-            colour, marker, line = _look(k)
+            colour, marker, line = look(k)
             series.append(Series(run.path.name, path(run), colour, "", line))
             if isinstance(run, Finished):
                 series.append(Series(f"{run.path.name}, its end", (end(run),), colour, marker, ""))
@@ -120,15 +120,6 @@ def draw(runs: Sequence[Finished], learning: Sequence[Learning], against: str) -
         f'<div class="curve">{html}{doing}<p class="faint">Point at a mark, or walk through them '
         "with the Tab key: its outputs appear below, each above its nearest training image.</p>"
         f'<div class="shown" aria-live="polite">{"".join(shown)}</div></div>'
-    )
-
-
-def _look(number: int) -> tuple[str, str, Line]:
-    """Colour, marker and line of a series."""
-    return (
-        COLOURS[number % len(COLOURS)],
-        MARKERS[number % len(MARKERS)],
-        LINES[number % len(LINES)],
     )
 
 

@@ -13,7 +13,7 @@ from byheart.lesson.guard import who
 from byheart.lesson.html import CAPTIONS, chart, images, picture, said, trouble
 from byheart.lesson.session import Session
 from byheart.measure.copying import TOLERANCE
-from byheart.show.groups import COLOURS, LINES, MARKERS
+from byheart.show.groups import look
 from byheart.show.plots import BLUE, GREY, INK, ORANGE, Panel, Point, Series
 from byheart.show.runs import Finished
 from byheart.show.words import percent
@@ -57,7 +57,7 @@ def draw(
         Series(
             CAPTIONS.get(mode, mode),
             tuple(Point(run.n, at_tolerance(run, tau)) for run in runs if run.captions == mode),
-            COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)], LINES[k % len(LINES)],
+            *look(k),
         )
         for k, mode in enumerate(modes)
     )  # fmt: skip
@@ -82,7 +82,8 @@ def _over_tolerance(
     for k, run in enumerate(chosen):
         points = tuple(Point(row["tau"], row["copied"] or 0.0) for row in run.measures["tolerance"])
         name = f"n = {run.n}, {CAPTIONS.get(run.captions, run.captions)}"
-        series.append(Series(name, points, COLOURS[k % len(COLOURS)], "", LINES[k % len(LINES)]))
+        colour, _, line = look(k)
+        series.append(Series(name, points, colour, "", line))
     chance = [row for row in chosen[-1].measures["tolerance"] if row["chance"] is not None]
     points = tuple(Point(row["tau"], row["chance"]) for row in chance)
     series.append(Series("real pictures the network never saw", points, GREY, "", (0, (1, 3))))

@@ -91,6 +91,12 @@ COLOURS = (ORANGE, BLUE, GREEN, YELLOW, PURPLE, GREY)
 LINES: tuple[Line, ...] = ("-", "--", "-.", ":", (0, (6, 2, 1, 2, 1, 2)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", "h", ">", "d", "8")
 
+
+def look(k: int) -> tuple[str, str, Line]:
+    """Colour, marker and line of the k-th of several series."""
+    return COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)], LINES[k % len(LINES)]
+
+
 N = frozenset({"n_images"})
 BUDGET = frozenset({"budget.steps", "budget.exposures"})
 # What says where and how a run was made, not what it learned, or stands in a figure of its own.

@@ -15,9 +15,6 @@ from byheart.show.charts import TOLERANCE_AXIS, along_tolerance, denoising_of
 from byheart.show.groups import (
     BUDGET,
     CHOICES,
-    COLOURS,
-    LINES,
-    MARKERS,
     MODES,
     Group,
     N,
@@ -25,6 +22,7 @@ from byheart.show.groups import (
     axis_of,
     groups,
     in_order,
+    look,
     settings,
     value_words,
     varied,
@@ -409,9 +407,8 @@ def _by_size(
 ) -> Iterator[Series]:  # fmt: skip
     """A series for each n among `mine`; one n looks the same wherever it stands."""
     for number, n in enumerate(_sizes(runs)):
-        marker, line = MARKERS[number % len(MARKERS)], LINES[number % len(LINES)]
+        colour, marker, line = look(number)
         found = tuple(point for run in mine if run.n == n for point in points(run))
-        colour = COLOURS[number % len(COLOURS)]
         yield Series(f"n = {n:,}", found, colour, marker if marked else "", line)
 
 
