@@ -15,7 +15,7 @@ from PIL import Image
 from support.lesson_runs import huge_png
 
 from byheart.cli import main
-from byheart.lesson import ask, game, ledger, teach, tolerance
+from byheart.lesson import ask, game, ledger, tolerance
 from byheart.lesson import cli as door
 from byheart.lesson import queue as turns
 from byheart.lesson import serve as server
@@ -231,7 +231,7 @@ def test_what_is_no_picture_is_refused_in_a_line(tmp_path: Path) -> None:
 def test_a_file_that_is_too_large_is_not_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(teach, "LARGEST_FILE", 2**20)
+    monkeypatch.setattr(teaching, "LARGEST_FILE", 2**20)
     (tmp_path / "large.png").write_bytes(bytes(2**20 + 1))
     with pytest.raises(ValueError, match="too large: at most 1 MB"):
         teaching.read_picture(tmp_path / "large.png")

@@ -71,7 +71,7 @@ def test_any_other_prompt_is_answered_and_every_step_seen(folder: Path) -> None:
     for answer in found:
         assert answer.steps.shape == (model.setup.config.sample.steps, 16, 16, 3)
         assert np.array_equal(answer.steps[-1], answer.output)
-        assert 0 <= answer.index < 3 and answer.caption in model.images.train_captions
+        assert 0 <= answer.index < 3 and answer.caption in model.setup.images.train_captions
     assert not np.array_equal(found[0].steps[0], found[0].output)
     cache = folder.parent / ".cache"
     before = len([*cache.iterdir()])
@@ -314,7 +314,7 @@ def test_there_is_a_game_where_all_outputs_are_copies(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = game._far_pairs
-    monkeypatch.setattr(tolerance, "_far_pairs", lambda runs: ([], found(runs)[1]))
+    monkeypatch.setattr(game, "_far_pairs", lambda runs: ([], found(runs)[1]))
     pairs = game.pairs_of(finished_runs(folder))
     assert len(pairs) >= 5
     run = finished_runs(folder)[0]

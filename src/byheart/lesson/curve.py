@@ -75,6 +75,9 @@ def draw(runs: Sequence[Finished], learning: Sequence[Learning], against: str) -
     if not [*runs, *learning]:
         return '<p class="said" role="status">No run has come far enough to be drawn yet.</p>'
     by_n = against == "training images"
+    modes = [*dict.fromkeys(run.captions for run in runs)]
+    if by_n:  # as the Tab key walks: line by line
+        runs = sorted(runs, key=lambda run: modes.index(run.captions))
     marks = {run.path: f"mark-{k}" for k, run in enumerate(runs)}
 
     def end(run: Finished) -> Point:
@@ -87,7 +90,7 @@ def draw(runs: Sequence[Finished], learning: Sequence[Learning], against: str) -
 
     series = []
     if by_n:
-        for k, mode in enumerate(dict.fromkeys(run.captions for run in runs)):
+        for k, mode in enumerate(modes):
             points = tuple(end(run) for run in runs if run.captions == mode)
             series.append(Series(CAPTIONS.get(mode, mode), points, *look(k)))
         unfinished = tuple(Point(run.n, run.trajectory[-1]["copied"]) for run in learning)
