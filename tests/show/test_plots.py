@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -91,6 +92,12 @@ def test_the_same_numbers_give_the_same_bytes_whatever_a_matplotlibrc_says() -> 
     with rc_context({"font.size": 30, "axes.facecolor": "red"}):
         assert drawn([panel(), panel()]) == first
     assert first["png"].startswith(b"\x89PNG") and svg(panel(replace(LINE, points=()))) == ""
+
+
+def test_threads_that_draw_at_once_draw_the_same() -> None:
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: svg(panel()), range(16)))
+    assert found == [svg(panel())] * 16
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf, isfinite, log10, sqrt
@@ -174,6 +175,9 @@ class Panel:
     marks: tuple[tuple[float, str, str], ...] = ()  # vertical lines: x, words, colour
 
 
+ONE_AT_A_TIME = threading.Lock()
+
+
 def drawn(
     panels: Sequence[Panel],
     kinds: Sequence[str] = ("svg", "png"),
@@ -190,8 +194,9 @@ def drawn(
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     files = {}
-    # Whatever a matplotlibrc says: the figure is the same on everyone's machine.
-    with style.context(["default", STYLE]):
+    # Whatever a matplotlibrc says: the figure is the same on everyone's machine. Its settings are
+    # the process's, and a class of the lesson draws from several threads.
+    with ONE_AT_A_TIME, style.context(["default", STYLE]):
         made = _figure(panels, columns, height)
         # The same bytes as by `savefig`, which draws twice and takes a third longer (LOG.md).
         for kind in sorted(kinds):  # an SVG leaves the figure at its own 72 dots an inch
