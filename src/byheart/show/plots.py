@@ -278,8 +278,9 @@ def _draw(axis: Any, panel: Panel) -> None:
     axis.grid(axis="y", color="#e5e5ea", linewidth=0.8)
     for row, (x, words, colour) in enumerate(panel.marks):
         axis.axvline(x, color=colour, linewidth=1.4, linestyle=":")
-        axis.annotate(verbatim(words), (x, 1), (4, -16 - 18 * row), color=colour, fontsize=12,
-                      xycoords=("data", "axes fraction"), textcoords="offset points")  # fmt: skip
+        axis.annotate(verbatim(words), (x, 1), (4, -34 - 18 * row), color=colour, fontsize=12,
+                      xycoords=("data", "axes fraction"), textcoords="offset points",
+                      bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # fmt: skip
     # Along a linear axis without names run curves, apart as they are.
     aside = min(ASIDE, SPREAD / len(shown)) if panel.log_x or panel.ticks else 0.0
     for number, series in enumerate(shown):
