@@ -82,9 +82,10 @@ def overfit(config: Config) -> str:
         for kind in state.kinds:
             with state.using(kind) as network, log.sampling(kind, setup) as advance:
                 outputs[kind] = answers(network, setup, accelerator, advance=advance)
-        ideal = answers(setup.memorizer, setup, accelerator, rows=setup.unseen)
+        memorizer = setup.memorizer
+        ideal = answers(memorizer, setup, accelerator, rows=setup.unseen)
         with state.using(headline) as network:
-            levels = denoising(network, setup.memorizer, setup, accelerator)
+            levels = denoising(network, memorizer, setup, accelerator)
             if main:
                 save_model(run.file("model"), network, setup.conditions.schedule, setup.codec,
                            config)  # fmt: skip

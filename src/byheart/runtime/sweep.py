@@ -184,4 +184,3 @@ def new_curves(outcomes: Sequence[Outcome]) -> Iterator[Path]:
 def print_table(outcomes: Sequence[Outcome]) -> None:
     width = max(len(outcome.run) for outcome in outcomes)
     print("\n".join(f"{o.run:{width}}  {o.cell}" for o in outcomes), flush=True)
-    sys.stdout.flush()
