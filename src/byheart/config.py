@@ -54,12 +54,13 @@ def _is_folder_name(text: str) -> bool:
 
 @dataclass(kw_only=True)
 class Images:
-    source: str = one_of("emoji", "photos", "folder", "hub")
+    source: str = one_of("emoji", "avatars", "photos", "folder", "hub")
     size: int = between(8, 1024)
     seed: int = at_least(0)
     held_out: float = at_least(0)
     duplicates: int = at_least(1)
     near_duplicate: float = between(0, 1)
+    style: str | None
     path: str | None
     repo: str | None
     unreadable: str = one_of("refuse", "skip")
@@ -144,6 +145,16 @@ class Sample:
 
 
 @dataclass(kw_only=True)
+class Rule:
+    """What outputs are judged by, see measure/copying.py and measure/kinds.py."""
+
+    tolerance: float = between(0, 1)
+    margin: float = between(0, 1)
+    reach: float = between(0, 1)
+    tail: float = between(0, 0.25)
+
+
+@dataclass(kw_only=True)
 class Evaluate:
     prompts: int = at_least(1)
     noises: int = at_least(1)
@@ -152,6 +163,7 @@ class Evaluate:
     captions: int = at_least(1)
     weights: str = one_of("ema", "raw")
     draws: int = at_least(1)
+    rule: Rule
     sscd: str | None
 
 
@@ -279,6 +291,7 @@ def _check_images(config: Config) -> None:
     for choice, given, needed in (
         ("images=folder", images.path, "a folder: type images.path=<its path>"),
         ("images=hub", images.repo, "a dataset: type images.repo=owner/name"),
+        ("images=avatars", images.style, "a style: type images.style=moods"),
         ("codec=sd_vae", codec.path, "weights: type codec.path=<folder or hub id>"),
         ("text=clip", text.path, "weights: type text.path=<folder or hub id>"),
     ):
@@ -287,6 +300,11 @@ def _check_images(config: Config) -> None:
     if images.held_out >= 1 and images.held_out != int(images.held_out):
         raise ValueError(
             f"images.held_out={images.held_out}: allowed is a share below 1 or a whole number"
+        )
+    if images.source == "avatars" and images.near_duplicate:
+        raise ValueError(
+            f"images.near_duplicate={images.near_duplicate}: avatars differ in their parts, "
+            "however alike they look; leave images.near_duplicate=0"
         )
     # Three halvings of the latent, so its side must be a multiple of 8. A VAE's own factor is
     # checked once it is read.

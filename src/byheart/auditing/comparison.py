@@ -12,8 +12,8 @@ from torch import Tensor
 from byheart.auditing.judging import ALTERED_KINDS, PIECE, Altered, Calibration, Judged
 from byheart.auditing.pictures import Album
 from byheart.data.prompts import CONDITIONS, Question
+from byheart.measure.copying import Reference
 from byheart.measure.distance import rmse_matrix
-from byheart.measure.kinds import Reference
 
 ASKED = (*CONDITIONS, "prompts", "folder")  # the user's own prompts; a folder of finished pictures
 

@@ -11,16 +11,14 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from byheart.auditing.matching import SEARCHES, Matches, Search, at_once, search
-from byheart.measure.copying import TOLERANCE, reference_distance, verdicts
-from byheart.measure.distance import inner_products, nearest, nearest_other, norms, root
+from byheart.measure.copying import STANDARD, Reference, judge, reference_distance
+from byheart.measure.distance import root
 from byheart.measure.intervals import Rate, wilson
-from byheart.measure.kinds import TAIL, Findings, Reference, layout, told_apart, traits
-from byheart.measure.mixture import mixture
+from byheart.measure.kinds import Findings, all_traits, examine, natural_ranges
 from byheart.measure.prompt_effect import spread
 from byheart.runtime.processes import joined
 
 PIECE = 128  # outputs at once
-MIXED = 48  # closest training images that a blend is looked for among
 MOST = 256  # real pictures that the searches for altered copies are calibrated with
 FALSE = 0.05  # share of real pictures that may pass one such search
 ALTERED_KINDS = {
@@ -78,53 +76,37 @@ class Altered:
 def own_reference(train: Images, held_out: Images, source: str) -> Reference:
     """The reference of held-out images; without any, of the training images themselves.
 
-    Real pictures, held out or trained on, say what a picture looks like; an output that comes near
-    to one of them is not broken for that. Of fewer than a hundred pictures the whole range counts,
-    since their central 98 % leaves some of them out. ValueError: fewer than two to tell distances
-    by.
+    Real pictures, held out or trained on, say what a picture looks like. ValueError: fewer than two
+    to tell distances by.
     """
     real = held_out if len(held_out) else train
     chosen = places(len(train) + len(held_out), 4 * MOST)
     ours = chosen < len(train)
     some = torch.cat([train[chosen[ours]], held_out[chosen[~ours] - len(train)]])
-    values = traits(some) | layout(some) | {"nearest": nearest_other(real)}
-    ranges = {}
-    for name, value in values.items():
-        tail = TAIL if len(value) >= 100 else 0.0
-        ranges[name] = (float(value.quantile(tail)), float(value.quantile(1 - tail)))
-    ranges["nearest"] = (0.0, ranges["nearest"][1])
-    return Reference(held_out, reference_distance(real), spread(real), ranges, source)
+    ranges = natural_ranges(some, real, STANDARD.tail, all_traits)
+    mean = real.double().mean(0)
+    return Reference(held_out, reference_distance(real), spread(real), ranges, mean, source)
 
 
 def judge_all(
     outputs: Images, train: Images, reference: Reference, advance: Advance = silent
 ) -> Judged:
-    """`examine`, but a blend is looked for among the 48 closest training images only: memory does
-    not grow with the square of their number."""
-    of_train, found = norms(train), []
+    """`examine`, and what the outputs say of the training images."""
     closest = torch.full((len(train),), torch.inf, dtype=torch.float64)
     where = torch.zeros(len(train), dtype=torch.long)
+    found = []
     for first in range(0, len(outputs), PIECE):
         part = outputs[first : first + PIECE]
-        squared = norms(part)[:, None] - 2 * inner_products(part, train) + of_train
-        order = squared.sort(dim=1, stable=True).indices[:, :MIXED]
-        values, rows = squared.min(dim=0)
-        nearer = values < closest
-        closest = torch.where(nearer, values, closest)
-        where = torch.where(nearer, rows + first, where)
-        rmse = root(squared.gather(1, order[:, :1])[:, 0], part)
-        judged = verdicts(part, order[:, 0], rmse, reference.images, reference.distance)
-        found.append(told_apart(part, judged, _mixed(part, train, order), reference))
+
+        def look(start: int, squared: Tensor, first: int = first) -> None:
+            values, rows = squared.min(dim=0)
+            nearer = values < closest
+            closest[nearer] = values[nearer]
+            where[nearer] = rows[nearer] + start + first
+
+        found.append(examine(part, train, reference, look))
         advance(len(part))
     return Judged(joined(found), where, root(closest, train))
-
-
-def _mixed(part: Images, train: Images, order: Int[Tensor, "p k"]) -> Float[Tensor, " p"]:
-    """Distance of each output to the closest mixture of its closest training images."""
-    if len(train) <= MIXED:  # all of them, for all outputs at once
-        return mixture(part, train).rmse
-    each = [mixture(one[None], train[k]).rmse for one, k in zip(part, order, strict=True)]
-    return torch.cat(each)
 
 
 def calibrate(
@@ -151,24 +133,26 @@ def calibrate(
         if len(known):
             references[name] = float(known.quantile(0.5))
             most = float(known.quantile(FALSE, interpolation="lower"))  # a picture's own distance
-            tolerances[name] = min(references[name] * TOLERANCE, most)
+            tolerances[name] = min(references[name] * STANDARD.tolerance, most)
     passing = torch.zeros(len(real), dtype=torch.bool)
     for name, limit in tolerances.items():
         # At the limit itself stands a real picture: it must not pass.
         passing |= found[name].distance < limit
     by_chance = wilson(int(passing.sum()), len(passing))
-    return Calibration(references, tolerances, by_chance, _either(real, passing, train, held_out))
+    return Calibration(references, tolerances, by_chance, _either(passing, train, held_out))
 
 
-def _either(real: Images, passing: Bool[Tensor, " r"], train: Images, held_out: Images) -> Rate:
+def _either(passing: Bool[Tensor, " r"], train: Images, held_out: Images) -> Rate:
     """Held-out pictures that pass for copies, plain or altered: each is judged as an output would
     be, with the others held out. None counted where fewer than four are held out."""
     if len(held_out) < 4:
         return wilson(0, 0)
-    to_train = nearest(real, train).rmse
-    near = to_train <= reference_distance(held_out) * TOLERANCE
-    plain = near & (to_train < nearest_other(held_out)[places(len(held_out), MOST)])
-    return wilson(int((plain | passing).sum()), len(real))
+    places_, mean = places(len(held_out), MOST), held_out.double().mean(0)
+    against = Reference(
+        held_out, reference_distance(held_out), spread(held_out), {}, mean, "held-out pictures"
+    )
+    plain = judge(held_out[places_], train, against, own=places_).copied
+    return wilson(int((plain | passing).sum()), len(passing))
 
 
 def altered_copies(

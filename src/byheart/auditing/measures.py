@@ -24,13 +24,21 @@ from byheart.data.images import ImageSet, content_hash
 from byheart.data.prompts import CONDITIONS
 from byheart.measure.collision import chance_collision
 from byheart.measure.controls import controls
-from byheart.measure.copying import chance, tolerance_curve, unseen_pictures
+from byheart.measure.copying import (
+    Reference,
+    chance,
+    margin_curve,
+    tolerance_curve,
+    unseen_pictures,
+)
 from byheart.measure.intervals import Rate, wilson
-from byheart.measure.kinds import KINDS, Reference
+from byheart.measure.kinds import KINDS
 from byheart.measure.ledger import ledger
 from byheart.measure.panel import Metric, panel
 from byheart.measure.resampling import clustered, difference
 from byheart.measure.summary import (
+    VERDICT_COLUMNS,
+    VERSION,
     cells,
     condition,
     digits,
@@ -53,14 +61,7 @@ OUTPUT_COLUMNS = {
     "noise": "number of the initial noise",
     "torch_seed": "what torch.Generator('cpu').manual_seed got for it; a spreadsheet may round it",
     "nearest": "name of the closest training image",
-    "rmse": "distance to it in [0, 1]",
-    "psnr": "the same in dB; empty where the two are equal",
-    "held_out_rmse": "distance to the closest held-out image; empty without any",
-    "mixture_rmse": "distance to the closest mixture of at most three training images",
-    "rho": "rmse / reference distance; a copy has at most 1/3",
-    "exact": "1 where every 8-bit value is equal",
-    "copied": "1 where the output counts as a copy",
-    "kind": "copied, blend, broken or novel",
+    **VERDICT_COLUMNS,
     "altered": "what else was found: recoloured, mirrored, shifted, crop, pasted in or part",
     "altered_of": "of which training image",
     "altered_rho": "distance under that search / its reference distance",
@@ -84,6 +85,7 @@ AUDIT_COLUMNS = {
     "torch_seed": "and what torch.Generator('cpu').manual_seed got for it",
     "rmse": "its distance in [0, 1]",
     "rho": "the same / reference distance",
+    "margin": "of that output, as in outputs.csv; empty where another image is closer to it",
     "copied": "1 where that output counts as a copy of it or of a near-duplicate",
     "altered": "its best altered copy, else that of a near-duplicate: recoloured, mirrored, "
     "shifted, crop, pasted in or part",
@@ -129,6 +131,7 @@ def audit_rows(compared: Comparison) -> list[dict[str, Any]]:
     sizes = Counter(group)
     shown, best = closest_outputs(compared), altered_outputs(compared)
     detectors = detector_rows(compared)
+    margins = [digits(finite(value)) for value in compared.judged.findings.margin]
     plain = [rmse / compared.reference.distance for _, rmse, _ in shown]
     exposed = [
         rho if other is None else min(rho, float(altered.rho[other]))
@@ -151,6 +154,7 @@ def audit_rows(compared: Comparison) -> list[dict[str, Any]]:
             **_asked(compared, k),
             "rmse": digits(rmse),
             "rho": digits(plain[t]),
+            "margin": margins[k] if int(compared.judged.findings.nearest[k]) == t else "",
             "copied": int(copied),
             "altered": "" if other is None else altered_words(compared, other),
             "altered_output": "" if other is None else compared.outputs.names[other],
@@ -192,7 +196,6 @@ def _box(box: Tensor) -> str:
     return " ".join(f"{value:.3f}" for value in box.tolist())
 
 
-VERSION = 1  # of measures.json
 SHOWN = 1024  # training images that controls are made of, at most
 PAIRS = 2**24  # pairs of outputs up to which the effects are measured: 1,000 prompts, 16 noises
 PANEL = 10_000  # training images up to which the panel is measured: it compares all with all
@@ -201,14 +204,14 @@ PANEL = 10_000  # training images up to which the panel is measured: it compares
 def measures_of(compared: Comparison) -> dict[str, Any]:
     """measures.json, with the keys that a run's has; null where an audit defines none."""
     found, n, pixels = compared.judged.findings, len(compared.train), compared.train.pixels
-    by_chance = chance(pixels, compared.unseen)
+    real = unseen_pictures(pixels, compared.reference)
+    by_chance = chance(real)
     asked_for = {
         name: _condition(compared, name, by_chance)
         for name in ASKED
         if name in CONDITIONS or len(rows_under(compared.asked, name))
     }
     model = compared.model
-    real = unseen_pictures(pixels, compared.unseen)
     return {
         "version": VERSION,
         "n_images": n,
@@ -238,7 +241,8 @@ def measures_of(compared: Comparison) -> dict[str, Any]:
         **_effects(compared),
         "denoising": None,
         "panel": _panel(compared),
-        "tolerance": tolerance_curve(found, real, compared.reference.distance),
+        "tolerance": tolerance_curve(found, real, compared.reference),
+        "margin": margin_curve(found, real, compared.reference),
         "ledger": _ledger(compared) if model else None,
         "detectors": _detectors(compared),
         "reference": reference_json(compared.reference) | {"held_out": len(compared.unseen) > 0},
@@ -370,7 +374,7 @@ def _panel(compared: Comparison) -> dict[str, Any] | None:
         compared.outputs.pixels, train, compared.unseen, found.nearest, compared.reference.distance
     )
     real: dict[str, Metric | None] = {}
-    if (unseen := unseen_pictures(train, compared.unseen)) is not None:
+    if (unseen := unseen_pictures(train, compared.reference)) is not None:
         outputs, others = compared.unseen[0::2], compared.unseen[1::2]
         real = panel(outputs, train, others, unseen.nearest, compared.reference.distance)
     whole = panel_of(seen, slice(None))

@@ -9,8 +9,8 @@ import torch
 
 from byheart.auditing.judging import own_reference
 from byheart.auditing.pictures import NEAR_DUPLICATE, Album, photographs
+from byheart.measure.copying import Reference
 from byheart.measure.distance import nearest
-from byheart.measure.kinds import Reference
 
 FEWEST = 4  # distinct pictures that a verdict may stand on: two of them to judge the others by
 

@@ -165,7 +165,7 @@ def memorize(here: Bench) -> dict[str, Any]:
 def tried(here: Bench, outputs: Tensor) -> tuple[bool, float]:
     """Whether all outputs are copies, and the largest RMSE."""
     against = here.setup.reference
-    verdicts = judge(outputs, here.setup.images.train, against.images, against.distance)
+    verdicts = judge(outputs, here.setup.images.train, against)
     return bool(verdicts.copied.all()), float(verdicts.rmse.max())
 
 

@@ -38,6 +38,17 @@ UPRIGHT = {
 }
 
 
+def draw(svg: str, size: int) -> UInt8[np.ndarray, "size size 3"]:
+    """An SVG drawing, size x size pixels, on white."""
+    import resvg_py
+
+    # Without system fonts the drawing cannot depend on the machine; OpenMoji's letters are paths.
+    png = resvg_py.svg_to_bytes(
+        svg_string=svg, width=size, height=size, background="#ffffff", skip_system_fonts=True
+    )
+    return np.array(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
 def picture_suffixes() -> frozenset[str]:
     """Lower-case file endings, each with its dot, of the formats that `read_square` reads."""
     names = {*FORMATS, "MPO"}  # MPO: what Pillow calls a JPEG with more than one picture

@@ -11,7 +11,8 @@ import hashlib
 import json
 import math
 import random
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from byheart.data.avatars import avatars, family
 from byheart.data.folder import folder, hub
 from byheart.data.sources import Pictures, emoji, photos
 
@@ -67,6 +69,8 @@ def load_images(config: Images, n_images: int, cache: Path, split: str = "none")
     """
     if n_images < 1:
         raise ValueError(f"n_images={n_images}: type n_images=1 or more")
+    if config.source == "avatars":
+        return _avatars(config, n_images, cache, split)
     pictures = _read(config, cache)
     kept, duplicates = drop_near_duplicates(pictures.small, config.near_duplicate)
     order = list(kept)
@@ -85,22 +89,60 @@ def load_images(config: Images, n_images: int, cache: Path, split: str = "none")
             f"type n_images={available // 2} or less"
         )
     train, rest = half[:n_images], order[available:]
-    pixels = _stack(pictures, train, config.size)
-    captions = tuple(pictures.captions[i] for i in train)
     told_apart = len(set(pictures.captions)) == len(pictures.captions)
     labels = pictures.captions if told_apart else pictures.names
-    return ImageSet(
-        train=pixels,
-        held_out=_stack(pictures, rest, config.size),
-        train_captions=captions,
-        held_out_captions=tuple(pictures.captions[i] for i in rest),
-        train_names=tuple(pictures.names[i] for i in train),
-        held_out_names=tuple(pictures.names[i] for i in rest),
-        source=config.source,
+    return replace(
+        _image_set(
+            config, pictures.names, pictures.captions, train, rest,
+            _stack(pictures, train, config.size), _stack(pictures, rest, config.size),
+        ),
         attribution=pictures.attribution,
         unreadable=pictures.unreadable,
         near_duplicates=tuple(f"{labels[gone]} ~ {labels[stays]}" for gone, stays in duplicates),
-        content_hash=content_hash(pixels, captions),
+    )  # fmt: skip
+
+
+def _avatars(config: Images, n_images: int, cache: Path, split: str) -> ImageSet:
+    """Of a family that need not be listed to its end only what is asked for is drawn."""
+    assert config.style is not None
+    if config.held_out != int(config.held_out):
+        raise ValueError(
+            f"images.held_out={config.held_out}: a family of avatars has no end to take a share "
+            "of: type a whole number"
+        )
+    halves = 1 if split == "none" else 2
+    names, captions, pixels = avatars(
+        config.style, config.size, config.seed, halves * n_images, int(config.held_out), cache
+    )
+    every = range(len(names))
+    train = every[split == "b" : halves * n_images : halves]
+    rest = every[halves * n_images :]
+    made = _image_set(config, names, captions, train, rest, pixels[list(train)], pixels[list(rest)])
+    return replace(made, attribution=family(config.style).attribution)
+
+
+def _image_set(
+    config: Images,
+    names: Sequence[str],
+    captions: Sequence[str],
+    train: Sequence[int],
+    rest: Sequence[int],
+    pixels: UInt8[Tensor, "n 3 s s"],
+    held_out: UInt8[Tensor, "h 3 s s"],
+) -> ImageSet:
+    train_captions = tuple(captions[i] for i in train)
+    return ImageSet(
+        train=pixels,
+        held_out=held_out,
+        train_captions=train_captions,
+        held_out_captions=tuple(captions[i] for i in rest),
+        train_names=tuple(names[i] for i in train),
+        held_out_names=tuple(names[i] for i in rest),
+        source=config.source,
+        attribution="",
+        unreadable=(),
+        near_duplicates=(),
+        content_hash=content_hash(pixels, train_captions),
     )
 
 
@@ -114,7 +156,9 @@ def _read(config: Images, cache: Path) -> Pictures:
             return folder(config.path, config.size, config.unreadable)
         case "hub":
             return hub(config.repo, config.size, config.unreadable)
-    raise ValueError(f"images.source={config.source}: type images=emoji, photos, folder or hub")
+    raise ValueError(
+        f"images.source={config.source}: type images=emoji, avatars, photos, folder or hub"
+    )
 
 
 def _held_out(config: Images, total: int) -> int:

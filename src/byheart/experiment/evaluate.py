@@ -22,12 +22,20 @@ from byheart.experiment.prepare import Setup
 from byheart.measure.collision import chance_collision
 from byheart.measure.compression import CODECS, file_sizes, given_back, memorized
 from byheart.measure.controls import altered, controls, spread_out
-from byheart.measure.copying import chance, tolerance_curve, unseen_pictures
+from byheart.measure.copying import (
+    Reference,
+    chance,
+    margin_curve,
+    tolerance_curve,
+    unseen_pictures,
+)
 from byheart.measure.denoising_gap import Level, gap
-from byheart.measure.kinds import Findings, Reference, examine
+from byheart.measure.kinds import Findings, examine
 from byheart.measure.ledger import ledger
 from byheart.measure.panel import Metric, panel
 from byheart.measure.summary import (
+    VERDICT_COLUMNS,
+    VERSION,
     cells,
     condition,
     effects,
@@ -44,8 +52,6 @@ from byheart.model.unet import parameters
 from byheart.runtime.files import csv_text
 from byheart.runtime.processes import in_sets, in_shares, rows_of
 
-VERSION = 1  # of measures.json
-
 COLUMNS = {
     "weights": "raw or ema (their running average)",
     "condition": "unseen, empty or captions",
@@ -53,14 +59,7 @@ COLUMNS = {
     "noise": "number of the initial noise, the same for every prompt",
     "nearest": "name of the closest training image",
     "nearest_index": "its place in the training set, from 0",
-    "rmse": "distance to it in [0, 1]",
-    "psnr": "the same in dB; empty where the images are equal",
-    "held_out_rmse": "distance to the closest held-out image",
-    "mixture_rmse": "distance to the closest mixture of at most three training images",
-    "rho": "rmse / reference distance; a copy has at most 1/3",
-    "exact": "1 where every 8-bit value is equal",
-    "copied": "1 where the output counts as a copy",
-    "kind": "copied, blend, broken or novel",
+    **VERDICT_COLUMNS,
 }
 Images = UInt8[Tensor, "s 3 w w"]
 Descriptor = Callable[[Images], Tensor]
@@ -155,7 +154,9 @@ def evaluate(
             alone = {name: c.outputs}
             seen |= in_sets(partial(look, against=c.reference), alone, accelerator, advance)
     findings = {kind: seen[f"outputs {kind}"].findings for kind in outputs}
-    found, by_chance = findings[headline], chance(train, reference.images)
+    unseen = unseen_pictures(train, reference)
+    found, by_chance = findings[headline], chance(unseen)
+    typed = rows_of(found, rows_under(asked, "unseen"))
     conditions = {
         kind: {name: condition(name, asked, verdicts, n, by_chance) for name in CONDITIONS}
         for kind, verdicts in findings.items()
@@ -180,11 +181,8 @@ def evaluate(
         **effects(asked, outputs[headline], found, images, reference, config.captions.mode),
         "denoising": [asdict(level) for level in levels],
         "panel": panels(seen[f"outputs {headline}"].metrics, of_real, asked),
-        "tolerance": tolerance_curve(
-            rows_of(found, rows_under(asked, "unseen")),
-            unseen_pictures(train, reference.images),
-            reference.distance,
-        ),
+        "tolerance": tolerance_curve(typed, unseen, reference),
+        "margin": margin_curve(typed, unseen, reference),
         "ledger": _ledger(found, setup, accelerator),
         "reference": reference_json(reference),
         "weights": {"headline": headline, **conditions},

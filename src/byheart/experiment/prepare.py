@@ -3,7 +3,7 @@ sampled and measured with."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -22,8 +22,9 @@ from byheart.data.pretrained import from_pretrained, weights_from_pretrained
 from byheart.data.prompts import Question, check_bank, questions
 from byheart.data.sources import PHOTOS
 from byheart.data.text import embed, widen
+from byheart.measure.copying import STANDARD, Reference
 from byheart.measure.distance import nearest
-from byheart.measure.kinds import Reference, reference
+from byheart.measure.kinds import reference
 from byheart.model.conditioning import Conditioning, conditioning_for, training_captions
 from byheart.model.cpu import optimize_for_cpu
 from byheart.model.fit import parts_of
@@ -150,10 +151,16 @@ def reopen_network(
 
 
 def read_config(folder: Path) -> Config:
-    """config.yaml of a run, checked. ValueError: missing, damaged, or of another version."""
+    """config.yaml of a run, checked. ValueError: missing, damaged, or of another version.
+
+    Settings that version 0.1 did not have yet are filled in.
+    """
     try:
         recorded = OmegaConf.load(folder / "config.yaml")
-        merged = OmegaConf.merge(OmegaConf.structured(Config), recorded)
+        since = OmegaConf.create(
+            {"images": {"style": None}, "evaluate": {"rule": asdict(STANDARD)}}
+        )
+        merged = OmegaConf.merge(OmegaConf.structured(Config), since, recorded)
         assert isinstance(merged, DictConfig)
         return read(merged)
     except (OSError, OmegaConfBaseException, YAMLError, ValueError) as error:
@@ -167,7 +174,7 @@ def reference_of(images: ImageSet, config: Config, cache: Path) -> Reference:
     """The source's held-out images; where there are fewer than two, the embedded photographs."""
     if len(images.held_out) >= 2:
         words = f"{len(images.held_out)} held-out images of the same source"
-        return reference(images.held_out, words)
+        return reference(images.held_out, words, config.evaluate.rule)
     photos = replace(
         config.images, source="photos", seed=0, held_out=0.0, near_duplicate=0.0, path=None,
         repo=None, unreadable="refuse",
@@ -181,7 +188,7 @@ def reference_of(images: ImageSet, config: Config, cache: Path) -> Reference:
             "type images.held_out=2 and a smaller n_images"
         )
     words = "embedded photographs, since fewer than two images are held out"
-    return reference(pictures, f"{len(pictures)} {words}")
+    return reference(pictures, f"{len(pictures)} {words}", config.evaluate.rule)
 
 
 def _texts(

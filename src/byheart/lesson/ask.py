@@ -16,7 +16,7 @@ from byheart.lesson.html import images, picture, safe, said, sprite, trouble
 from byheart.lesson.models import Model
 from byheart.lesson.queue import AT_ONCE
 from byheart.lesson.session import Session
-from byheart.measure.copying import TOLERANCE
+from byheart.measure.copying import STANDARD
 from byheart.measure.kinds import KINDS, examine
 from byheart.model.sample import sample
 from byheart.show.runs import Finished
@@ -93,7 +93,7 @@ def sentence(answer: Answer, n: int) -> str:
         return f"A copy of {which}."
     if answer.kind == "blend":
         return "No copy of one picture, but a mixture of up to three training images."
-    if answer.rho <= TOLERANCE:  # `judge` asks for more: no unseen picture may be as close
+    if answer.rho <= STANDARD.tolerance:  # `judge` asks for more: no unseen picture may be as close
         return f"Close to {which}, but a picture it never saw is as close: no copy."
     nothing = "Nothing in the training set is this close."
     if answer.kind == "broken":
@@ -133,7 +133,7 @@ def shown(found: list[Answer], prompt: str, n: int, aside: str = "") -> str:
         f'<div class="cards">{cards}</div>'
         "<p class=faint>ρ is the distance to the nearest training image, measured in the distance "
         "between a typical unseen picture and its nearest other; a copy has at most "
-        f"{TOLERANCE:.2f}. rmse: 0 is equal, 1 is black against white.</p></section>"
+        f"{STANDARD.tolerance:.2f}. rmse: 0 is equal, 1 is black against white.</p></section>"
     )
 
 

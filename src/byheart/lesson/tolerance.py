@@ -12,7 +12,7 @@ from byheart.lesson.game import FEWEST_VOTES, WIDEST, Pair, Vote, pairs_of, thre
 from byheart.lesson.guard import who
 from byheart.lesson.html import CAPTIONS, chart, images, picture, said, trouble
 from byheart.lesson.session import Session
-from byheart.measure.copying import TOLERANCE
+from byheart.measure.copying import STANDARD
 from byheart.show.groups import look
 from byheart.show.plots import BLUE, GREY, INK, ORANGE, Panel, Point, Series
 from byheart.show.runs import Finished
@@ -87,7 +87,7 @@ def _over_tolerance(
     chance = [row for row in chosen[-1].measures["tolerance"] if row["chance"] is not None]
     points = tuple(Point(row["tau"], row["chance"]) for row in chance)
     series.append(Series("real pictures the network never saw", points, GREY, "", (0, (1, 3))))
-    marks = [(TOLERANCE, "the criterion, 1/3", GREY), (tau, f"the slider, {tau:.2f}", INK)]
+    marks = [(STANDARD.tolerance, "the criterion, 1/3", GREY), (tau, f"the slider, {tau:.2f}", INK)]
     own, others = threshold(mine), threshold(everyone)
     if own is not None:
         marks.append((own, f"you, {own:.2f}", ORANGE))
@@ -125,7 +125,7 @@ def verdict(mine: Sequence[Vote], everyone: Sequence[Vote]) -> str:
     else:
         words = (
             f"After {len(mine)} pairs: to you two pictures are the same up to a distance of "
-            f"{own:.2f}; the criterion is {TOLERANCE:.2f}."
+            f"{own:.2f}; the criterion is {STANDARD.tolerance:.2f}."
         )
     if others is not None:
         words += f" The class, in {len(everyone)} votes: {others:.2f}."

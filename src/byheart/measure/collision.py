@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from byheart.measure.copying import TOLERANCE
+from byheart.measure.copying import STANDARD
 from byheart.measure.distance import rmse_matrix
 from byheart.measure.ledger import HASH_BITS, UUID_BITS
 
@@ -84,7 +84,7 @@ def chance_collision(
         held_out = held_out[torch.arange(MOST_IMAGES) * len(held_out) // MOST_IMAGES]
     empty = torch.zeros(0, 0, dtype=torch.float64)
     distances = rmse_matrix(held_out, held_out) if len(held_out) else empty
-    return from_distances(distances, reference * TOLERANCE, n_images, draws)
+    return from_distances(distances, reference * STANDARD.tolerance, n_images, draws)
 
 
 def from_distances(

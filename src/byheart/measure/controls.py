@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image
-from skimage.filters import gaussian
 from torch import Tensor
 
-from byheart.measure.kinds import Reference, reference
+from byheart.measure.alterations import as_bytes, blurred, jpeg, noisy
+from byheart.measure.copying import Reference
+from byheart.measure.kinds import reference
 
 Images = UInt8[Tensor, "s c h w"]
 COUNT = 64  # outputs of each control
@@ -39,22 +37,22 @@ def controls(train: Images, held_out: Reference, seed: int) -> dict[str, Control
     many = spread_out(train, COUNT)
     plain = {"exact": (many, "copied")}
     for sigma in NOISES:
-        noise = torch.randn(many.shape, generator=draws) * sigma
-        plain[f"noisy_{sigma}"] = (_bytes(many / 255 + noise), "copied at the same rate for any n")
+        made_noisy = noisy(many, sigma, draws)
+        plain[f"noisy_{sigma}"] = (made_noisy, "copied at the same rate for any n")
     if len(train) > 1:
         one = torch.randint(len(train), (COUNT,), generator=draws)
         other = (one + torch.randint(1, len(train), (COUNT,), generator=draws)) % len(train)
-        plain["blend"] = (_bytes((train[one].float() + train[other]) / 510), "blend")
+        plain["blend"] = (as_bytes((train[one].float() + train[other]) / 510), "blend")
     mean = train.double().mean(0, keepdim=True) / 255
-    plain["mean"] = (_bytes(mean), "copied" if len(train) == 1 else "not novel")
+    plain["mean"] = (as_bytes(mean), "copied" if len(train) == 1 else "not novel")
     even = torch.tensor([0, 85, 128, 170, 255], dtype=torch.uint8)
     plain["blank"] = (even[:, None, None, None].expand(-1, *train.shape[1:]).clone(), "broken")
     noise = torch.randint(256, (COUNT, *train.shape[1:]), generator=draws, dtype=torch.uint8)
     plain["noise"] = (noise, "broken")
     made = {name: Control(*pair, held_out) for name, pair in plain.items()}
     if len(held_out.images) >= 4:
-        other_half = reference(held_out.images[1::2], "every other held-out image")
-        other_half = replace(other_half, distance=held_out.distance)
+        other_half = reference(held_out.images[1::2], "every other held-out image", held_out.rule)
+        other_half = replace(other_half, distance=held_out.distance, spread=held_out.spread)
         made["held_out"] = Control(held_out.images[0::2], "novel, copied at chance", other_half)
     return made
 
@@ -74,10 +72,6 @@ def spread_out(images: Images, count: int) -> Images:
     return images[torch.arange(count) * max(len(images), count) // count % len(images)]
 
 
-def _bytes(values: Tensor) -> Images:
-    return (values * 255).round().clamp(0, 255).to(torch.uint8)
-
-
 def _shifted(images: Images, size: int) -> Images:
     return images.roll((2, 2), dims=(2, 3))
 
@@ -87,16 +81,7 @@ def _recoloured(images: Images, size: int) -> Images:
 
 
 def _faded(images: Images, size: int) -> Images:
-    return _bytes(images / 510 + 0.25)
-
-
-def _blurred(images: Images, size: int) -> Images:
-    planes = [gaussian(i.permute(1, 2, 0).numpy(), size / 16, channel_axis=2) for i in images]
-    return _bytes(torch.from_numpy(np.stack(planes)).permute(0, 3, 1, 2))
-
-
-def _compressed(images: Images, size: int) -> Images:
-    return torch.stack([_jpeg(image, 30) for image in images])
+    return as_bytes(images / 510 + 0.25)
 
 
 def _cropped(images: Images, size: int) -> Images:
@@ -106,19 +91,12 @@ def _cropped(images: Images, size: int) -> Images:
     return grown.round().to(torch.uint8)
 
 
-def _jpeg(image: UInt8[Tensor, "3 h w"], quality: int) -> UInt8[Tensor, "3 h w"]:
-    buffer = io.BytesIO()
-    Image.fromarray(image.permute(1, 2, 0).numpy()).save(buffer, "JPEG", quality=quality)
-    with Image.open(buffer) as picture:
-        return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
-
-
 ALTERATIONS: dict[str, Callable[[Images, int], Images]] = {
     "mirrored": lambda images, size: images.flip(3),
     "shifted by two pixels": _shifted,
     "channels exchanged": _recoloured,
     "half the contrast": _faded,
-    "JPEG, quality 30": _compressed,
+    "JPEG, quality 30": lambda images, size: jpeg(images, 30),
     "cropped to 70 %": _cropped,
-    "strongly blurred": _blurred,
+    "strongly blurred": lambda images, size: blurred(images, size / 16),
 }

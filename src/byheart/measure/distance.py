@@ -16,6 +16,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 CHUNK = 256  # images a side at once: 2 x 25 MB of float64 at 64 x 64
+ENTRIES = 2**23  # distances at once: 64 MB
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Match:
 
 def rmse_matrix(a: UInt8[Tensor, "s c h w"], b: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "s n"]:
     """sqrt(mean((a - b)²)) of every pair, in [0, 1]. For matrices that fit into memory."""
-    return root(torch.cat([rows for _, rows in _squared_rows(a, b)]), a)
+    return root(torch.cat([rows for _, rows in squared_rows(a, b)]), a)
 
 
 def nearest(outputs: UInt8[Tensor, "s c h w"], images: UInt8[Tensor, "n c h w"]) -> Match:
@@ -38,7 +39,7 @@ def nearest(outputs: UInt8[Tensor, "s c h w"], images: UInt8[Tensor, "n c h w"])
         raise ValueError("no images to compare with")
     k = min(2, len(images))
     best, where = [], []
-    for _, rows in _squared_rows(outputs, images):
+    for _, rows in squared_rows(outputs, images):
         # sort, unlike topk, promises which of two equal distances comes first
         values, order = rows.sort(dim=1, stable=True)
         best.append(values[:, :k])
@@ -52,7 +53,7 @@ def nearest_other(images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
     if len(images) < 2:
         raise ValueError(f"{len(images)} image(s): nearest others need two")
     closest = []
-    for start, rows in _squared_rows(images, images):
+    for start, rows in squared_rows(images, images):
         own = torch.arange(len(rows))
         rows[own, start + own] = torch.inf
         closest.append(rows.min(dim=1).values)
@@ -93,10 +94,17 @@ def inner_products(
     return products
 
 
-def _squared_rows(
-    a: UInt8[Tensor, "s c h w"], b: UInt8[Tensor, "n c h w"]
+def squared_rows(
+    a: UInt8[Tensor, "s c h w"],
+    b: UInt8[Tensor, "n c h w"],
+    of_b: Float[Tensor, " n"] | None = None,
 ) -> Iterator[tuple[int, Float[Tensor, "rows n"]]]:
-    of_b = norms(b)
-    for start in range(0, len(a), CHUNK):
-        rows = a[start : start + CHUNK]
+    """Sums of squared 8-bit differences of some of `a`, from which on, to all of `b`; exact.
+
+    of_b: `norms(b)`, where they are known already.
+    """
+    of_b = norms(b) if of_b is None else of_b
+    count = min(CHUNK, max(1, ENTRIES // max(1, len(b))))
+    for start in range(0, len(a), count):
+        rows = a[start : start + count]
         yield start, norms(rows)[:, None] - 2 * inner_products(rows, b) + of_b[None]

@@ -7,7 +7,7 @@ depends on the size of a chunk.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -15,13 +15,15 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from byheart.measure.copying import TOLERANCE, Verdicts, judge, reference_distance
+from byheart.config import Rule
+from byheart.measure.alterations import blurred, jpeg, noisy
+from byheart.measure.copying import SENSES, STANDARD, Reference, Verdicts, judge, reference_distance
 from byheart.measure.distance import CHUNK, nearest_other
 from byheart.measure.mixture import mixture
 from byheart.measure.prompt_effect import spread
 
+FEW = 100  # real pictures below which a tail of a hundredth says nothing
 GRAIN = (1, 15)  # steps of 255 that are neither nothing nor an edge
-TAIL = 0.01  # of the held-out pictures lie below a range, and as many above it
 
 
 def traits(images: UInt8[Tensor, "s c h w"]) -> dict[str, Float[Tensor, " s"]]:
@@ -34,26 +36,66 @@ def traits(images: UInt8[Tensor, "s c h w"]) -> dict[str, Float[Tensor, " s"]]:
     grain: share of pixels that differ from the mean of their neighbourhood, the same 3 x 3, by 1 to
         15 steps of 255 in some colour: neither even nor an edge. A network that has not learned
         yet leaves such noise where a drawing is even.
+    speckle: median over the pixels of the smallest difference to one of the 8 neighbours, in [0, 1]
+        and of the colour that differs most. Even at an edge some neighbour is alike; in noise none.
     """
     parts = [_traits(part.long()) for part in _chunks(images)]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def natural_ranges(held_out: UInt8[Tensor, "h c s s"]) -> dict[str, tuple[float, float]]:
-    """For every trait the central 98 % of real pictures; `nearest` is that of the distance to
-    the closest other held-out image. ValueError: fewer than two images.
+def barely_altered(images: UInt8[Tensor, "k c s s"]) -> UInt8[Tensor, "a c s s"]:
+    """The pictures, and what nobody can tell from them: with a little noise, a little softer, as a
+    good JPEG file."""
+    draws = torch.Generator().manual_seed(0)
+    return torch.cat([
+        images, noisy(images, 0.02, draws), blurred(images, 0.5), jpeg(images, 75),
+    ])  # fmt: skip
+
+
+def natural_ranges(
+    looks: UInt8[Tensor, "k c s s"],
+    real: UInt8[Tensor, "h c s s"],
+    tail: float,
+    measured: Callable[[Tensor], dict[str, Tensor]],
+) -> dict[str, tuple[float, float]]:
+    """For every trait the central part of real pictures and their barely visible alterations,
+    `tail` left out at either end: what nobody can tell from a real picture is not broken.
+
+    looks: the pictures whose traits are `measured`. real: those that distances are measured among:
+    `nearest`, to the closest other, has no low end, and `from_mean` no high one. Of fewer than FEW
+    pictures nothing is left out, and since the next one often lies beyond all of them, either end
+    is moved on by the count-th root of the range's ratio. ValueError: fewer than two images.
     """
-    values = {**traits(held_out), "nearest": nearest_other(held_out)}
-    ends = torch.tensor([TAIL, 1 - TAIL], dtype=torch.float64)
-    return {name: _pair(value.quantile(ends)) for name, value in values.items()}
+    values = {name: value.view(-1, len(looks))  # each alteration by itself: a fourth is no tail
+              for name, value in measured(barely_altered(looks)).items()}  # fmt: skip
+    count, mean = len(real), real.double().mean(0)
+    values["nearest"] = nearest_other(real)[None]
+    # Each from the mean of the others, or it would lie too near.
+    values["from_mean"] = from_mean(real, mean)[None] * count / (count - 1)
+    ranges = {}
+    for name, parts in values.items():
+        few = parts.shape[1] < FEW
+        low, high = (
+            float(ends)
+            for ends in (
+                parts.quantile(0.0 if few else tail, dim=1).min(),
+                parts.quantile(1.0 if few else 1 - tail, dim=1).max(),
+            )
+        )
+        wider = (high / low) ** (1 / parts.shape[1]) if few and low > 0 else 1.0
+        ranges[name] = low / wider, high * wider
+    ranges["nearest"] = 0.0, ranges["nearest"][1]
+    ranges["from_mean"] = ranges["from_mean"][0], 1.0
+    return ranges
 
 
-def outside(
-    values: dict[str, Float[Tensor, " s"]], ranges: dict[str, tuple[float, float]]
-) -> Bool[Tensor, " s"]:
-    """Where any of the values lies outside its range."""
-    away = [(values[name] < low) | (values[name] > high) for name, (low, high) in ranges.items()]
-    return torch.stack(away).any(0)
+def from_mean(
+    images: UInt8[Tensor, "s c h w"], mean: Float[Tensor, "c h w"]
+) -> Float[Tensor, " s"]:
+    """RMSE in [0, 1] to the mean of real pictures. What a network paints that has learned nothing
+    but the average lies nearer to it than any picture."""
+    apart = [(part.double() - mean).square().mean((1, 2, 3)) for part in _chunks(images)]
+    return torch.cat(apart).sqrt() / 255
 
 
 def _chunks(images: Tensor) -> Iterator[Tensor]:
@@ -75,6 +117,7 @@ def _traits(images: Int[Tensor, "s c h w"]) -> dict[str, Float[Tensor, " s"]]:
         "gradient": (plain.double() / differences).sqrt() / 255,
         "sharpness": torch.where(soft > 0, 256 * plain.double() / soft.clamp(min=1), 0.0),
         "grain": little.double().mean((1, 2)),
+        "speckle": _to_neighbour(images).flatten(1).median(1).values.double() / 255,
     }
 
 
@@ -82,6 +125,22 @@ def _gradients(images: Int[Tensor, "s c h w"]) -> Int[Tensor, " s"]:
     """Sum of squared differences to the right and lower neighbours."""
     across = images.diff(dim=3).square().sum((1, 2, 3))
     return across + images.diff(dim=2).square().sum((1, 2, 3))
+
+
+def _to_neighbour(images: Int[Tensor, "s c h w"]) -> Int[Tensor, "s h w"]:
+    """The smallest difference to a neighbour; beyond the edge there is none."""
+    count, _, height, width = images.shape
+    least = torch.full((count, height, width), 256)
+    for down, right in ((0, 1), (1, 0), (1, 1), (1, -1)):
+        here = images[:, :, : height - down, max(0, -right) : width - max(0, right)]
+        there = images[:, :, down:, max(0, right) : width + min(0, right)]
+        apart = (here - there).abs().amax(1)
+        for part in (
+            least[:, : height - down, max(0, -right) : width - max(0, right)],
+            least[:, down:, max(0, right) : width + min(0, right)],
+        ):
+            part.copy_(torch.minimum(part, apart))
+    return least
 
 
 def _blurred(images: Int[Tensor, "s c h w"]) -> Int[Tensor, "s c h w"]:
@@ -92,11 +151,6 @@ def _blurred(images: Int[Tensor, "s c h w"]) -> Int[Tensor, "s c h w"]:
         after = images.index_select(dim, (torch.arange(size) + 1).clamp(max=size - 1))
         images = before + 2 * images + after
     return images
-
-
-def _pair(ends: Tensor) -> tuple[float, float]:
-    low, high = ends.tolist()
-    return low, high
 
 
 BLOCKS = 8  # a side
@@ -122,22 +176,15 @@ def layout(images: UInt8[Tensor, "s c h w"]) -> dict[str, Float[Tensor, " s"]]:
     return {name: torch.cat(parts) for name, parts in found.items()}
 
 
-@dataclass(frozen=True)
-class Reference:
-    """Held-out images and what they say of their source."""
-
-    images: UInt8[Tensor, "h c s s"]
-    distance: float  # median distance to the nearest other: how far apart neighbours are
-    spread: float  # RMS distance of two different images
-    ranges: dict[str, tuple[float, float]]  # of every trait, where real pictures lie
-    source: str  # where they come from, as it stands in the report
+def all_traits(images: UInt8[Tensor, "s c h w"]) -> dict[str, Float[Tensor, " s"]]:
+    return traits(images) | layout(images)
 
 
-def reference(images: UInt8[Tensor, "h c s s"], source: str) -> Reference:
+def reference(images: UInt8[Tensor, "h c s s"], source: str, rule: Rule = STANDARD) -> Reference:
     """ValueError: fewer than two images, or images that are all alike."""
-    return Reference(
-        images, reference_distance(images), spread(images), natural_ranges(images), source
-    )
+    ranges = natural_ranges(images, images, rule.tail, traits)
+    mean = images.double().mean(0)
+    return Reference(images, reference_distance(images), spread(images), ranges, mean, source, rule)
 
 
 KINDS = ("copied", "blend", "broken", "novel")
@@ -149,45 +196,50 @@ class Findings(Verdicts):
 
     mixture_rmse: Float[Tensor, " s"]  # to the closest mixture of at most three training images
     kind: Int[Tensor, " s"]  # place in KINDS
+    outside: dict[str, Bool[Tensor, " s"]]  # which traits lie outside the range of real pictures
+
+    def reasons(self) -> list[str]:
+        """Of each output what makes it what it is, in a word or two; '' where it is novel."""
+        said = []
+        for k, kind in enumerate(self.kind.tolist()):
+            away = [name for name, where in self.outside.items() if where[k]]
+            sense = "exact" if self.exact[k] else SENSES[int(self.sense[k])]
+            said.append((sense, "mixture", " ".join(away), "")[kind])
+        return said
 
 
 def examine(
-    outputs: UInt8[Tensor, "s c h w"], train: UInt8[Tensor, "n c h w"], reference: Reference
+    outputs: UInt8[Tensor, "s c h w"],
+    train: UInt8[Tensor, "n c h w"],
+    reference: Reference,
+    look: Callable[[int, Float[Tensor, "k n"]], object] = lambda start, squared: None,
 ) -> Findings:
-    """copied: as `judge` says.
+    """copied: as `judge` says; look: see there.
 
     blend: no copy, but a mixture of at most three training images is within a third of the
         reference distance and no held-out image is; the mixture says more of the output than the
         nearest image alone (at most half its distance) and than the output's own mean colour.
         Without the last two, 6 % of unseen emoji are blends of some three among 1,000.
     broken: neither, and a trait lies outside the range of real pictures. An underfit model is not
-        creative. (Without the trait `grain`, a third of what a network makes that has seen each of
-        a hundred emoji 192 times, and can tell none of them yet, is novel.)
+        creative. (Without `grain` and `speckle`, a third of what a network makes that has seen each
+        of a hundred emoji 192 times, and can tell none of them yet, is novel.) Without held-out
+        images the closest real picture is the closest training image.
     novel: the rest.
     """
-    verdicts = judge(outputs, train, reference.images, reference.distance)
-    return told_apart(outputs, verdicts, mixture(outputs, train).rmse, reference)
-
-
-def told_apart(
-    outputs: UInt8[Tensor, "s c h w"],
-    verdicts: Verdicts,
-    mixed: Float[Tensor, " s"],
-    reference: Reference,
-) -> Findings:
-    """`examine` from the verdicts and the distances to mixtures.
-
-    Without held-out images the closest real picture is the closest training image.
-    """
-    seen = traits(outputs)
-    if "chroma" in reference.ranges:  # an audit's
-        seen |= layout(outputs)
-    near = TOLERANCE * reference.distance
+    verdicts, mixed = judge(outputs, train, reference, look), mixture(outputs, train).rmse
+    audited = "chroma" in reference.ranges
+    seen = all_traits(outputs) if audited else traits(outputs)
+    near = reference.near
     told = (mixed <= verdicts.rmse / 2) & (mixed < seen["contrast"])
     blend = told & (mixed <= near) & (verdicts.held_out_rmse > near)
     closest = verdicts.held_out_rmse if len(reference.images) else verdicts.rmse
-    broken = outside(seen | {"nearest": closest}, reference.ranges)
+    seen |= {"nearest": closest, "from_mean": from_mean(outputs, reference.mean)}
+    outside = {
+        name: (seen[name] < low) | (seen[name] > high)
+        for name, (low, high) in reference.ranges.items()
+    }
+    broken = torch.stack(list(outside.values())).any(0)
     rest = torch.where(broken, KINDS.index("broken"), KINDS.index("novel"))
     other = torch.where(blend, KINDS.index("blend"), rest)
     kind = torch.where(verdicts.copied, KINDS.index("copied"), other)
-    return Findings(**vars(verdicts), mixture_rmse=mixed, kind=kind)
+    return Findings(**vars(verdicts), mixture_rmse=mixed, kind=kind, outside=outside)

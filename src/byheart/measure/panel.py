@@ -20,7 +20,7 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from byheart.measure.copying import TOLERANCE
+from byheart.measure.copying import STANDARD
 from byheart.measure.distance import CHUNK, inner_products, norms
 from byheart.measure.distance import nearest as closest
 
@@ -77,7 +77,7 @@ def _ratio(
     A near-duplicate would hide every copy of its twin, so the training set is thinned first. None
     where fewer than three images are left.
     """
-    kept = train[_apart(train, reference * TOLERANCE)]
+    kept = train[_apart(train, reference * STANDARD.tolerance)]
     if len(kept) < 3:
         return None
     match = closest(outputs, kept)
@@ -174,7 +174,7 @@ def _patch_max(
     if patch_reference == 0:
         return None
     values = _rmse(torch.cat([rows.min(dim=1).values for _, rows in _worst_tiles(outputs, train)]))
-    passes = {"<= 1/3": values / patch_reference <= TOLERANCE}
+    passes = {"<= 1/3": values / patch_reference <= STANDARD.tolerance}
     return Metric("patch_max", values, passes, "Carlini et al. 2023, patch-max l2, calibrated")
 
 

@@ -13,16 +13,32 @@ from torch import Tensor
 
 from byheart.data.images import ImageSet
 from byheart.data.prompts import CONDITIONS, Question
-from byheart.measure.copying import coverage, uniform_coverage
+from byheart.measure.copying import Reference, coverage, uniform_coverage
 from byheart.measure.distance import psnr
 from byheart.measure.intervals import Rate, wilson
-from byheart.measure.kinds import KINDS, Findings, Reference
+from byheart.measure.kinds import KINDS, Findings
 from byheart.measure.panel import Metric
 from byheart.measure.prompt_effect import noise_effect, prompt_effect, same_image, steering
 from byheart.measure.resampling import clustered, difference
 from byheart.runtime.processes import rows_of
 
 Images = UInt8[Tensor, "s 3 w w"]
+
+
+VERSION = 2  # of measures.json, a run's and an audit's; 1 judged copies by the distance alone
+
+VERDICT_COLUMNS = {  # of outputs.csv, a run's and an audit's: see `cells`
+    "rmse": "distance to it in [0, 1]",
+    "psnr": "the same in dB; empty where the two are equal",
+    "held_out_rmse": "distance to the closest held-out image; empty without any",
+    "mixture_rmse": "distance to the closest mixture of at most three training images",
+    "rho": "rmse / reference distance; up to 1/3 the output is close enough for a copy",
+    "margin": "1: at its training image but for noise; 0: half-way to another picture",
+    "exact": "1 where every 8-bit value is equal",
+    "copied": "1 where the output counts as a copy",
+    "kind": "copied, blend, broken or novel",
+    "reason": "exact, close, distinct (by margin) or resaved; mixture; what no real picture has",
+}
 
 
 def rows_under(asked: list[Question], condition: str) -> Tensor:
@@ -165,12 +181,13 @@ def reference_json(reference: Reference) -> dict[str, Any]:
         "ranges": {name: list(ends) for name, ends in reference.ranges.items()},
         "images": len(reference.images),
         "source": reference.source,
+        "rule": asdict(reference.rule),
     }
 
 
 def cells(findings: Findings) -> list[dict[str, Any]]:
     """What outputs.csv says of each output's verdict, a run's and an audit's."""
-    level = psnr(findings.rmse)
+    level, reasons = psnr(findings.rmse), findings.reasons()
     return [
         {
             "rmse": digits(float(findings.rmse[k])),
@@ -178,9 +195,11 @@ def cells(findings: Findings) -> list[dict[str, Any]]:
             "held_out_rmse": digits(finite(findings.held_out_rmse[k])),
             "mixture_rmse": digits(float(findings.mixture_rmse[k])),
             "rho": digits(float(findings.rho[k])),
+            "margin": digits(finite(findings.margin[k])),
             "exact": int(findings.exact[k]),
             "copied": int(findings.copied[k]),
             "kind": KINDS[findings.kind[k]],
+            "reason": reasons[k],
         }
         for k in range(len(findings.kind))
     ]
