@@ -47,7 +47,7 @@ def test_emoji_are_drawn_on_white_in_their_own_colours(all_emoji: Pictures) -> N
 def test_the_cache_gives_the_same_bytes_without_drawing(
     all_emoji: Pictures, emoji_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "_draw", None)
+    monkeypatch.setattr(sources, "draw", None)
     again = emoji(64, emoji_cache)
     assert again.small.tobytes() == all_emoji.small.tobytes()
     assert (again.names, again.captions) == (all_emoji.names, all_emoji.captions)

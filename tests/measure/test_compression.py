@@ -140,7 +140,9 @@ def test_nothing_given_back_is_no_bits_and_nothing_in_reach_is_unknown() -> None
 def test_an_image_is_as_close_as_the_median_of_its_copies() -> None:
     def verdicts(nearest: list[int], rmse: list[float], copied: list[bool]) -> Verdicts:
         distance, flags = torch.tensor(rmse, dtype=torch.float64), torch.tensor(copied)
-        return Verdicts(torch.tensor(nearest), distance, distance, distance, flags, flags)
+        return Verdicts(
+            torch.tensor(nearest), distance, distance, distance, distance, flags, flags.long()
+        )
 
     index, rmse = given_back(
         verdicts(

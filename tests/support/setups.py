@@ -13,7 +13,8 @@ from byheart.data.codec import PatchCodec
 from byheart.data.images import ImageSet
 from byheart.data.prompts import Question
 from byheart.experiment.prepare import Setup
-from byheart.measure.kinds import Reference, reference
+from byheart.measure.copying import Reference
+from byheart.measure.kinds import reference
 from byheart.model.conditioning import training_captions
 from byheart.model.objective import build_schedule
 from byheart.model.sample import Conditions

@@ -4,18 +4,17 @@ training image of every output, and the closest output of every training image."
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from byheart.auditing.matching import SEARCHES, Matches, Search, at_once, search
-from byheart.measure.copying import STANDARD, Reference, judge, reference_distance
+from byheart.measure.copying import STANDARD, Reference, judge
 from byheart.measure.distance import root
 from byheart.measure.intervals import Rate, wilson
-from byheart.measure.kinds import Findings, all_traits, examine, natural_ranges
-from byheart.measure.prompt_effect import spread
+from byheart.measure.kinds import Findings, all_traits, examine, natural_looks, reference_among
 from byheart.runtime.processes import joined
 
 PIECE = 128  # outputs at once
@@ -83,9 +82,8 @@ def own_reference(train: Images, held_out: Images, source: str) -> Reference:
     chosen = places(len(train) + len(held_out), 4 * MOST)
     ours = chosen < len(train)
     some = torch.cat([train[chosen[ours]], held_out[chosen[~ours] - len(train)]])
-    ranges = natural_ranges(some, real, STANDARD.tail, all_traits)
-    mean = real.double().mean(0)
-    return Reference(held_out, reference_distance(real), spread(real), ranges, mean, source)
+    looks = natural_looks(some, STANDARD.tail, all_traits)
+    return replace(reference_among(real, looks, source, STANDARD), images=held_out)
 
 
 def judge_all(
@@ -147,10 +145,8 @@ def _either(passing: Bool[Tensor, " r"], train: Images, held_out: Images) -> Rat
     be, with the others held out. None counted where fewer than four are held out."""
     if len(held_out) < 4:
         return wilson(0, 0)
-    places_, mean = places(len(held_out), MOST), held_out.double().mean(0)
-    against = Reference(
-        held_out, reference_distance(held_out), spread(held_out), {}, mean, "held-out pictures"
-    )
+    places_ = places(len(held_out), MOST)
+    against = reference_among(held_out, (), "held-out pictures", STANDARD)
     plain = judge(held_out[places_], train, against, own=places_).copied
     return wilson(int((plain | passing).sum()), len(passing))
 

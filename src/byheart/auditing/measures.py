@@ -316,7 +316,10 @@ def _controls(compared: Comparison) -> dict[str, Any]:
 
 def _as_here(compared: Comparison, other: Reference) -> Reference:
     """Another set of held-out pictures under this audit's rules."""
-    return replace(other, distance=compared.reference.distance, ranges=compared.reference.ranges)
+    this = compared.reference
+    return replace(
+        other, distance=this.distance, spread=this.spread, looks=this.looks, places=this.places
+    )
 
 
 def _effects(compared: Comparison) -> dict[str, Any]:

@@ -42,9 +42,10 @@ NOUNS = {
 WORDS = {
     "circle": "round", "squircle": "squarish", "bean": "bean-shaped", "pebble": "pebble-shaped",
     "blob": "blob-shaped", "wedge inv": "upside-down wedge", "pupils": "round",
-    "big pupils": "big round", "tall pupils": "tall round", "closed line": "closed", "dots": "dotted",
-    "close": "close-set", "blush big": "rosy", "look side": "sideways-looking", "look down": "down-looking",
-    "look up": "up-looking", "wink": "winking", "squint": "squinting", "cat": "cat's",
+    "big pupils": "big round", "tall pupils": "tall round", "closed line": "closed",
+    "dots": "dotted", "close": "close-set", "blush big": "rosy", "look side": "sideways-looking",
+    "look down": "down-looking", "look up": "up-looking", "wink": "winking",
+    "squint": "squinting", "cat": "cat's",
 }  # fmt: skip
 ALONE = frozenset({
     "smile", "big smile", "tiny smile", "grin", "smirk", "gasp", "frown", "laugh", "blush",

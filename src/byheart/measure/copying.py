@@ -23,6 +23,9 @@ from byheart.runtime.processes import joined
 STANDARD = Rule(tolerance=1 / 3, margin=0.8, reach=0.5, tail=0.01)
 
 
+Ranges = dict[str, tuple[float, float]]  # by trait
+
+
 @dataclass(frozen=True)
 class Reference:
     """Held-out images, what they say of their source, and the rule that outputs are judged by."""
@@ -30,10 +33,20 @@ class Reference:
     images: UInt8[Tensor, "h c s s"]
     distance: float  # median distance to the nearest other: how far apart neighbours are
     spread: float  # RMS distance of two different images
-    ranges: dict[str, tuple[float, float]]  # of every trait, where real pictures lie
+    looks: tuple[Ranges, ...]  # of every trait: of real pictures, and of their alterations
+    places: Ranges  # how far from each other they lie
     mean: Float[Tensor, "c s s"]  # of real pictures, in steps of 255
     source: str  # where they come from, as it stands in the report
     rule: Rule = field(default_factory=lambda: STANDARD)
+
+    @property
+    def ranges(self) -> Ranges:
+        """Of every trait, where real pictures or their barely visible alterations lie."""
+        ends = {
+            name: [look[name] for look in self.looks]
+            for name in (self.looks[0] if self.looks else ())
+        }
+        return {n: (min(e)[0], max(high for _, high in e)) for n, e in ends.items()} | self.places
 
     @property
     def near(self) -> float:

@@ -17,7 +17,15 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from byheart.config import Rule
 from byheart.measure.alterations import blurred, jpeg, noisy
-from byheart.measure.copying import SENSES, STANDARD, Reference, Verdicts, judge, reference_distance
+from byheart.measure.copying import (
+    SENSES,
+    STANDARD,
+    Ranges,
+    Reference,
+    Verdicts,
+    judge,
+    reference_distance,
+)
 from byheart.measure.distance import CHUNK, nearest_other
 from byheart.measure.mixture import mixture
 from byheart.measure.prompt_effect import spread
@@ -43,50 +51,53 @@ def traits(images: UInt8[Tensor, "s c h w"]) -> dict[str, Float[Tensor, " s"]]:
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def barely_altered(images: UInt8[Tensor, "k c s s"]) -> UInt8[Tensor, "a c s s"]:
+def barely_altered(images: UInt8[Tensor, "k c s s"]) -> list[UInt8[Tensor, "k c s s"]]:
     """The pictures, and what nobody can tell from them: with a little noise, a little softer, as a
-    good JPEG file."""
+    good JPEG file, soft with a trace of noise (what a network that draws well leaves)."""
     draws = torch.Generator().manual_seed(0)
-    return torch.cat([
-        images, noisy(images, 0.02, draws), blurred(images, 0.5), jpeg(images, 75),
-    ])  # fmt: skip
+    soft = noisy(blurred(images, 0.45), 0.01, draws)
+    return [images, noisy(images, 0.02, draws), blurred(images, 0.5), jpeg(images, 75), soft]
 
 
-def natural_ranges(
-    looks: UInt8[Tensor, "k c s s"],
-    real: UInt8[Tensor, "h c s s"],
+def natural_looks(
+    images: UInt8[Tensor, "k c s s"],
     tail: float,
     measured: Callable[[Tensor], dict[str, Tensor]],
-) -> dict[str, tuple[float, float]]:
-    """For every trait the central part of real pictures and their barely visible alterations,
-    `tail` left out at either end: what nobody can tell from a real picture is not broken.
+) -> tuple[Ranges, ...]:
+    """For every trait the central part of real pictures, `tail` left out at either end; and the
+    same of each barely visible alteration, from none of it to all: what nobody can tell from a real
+    picture is not broken, but who is as soft as one and as noisy as another is.
 
-    looks: the pictures whose traits are `measured`. real: those that distances are measured among:
-    `nearest`, to the closest other, has no low end, and `from_mean` no high one. Of fewer than FEW
-    pictures nothing is left out, and since the next one often lies beyond all of them, either end
-    is moved on by the count-th root of the range's ratio. ValueError: fewer than two images.
+    Of fewer than FEW pictures nothing is left out, and since the next one often lies beyond all of
+    them, either end is moved on by the count-th root of the range's ratio.
     """
-    values = {name: value.view(-1, len(looks))  # each alteration by itself: a fourth is no tail
-              for name, value in measured(barely_altered(looks)).items()}  # fmt: skip
-    count, mean = len(real), real.double().mean(0)
-    values["nearest"] = nearest_other(real)[None]
+    few = len(images) < FEW
+    ends = torch.tensor([0.0, 1.0] if few else [tail, 1 - tail], dtype=torch.float64)
+    looks: list[Ranges] = []
+    for altered in barely_altered(images):
+        look = {}
+        for name, value in measured(altered).items():
+            low, high = value.quantile(ends).tolist()
+            if few and low > 0:
+                wider = (high / low) ** (1 / len(images))
+                low, high = low / wider, high * wider
+            if looks:
+                low, high = min(low, looks[0][name][0]), max(high, looks[0][name][1])
+            look[name] = low, high
+        looks.append(look)
+    return tuple(looks)
+
+
+def natural_places(real: UInt8[Tensor, "h c s s"], tail: float) -> Ranges:
+    """How far from other real pictures a real one lies: `nearest`, to the closest, has no low end,
+    and `from_mean`, to the mean of all, no high one. ValueError: fewer than two images."""
+    count = len(real)
+    tail, more = (tail, 0.0) if count >= FEW else (0.0, 1 / count)
+    nearest = nearest_other(real)
     # Each from the mean of the others, or it would lie too near.
-    values["from_mean"] = from_mean(real, mean)[None] * count / (count - 1)
-    ranges = {}
-    for name, parts in values.items():
-        few = parts.shape[1] < FEW
-        low, high = (
-            float(ends)
-            for ends in (
-                parts.quantile(0.0 if few else tail, dim=1).min(),
-                parts.quantile(1.0 if few else 1 - tail, dim=1).max(),
-            )
-        )
-        wider = (high / low) ** (1 / parts.shape[1]) if few and low > 0 else 1.0
-        ranges[name] = low / wider, high * wider
-    ranges["nearest"] = 0.0, ranges["nearest"][1]
-    ranges["from_mean"] = ranges["from_mean"][0], 1.0
-    return ranges
+    apart = from_mean(real, real.double().mean(0)) * count / (count - 1)
+    most, least = float(nearest.quantile(1 - tail)), float(apart.quantile(tail))
+    return {"nearest": (0.0, most * (1 + more)), "from_mean": (least * (1 - more), 1.0)}
 
 
 def from_mean(
@@ -182,9 +193,23 @@ def all_traits(images: UInt8[Tensor, "s c h w"]) -> dict[str, Float[Tensor, " s"
 
 def reference(images: UInt8[Tensor, "h c s s"], source: str, rule: Rule = STANDARD) -> Reference:
     """ValueError: fewer than two images, or images that are all alike."""
-    ranges = natural_ranges(images, images, rule.tail, traits)
-    mean = images.double().mean(0)
-    return Reference(images, reference_distance(images), spread(images), ranges, mean, source, rule)
+    return reference_among(images, natural_looks(images, rule.tail, traits), source, rule)
+
+
+def reference_among(
+    real: UInt8[Tensor, "h c s s"], looks: tuple[Ranges, ...], source: str, rule: Rule
+) -> Reference:
+    """With looks taken elsewhere. ValueError: as `reference`."""
+    return Reference(
+        real, reference_distance(real), spread(real), looks, natural_places(real, rule.tail),
+        real.double().mean(0), source, rule,
+    )  # fmt: skip
+
+
+def _outside(values: dict[str, Tensor], ranges: Ranges) -> dict[str, Bool[Tensor, " s"]]:
+    return {
+        name: (values[name] < low) | (values[name] > high) for name, (low, high) in ranges.items()
+    }
 
 
 KINDS = ("copied", "blend", "broken", "novel")
@@ -227,17 +252,19 @@ def examine(
     novel: the rest.
     """
     verdicts, mixed = judge(outputs, train, reference, look), mixture(outputs, train).rmse
-    audited = "chroma" in reference.ranges
-    seen = all_traits(outputs) if audited else traits(outputs)
+    seen = all_traits(outputs) if "chroma" in reference.looks[0] else traits(outputs)
     near = reference.near
     told = (mixed <= verdicts.rmse / 2) & (mixed < seen["contrast"])
     blend = told & (mixed <= near) & (verdicts.held_out_rmse > near)
     closest = verdicts.held_out_rmse if len(reference.images) else verdicts.rmse
-    seen |= {"nearest": closest, "from_mean": from_mean(outputs, reference.mean)}
-    outside = {
-        name: (seen[name] < low) | (seen[name] > high)
-        for name, (low, high) in reference.ranges.items()
-    }
+    placed = {"nearest": closest, "from_mean": from_mean(outputs, reference.mean)}
+    away = torch.stack(
+        [torch.stack(list(_outside(seen, look).values())) for look in reference.looks]
+    )
+    fewest = away.sum(1).argmin(0)  # of each output the look that has the fewest traits outside
+    of_look = away[fewest, :, torch.arange(len(outputs))].T
+    outside = dict(zip(reference.looks[0], of_look, strict=True))
+    outside |= _outside(placed, reference.places)
     broken = torch.stack(list(outside.values())).any(0)
     rest = torch.where(broken, KINDS.index("broken"), KINDS.index("novel"))
     other = torch.where(blend, KINDS.index("blend"), rest)

@@ -179,6 +179,7 @@ def reference_json(reference: Reference) -> dict[str, Any]:
         "distance": reference.distance,
         "spread": reference.spread,
         "ranges": {name: list(ends) for name, ends in reference.ranges.items()},
+        "looks": [{name: list(ends) for name, ends in look.items()} for look in reference.looks],
         "images": len(reference.images),
         "source": reference.source,
         "rule": asdict(reference.rule),

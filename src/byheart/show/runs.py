@@ -18,7 +18,10 @@ from yaml import YAMLError, safe_load
 from byheart.runtime.errors import short
 from byheart.runtime.files import flatten, read_jsonl, read_measures
 
-VERSIONS = {1}  # of measures.json that can be read
+VERSIONS = {
+    1,
+    2,
+}  # of measures.json that can be read; 1 lacks what `margin` and `generalization` say
 KEYS = (
     "n_images", "seed", "captions_mode", "image_size", "parameters", "steps",
     "exposures_per_image", "conditions", "chance", "controls", "prompt_effect", "noise_effect",
