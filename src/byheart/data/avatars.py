@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Iterator
 from functools import cache as once
+from functools import cached_property
 from importlib.metadata import version
 from importlib.resources import files
 from itertools import count
@@ -96,6 +97,12 @@ class Family:
             if len(values := tuple(dict.fromkeys(palette.get("values", [])))) > 1:
                 self.choices[f"{name} colour"] = values
 
+    @cached_property
+    def shifted(self) -> bool:
+        """Whether seeds move, turn or resize the parts a little."""
+        parts = self.parts("a")
+        return not torch.equal(self.draw("a", 64, parts)[0], self.draw("b", 64, parts)[0])
+
     @property
     def members(self) -> int:
         """Pictures by parts and colours, an upper bound: not every style shows every colour."""
@@ -105,16 +112,18 @@ class Family:
         """What the picture of a seed is made of."""
         return self._known(self._avatar({"seed": seed}).to_json()["options"])
 
-    def pixels(self, seed: str, size: int, parts: Parts | None = None) -> UInt8[Tensor, "3 z z"]:
-        """The picture of a seed, with some or all of its parts exchanged, on white.
+    def draw(
+        self, seed: str, size: int, parts: Parts | None = None
+    ) -> tuple[UInt8[Tensor, "3 z z"], Parts]:
+        """The picture of a seed, with some or all of its parts exchanged, on white; and what it is
+        made of: parts that do not show, such as the colour of no pattern, are not among them.
 
         ValueError: a style of pixels at a size that is no multiple of its own.
         """
-        return self._drawn(str(self._avatar({"seed": seed, **self._options(parts or {})})), size)
-
-    def both(self, seed: str, size: int) -> tuple[UInt8[Tensor, "3 z z"], Parts]:
-        avatar = self._avatar({"seed": seed}).to_json()
-        return self._drawn(avatar["svg"], size), self._known(avatar["options"])
+        self.check_size(size)
+        avatar = self._avatar({"seed": seed, **self._options(parts or {})}).to_json()
+        pixels = torch.from_numpy(draw(avatar["svg"], size)).permute(2, 0, 1)
+        return pixels, self._known(avatar["options"])
 
     def check_size(self, size: int) -> None:
         if self.canvas <= PIXEL_CANVAS and size % self.canvas:
@@ -171,10 +180,6 @@ class Family:
             else:
                 found[name] = options.get(f"{name}Variant", "none")
         return found
-
-    def _drawn(self, svg: str, size: int) -> UInt8[Tensor, "3 z z"]:
-        self.check_size(size)
-        return torch.from_numpy(draw(svg, size)).permute(2, 0, 1)
 
 
 @once
@@ -248,7 +253,7 @@ def _block(
     def compute() -> dict[str, Tensor]:
         pictures, words = [], []
         for name in names:
-            picture, parts = made.both(name, size)
+            picture, parts = made.draw(name, size)
             pictures.append(picture)
             words.append((parts, made.caption(parts)))
             bar.update(bar.n < bar.total)

@@ -30,6 +30,7 @@ from byheart.measure.copying import (
     unseen_pictures,
 )
 from byheart.measure.denoising_gap import Level, gap
+from byheart.measure.generalization import generalization
 from byheart.measure.kinds import Findings, examine
 from byheart.measure.ledger import ledger
 from byheart.measure.panel import Metric, panel
@@ -183,6 +184,9 @@ def evaluate(
         "panel": panels(seen[f"outputs {headline}"].metrics, of_real, asked),
         "tolerance": tolerance_curve(typed, unseen, reference),
         "margin": margin_curve(typed, unseen, reference),
+        "generalization": generalization(
+            outputs[headline][_one_for_each_noise(asked)], train, images.held_out, levels
+        ),
         "ledger": _ledger(found, setup, accelerator),
         "reference": reference_json(reference),
         "weights": {"headline": headline, **conditions},
@@ -195,6 +199,15 @@ def evaluate(
         },
     }
     return Evaluation(_csv(asked, findings, images), measures, findings)
+
+
+def _one_for_each_noise(asked: list[Question]) -> list[int]:
+    """Outputs of one noise are hardly independent: under a shared caption the prompt changes
+    little."""
+    first: dict[int, int] = {}
+    for k, question in enumerate(asked):
+        first.setdefault(question.noise, k)
+    return list(first.values())
 
 
 @contextmanager

@@ -32,6 +32,23 @@ def tolerance_of(curve: Sequence[dict[str, Any]]) -> Panel:
                  marks=((1 / 3, "the criterion", GREY),))  # fmt: skip
 
 
+def margin_of(curve: Sequence[dict[str, Any]], threshold: float) -> Panel:
+    """Who is a copy but for noise: `margin` of measures.json."""
+    series = tuple(
+        Series(
+            label,
+            tuple(Point(row["margin"], row[key]) for row in curve if row[key] is not None),
+            colour, "", line,
+        )
+        for key, label, colour, line in (
+            ("copied", "outputs", ORANGE, "-"),
+            ("chance", "unseen real pictures", BLUE, "-."),
+        )
+    )  # fmt: skip
+    return Panel("", "least margin", "share that reaches it", series, log_x=False, share=True,
+                 marks=((threshold, "the criterion", GREY),))  # fmt: skip
+
+
 def denoising_of(levels: Sequence[dict[str, Any]], title: str = "") -> Panel:
     """Error on seen and unseen images at each noise level: `denoising` of measures.json."""
     series = []

@@ -84,6 +84,8 @@ def write_report(run: Run) -> Path:
         sheet=inline(contact_sheet),
         loss=Markup(svg(charts.loss((row["step"], row["loss"]) for row in training))),
         tolerance=Markup(svg(charts.tolerance_of(measures["tolerance"]))),
+        margin=_margin(measures),
+        possible=None,
         denoising=Markup(svg(charts.denoising_of(measures["denoising"]))),
         panel=_panel_rows(measures),
         ledger=lines(from_json(measures["ledger"])),
@@ -93,6 +95,14 @@ def write_report(run: Run) -> Path:
     )
     write_text(run.file("report.html"), page)
     return run.file("report.html")
+
+
+def _margin(measures: dict[str, Any]) -> Markup | None:
+    """None for a run that version 0.1 measured."""
+    if "margin" not in measures:
+        return None
+    threshold = measures["reference"]["rule"]["margin"]
+    return Markup(svg(charts.margin_of(measures["margin"], threshold)))
 
 
 def _panel_rows(measures: dict[str, Any]) -> dict[str, dict[str, Any]]:

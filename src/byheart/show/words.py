@@ -24,7 +24,27 @@ def sentences(measures: dict[str, Any]) -> list[str]:
         for key, name in CONDITIONS.items()
         if measures["conditions"][key] is not None
     ]
-    return [*said, *_effects(measures), _closeness(measures), *_chance(measures), *_bits(measures)]
+    return [
+        *said, *_new(measures), *_effects(measures), _closeness(measures), *_chance(measures),
+        *_bits(measures),
+    ]  # fmt: skip
+
+
+def _new(measures: dict[str, Any]) -> list[str]:
+    """Whether outputs are nearer to the training set than new pictures; what the network knows."""
+    found = measures.get("generalization") or {}  # version 1 has none
+    said = []
+    if (near := found.get("nearest")) and near["z"] is not None:
+        count, fresh = near["counts"]
+        nearer = "nearer to" if near["z"] < -3 else "no nearer to"
+        said.append(
+            f"Outputs lie {nearer} the training set than pictures that were never shown: "
+            f"{near['outputs']:.4f} and {near['fresh']:.4f} (medians of {count} and {fresh:,}; "
+            f"data-copying test {near['z']:.1f}, copying below -3)."
+        )
+    if gap := found.get("gap"):
+        said.append(f"Given noisy pictures, {gap['sentence']}.")
+    return said
 
 
 def _copies(n: int, condition: dict[str, Any], name: str) -> str:
