@@ -17,6 +17,7 @@ from support.composing import CONFIGS, composed, tree
 
 from byheart.config import settings, validate
 from byheart.data.images import load_images
+from byheart.measure.copying import STANDARD
 from byheart.runtime.files import flatten
 
 PRESETS = sorted(CONFIGS.glob("*/*.yaml"))
@@ -145,7 +146,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("images.held_out", 2.5, "whole number"),
     ("images.held_out", math.inf, "0 or more"),
     ("images.near_duplicate", 1.1, "from 0 to 1"),
-    ("images.source", "cats", "emoji | photos | folder | hub"),
+    ("images.source", "cats", "emoji | avatars | photos | folder | hub"),
     ("images.unreadable", "guess", "refuse | skip"),
     ("codec.kind", "jpeg", "patch | sd_vae"),
     ("codec.patch", 0, "from 1 to 64"),
@@ -215,6 +216,11 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("evaluate.captions", 0, "1 or more"),
     ("evaluate.weights", "best", "ema | raw"),
     ("evaluate.draws", 0, "1 or more"),
+    ("evaluate.possible", -1, "0 or more"),
+    ("evaluate.rule.tolerance", 1.5, "from 0 to 1"),
+    ("evaluate.rule.margin", -0.1, "from 0 to 1"),
+    ("evaluate.rule.reach", 2.0, "from 0 to 1"),
+    ("evaluate.rule.tail", 0.5, "from 0 to 0.25"),
     ("checkpoint.every", -1, "0 or more"),
     ("checkpoint.keep", 0, "1 or more"),
     ("live.every", -1.0, "0 or more"),
@@ -321,3 +327,7 @@ def test_the_finetuned_network_has_not_seen_the_images_before(tmp_path: Path) ->
         for c in (seen, composed("experiment=finetuning", "unet=tuned"))
     )
     assert len(names) == 100 and len(others) == 10 and not names & others
+
+
+def test_an_audit_judges_by_the_rule_that_the_settings_say() -> None:
+    assert composed().evaluate.rule == STANDARD

@@ -163,6 +163,7 @@ class Evaluate:
     captions: int = at_least(1)
     weights: str = one_of("ema", "raw")
     draws: int = at_least(1)
+    possible: int = at_least(0)
     rule: Rule
     sscd: str | None
 

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from PIL import Image, ImageDraw
 
 from byheart.runtime.files import write_text
-from byheart.show.charts import tolerance_of
+from byheart.show.charts import margin_of, tolerance_of
 from byheart.show.pages import template
 from byheart.show.pictures import enlarged, png_bytes
 from byheart.show.plots import svg
@@ -41,9 +41,11 @@ TRAITS = {
     "gradient": "RMS difference of neighbouring pixels, in [0, 1]",
     "sharpness": "gradient energy / the same after a 3 × 3 blur; near 1: blurred before",
     "grain": "share of pixels a little off their neighbourhood, neither even nor an edge",
+    "speckle": "median of the smallest difference to a neighbouring pixel; noise has no equals",
     "chroma": "share of the contrast that the three colours do not have in common",
     "coarse": "share of the contrast that is left of 8 × 8 block means",
     "nearest": "RMSE to the closest real picture: held out, or trained on where none is",
+    "from_mean": "RMSE to the mean of the real pictures; an average lies nearer than any picture",
 }
 
 
@@ -255,6 +257,7 @@ def write_audit_page(
         columns=columns,
         traits=TRAITS,
         tolerance=Markup(svg(tolerance_of(measures["tolerance"]))),
+        margin=Markup(svg(margin_of(measures["margin"], measures["reference"]["rule"]["margin"]))),
     )
     write_text(folder / "audit.html", page)
     return folder / "audit.html"

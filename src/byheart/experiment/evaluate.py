@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from byheart.config import Config
+from byheart.data.avatars import family
 from byheart.data.codec import round_trip_rmse
 from byheart.data.images import ImageSet
 from byheart.data.prompts import CONDITIONS, Question
@@ -34,6 +35,7 @@ from byheart.measure.generalization import generalization
 from byheart.measure.kinds import Findings, examine
 from byheart.measure.ledger import ledger
 from byheart.measure.panel import Metric, panel
+from byheart.measure.possible import Member, nearest_possible
 from byheart.measure.summary import (
     VERDICT_COLUMNS,
     VERSION,
@@ -71,6 +73,7 @@ class Evaluation:
     table: str  # outputs.csv
     measures: dict[str, Any]  # the measured part of measures.json
     findings: dict[str, Findings]  # by kind of weights
+    members: dict[int, Member]  # of some of the headline's outputs the nearest possible avatar
 
 
 def descriptor_of(config: Config) -> Descriptor | None:
@@ -198,7 +201,9 @@ def evaluate(
             "near_duplicates": len(images.near_duplicates),
         },
     }
-    return Evaluation(_csv(asked, findings, images), measures, findings)
+    members = _possible(outputs[headline], found, setup, accelerator)
+    measures["possible"] = _possible_json(members, setup) if members else None
+    return Evaluation(_csv(asked, findings, images), measures, findings, members)
 
 
 def _one_for_each_noise(asked: list[Question]) -> list[int]:
@@ -216,6 +221,44 @@ def progress(total: int, accelerator: Accelerator) -> Iterator[Callable[[int], o
     silent = None if accelerator.is_main_process else True
     with tqdm(total=mine, desc="measure", unit="image", disable=silent) as bar:
         yield bar.update
+
+
+def _possible(
+    outputs: Images, found: Findings, setup: Setup, accelerator: Accelerator
+) -> dict[int, Member]:
+    """The nearest possible avatar of as many outputs as are asked for, each of another noise."""
+    config, images = setup.config, setup.images
+    rows = _one_for_each_noise(setup.questions)[: config.evaluate.possible]
+    if images.source != "avatars" or not rows:
+        return {}
+    assert config.images.style is not None
+    known = torch.cat([images.train, images.held_out])
+    names, silent = [*images.train_names, *images.held_out_names], accelerator.process_index > 0
+    with tqdm(total=len(rows), desc="draw", unit="output", disable=silent or None) as bar:
+        members = nearest_possible(
+            outputs[rows], known, names, len(images.train), family(config.images.style),
+            setup.reference.near, bar.update,
+        )  # fmt: skip
+    return dict(zip(rows, members, strict=True))
+
+
+def _possible_json(members: dict[int, Member], setup: Setup) -> dict[str, Any]:
+    """How many outputs are members of the family, within the copy tolerance, and how many of these
+    were trained on."""
+    near = setup.reference.near
+    close = [member for member in members.values() if member.rmse <= near]
+    return {
+        "outputs": len(members),
+        "members": len(close),
+        "trained_on": sum(member.trained_on is not None for member in close),
+        "near": near,
+        "family": family(setup.config.images.style or "").members,
+        "nearest": [
+            {"output": row, "rmse": member.rmse, "seed": member.seed, "parts": member.parts,
+             "trained_on": member.trained_on}
+            for row, member in members.items()
+        ],
+    }  # fmt: skip
 
 
 def _altered(looked: Looked, n: int) -> dict[str, Any]:

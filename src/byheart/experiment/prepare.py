@@ -157,9 +157,8 @@ def read_config(folder: Path) -> Config:
     """
     try:
         recorded = OmegaConf.load(folder / "config.yaml")
-        since = OmegaConf.create(
-            {"images": {"style": None}, "evaluate": {"rule": asdict(STANDARD)}}
-        )
+        evaluate = {"possible": 0, "rule": asdict(STANDARD)}
+        since = OmegaConf.create({"images": {"style": None}, "evaluate": evaluate})
         merged = OmegaConf.merge(OmegaConf.structured(Config), since, recorded)
         assert isinstance(merged, DictConfig)
         return read(merged)

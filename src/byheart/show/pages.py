@@ -40,18 +40,24 @@ def _of(package: str) -> FunctionLoader:
     return FunctionLoader(text)
 
 
-def write_pictures(run: Run, outputs: Any, findings: Any, asked: Sequence[Any], train: Any) -> None:
+def write_pictures(
+    run: Run, outputs: Any, findings: Any, asked: Sequence[Any], train: Any, members: Any
+) -> None:
     """outputs.npz, from which all is redrawn, and outputs.png, the contact sheet.
 
-    outputs, train: 8-bit tensors (s, 3, h, w); findings, asked: of each output. Only the training
-    images that are the nearest of some output are kept: a report needs no more.
+    outputs, train: 8-bit tensors (s, 3, h, w); findings, asked: of each output; members: of some
+    of them the nearest possible avatar. Only the training images that are the nearest of some
+    output are kept: a report needs no more.
     """
     made = outputs.permute(0, 2, 3, 1).numpy()
     index = findings.nearest.numpy()
     kept = np.unique(index)
     images = train[kept].permute(0, 2, 3, 1).numpy()
+    arrays = {"outputs": made, "train": images, "train_index": kept}
+    if members:
+        arrays["possible"] = np.stack([m.pixels.permute(1, 2, 0) for m in members.values()])
     with atomic_write(run.file("outputs.npz")) as part:
-        save_pixels(part, {"outputs": made, "train": images, "train_index": kept})
+        save_pixels(part, arrays)
     nearest = images[np.searchsorted(kept, index)]
     sections = []
     for key, name in CONDITIONS.items():
@@ -85,7 +91,7 @@ def write_report(run: Run) -> Path:
         loss=Markup(svg(charts.loss((row["step"], row["loss"]) for row in training))),
         tolerance=Markup(svg(charts.tolerance_of(measures["tolerance"]))),
         margin=_margin(measures),
-        possible=None,
+        possible=_possible(measures, made),
         denoising=Markup(svg(charts.denoising_of(measures["denoising"]))),
         panel=_panel_rows(measures),
         ledger=lines(from_json(measures["ledger"])),
@@ -95,6 +101,31 @@ def write_report(run: Run) -> Path:
     )
     write_text(run.file("report.html"), page)
     return run.file("report.html")
+
+
+def _possible(measures: dict[str, Any], made: Outputs) -> dict[str, Any] | None:
+    """The nearest possible avatars, and what they say together; None of other pictures."""
+    found = measures.get("possible")  # version 1 has none
+    if not found or made.possible is None:
+        return None
+    count, members, old = found["outputs"], found["members"], found["trained_on"]
+    few = zip(found["nearest"][:12], made.possible, strict=False)
+    return {
+        "sentence": f"Of {count} outputs {members} "
+        f"{'is an avatar' if members == 1 else 'are avatars'} among the {found['family']:,} "
+        f"there can be (RMSE up to {found['near']:.3f}); "
+        f"{old} of these {'was' if old == 1 else 'were'} among the "
+        f"{measures['n_images']:,} the network was shown.",
+        "examples": [
+            {
+                "output": inline(png_bytes(enlarged(made.pixels[one["output"]], 160))),
+                "member": inline(png_bytes(enlarged(pixels, 160))),
+                "words": f"RMSE {one['rmse']:.4f}; "
+                + (f"shown: {one['trained_on']}" if one["trained_on"] else "never shown"),
+            }
+            for one, pixels in few
+        ],
+    }
 
 
 def _margin(measures: dict[str, Any]) -> Markup | None:

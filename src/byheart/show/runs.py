@@ -132,6 +132,7 @@ class Outputs:
     pixels: Pixels  # one for each row
     train: Pixels  # the training images that are the nearest of some output
     place: dict[int, int]  # of a training image's number among them
+    possible: Pixels | None  # the avatars closest to those that measures.json lists
 
     def nearest(self, chosen: Sequence[int]) -> Pixels:
         """The nearest training image of each of these rows."""
@@ -144,7 +145,8 @@ def read_outputs(path: Path, headline: str) -> Outputs:
         rows = [row for row in csv.DictReader(handle) if row["weights"] == headline]
     with np.load(path / PIXELS, allow_pickle=False) as arrays:
         place = {int(index): k for k, index in enumerate(arrays["train_index"])}
-        found = Outputs(rows, arrays["outputs"], arrays["train"], place)
+        possible = arrays.get("possible")
+        found = Outputs(rows, arrays["outputs"], arrays["train"], place, possible)
     if len(found.pixels) != len(rows):
         raise ValueError(
             f"outputs.csv has {len(rows)} rows, outputs.npz {len(found.pixels)} outputs"
