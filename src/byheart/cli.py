@@ -20,7 +20,7 @@ from byheart.measure.ledger import Ledger, from_json, ledger, lines, stable_diff
 from byheart.runtime.files import Run, read_measures
 
 WINGS = ("auditing", "bench", "lesson")  # each may be taken away as a folder
-USER_MISTAKE = 2  # exit code
+USER_MISTAKE, NOT_MET = 2, 3  # exit codes
 NUMBERS = ("parameters", "images", "size")
 LARGEST = 10**18  # beyond it a ratio may not fit into a float
 
@@ -95,11 +95,32 @@ def _parser() -> Parser:
         "beside the others, as curve-against-steps.svg",
     )
     command.set_defaults(do=_curve)
+    command = commands.add_parser(
+        "controls",
+        help="the measure against pictures whose right verdict is known",
+        description="Judge copies, noisy and saved ones, blends, wrecks and pictures never shown, "
+        "made of a source's own pictures, and print what each was called and what it must be. "
+        "Exit code 3 where one is not called so often enough.",
+        allow_abbrev=False,
+    )
+    command.add_argument("settings", nargs="*", help="as for train/overfit.py: images=avatars")
+    command.add_argument(
+        "--n", nargs="+", type=_count, default=[1, 10, 100], help="sizes of the training set"
+    )
+    command.set_defaults(do=_controls)
     for wing in WINGS:
         if find_spec(f"byheart.{wing}") is not None:
             import_module(f"byheart.{wing}.cli").add_parser(commands)
     commands.metavar = " | ".join(commands.choices)
     return parser
+
+
+def _controls(typed: argparse.Namespace) -> int:
+    from byheart.experiment.truth import score
+
+    text, met = score(typed.settings, typed.n)
+    print(text)
+    return 0 if met else NOT_MET
 
 
 def _count(word: str) -> int:

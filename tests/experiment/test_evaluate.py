@@ -170,8 +170,10 @@ def test_the_measures_say_what_they_are_about_and_hold_no_nan(tmp_path: Path) ->
     assert back == json.loads(json.dumps(measures, allow_nan=False))
     assert (back["version"], back["n_images"], back["seed"]) == (2, 3, 5)
     assert (back["image_size"], back["codec"], back["captions_mode"]) == (8, "patch", "shared")
-    ranges = scale(images).ranges
+    ranges, looks = scale(images).ranges, scale(images).looks
     assert back["reference"] == {
+        "looks": [{k: [*ends] for k, ends in look.items()} for look in looks],
+        "rule": {"tolerance": 1 / 3, "margin": 0.8, "reach": 0.5, "tail": 0.01},
         "distance": reference_distance(images.held_out), "images": 8, "source": "8 held out",
         "spread": scale(images).spread, "ranges": {k: [*ends] for k, ends in ranges.items()},
     }  # fmt: skip

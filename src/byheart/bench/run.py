@@ -9,22 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
 
 from byheart.bench.memorize import CLOSE, PATIENCE, baseline, memorize
 from byheart.bench.speed import audit_seconds, bench_of, breakdown, measuring, sampling, training
 from byheart.config import Config
 from byheart.model.unet import parameters
 from byheart.runtime import files as runs
-from byheart.runtime.command import check, composed
-from byheart.runtime.errors import one_line
+from byheart.runtime.command import typed
 from byheart.runtime.machine import environment, peak_memory_bytes
 from byheart.runtime.processes import accelerator_for
 
 PARTS = ("training", "breakdown", "sampling", "measuring", "memorize", "audit", "baseline")
 Say = Callable[[str], None]
-CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 
 
 def run_bench(words: Sequence[str], folder: Path, asked: Sequence[str]) -> str:
@@ -37,7 +33,7 @@ def run_bench(words: Sequence[str], folder: Path, asked: Sequence[str]) -> str:
         raise ValueError(f"--only {wrong[0]}: allowed are {' | '.join(PARTS)}")
     if "baseline" in asked and "memorize" not in asked:
         raise ValueError("--only baseline needs memorize beside it: its time is what it gets")
-    config = _composed(words)
+    config = typed(words)
     run = runs.locate(config)
     accelerator = accelerator_for(config, run)
     if accelerator.num_processes > 1:
@@ -92,16 +88,6 @@ def _settings(config: Config) -> dict[str, Any]:
         "patch": config.codec.patch, "batch": config.fit.batch, "n_images": config.n_images,
         "source": config.images.source, "steps": config.budget.steps,
     }  # fmt: skip
-
-
-def _composed(words: Sequence[str]) -> Config:
-    if not CONFIGS.is_dir():
-        raise ValueError("byheart bench needs the source tree: install it with pip install -e .")
-    try:
-        check(list(words), CONFIGS)
-        return composed(words, CONFIGS)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ValueError(one_line(error)) from error
 
 
 def table(found: dict[str, Any]) -> str:

@@ -19,10 +19,12 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from byheart.config import Config, declare, in_range, read, settings
-from byheart.runtime.errors import INTERRUPTED, USER_MISTAKE, mistake
+from byheart.runtime.errors import INTERRUPTED, USER_MISTAKE, mistake, one_line
 from byheart.runtime.launchers import check_launcher
 from byheart.runtime.processes import report_failure, wait_for_all
 from byheart.runtime.sweep import Outcome, Task, print_table, sweep
+
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"  # of an installation from source
 
 SWEEP = {"-m", "--multirun"}
 # Of Hydra's own flags those for developers; whoever types one knows what the rest must look like.
@@ -86,6 +88,20 @@ def run_command(
             raise
         say(report_failure(line, USER_MISTAKE))
         return USER_MISTAKE
+
+
+def typed(words: Sequence[str]) -> Config:
+    """The settings of another command than train/overfit.py, checked as there.
+
+    ValueError: settings that cannot be, or a package that was installed without its configurations.
+    """
+    if not CONFIGS.is_dir():
+        raise ValueError("settings need the source tree: install it with pip install -e .")
+    try:
+        check(list(words), CONFIGS)
+        return composed(words, CONFIGS)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(one_line(error)) from error
 
 
 def composed(words: Sequence[str], configs: Path) -> Config:
