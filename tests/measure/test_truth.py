@@ -23,9 +23,9 @@ SOURCES = {
     "digits": (),
 }
 SIZES = (1, 10, 100, 1000)
-# Where the measure errs, and how far: 64 grey numbers leave noise of 0.1 little to be told by, as do
-# 256 pixels, where JPEG's coarse squares exchange some figures as well; of three photographs that
-# play the unseen ones two lie beyond the other three.
+# Where the measure errs, and how far: 64 grey numbers leave noise of 0.1 little to be told by, as
+# do 256 pixels, where JPEG's coarse squares exchange some figures as well; of three photographs
+# that play the unseen ones two lie beyond the other three.
 ERRS = {
     ("digits", "noise 0.1"): ("copied", 0.8),
     ("digits", "unseen"): ("novel", 0.8),
