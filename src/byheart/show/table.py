@@ -25,7 +25,7 @@ COLUMNS = {
     "n_images": "training images",
     "seed": "of weights, batches and noise",
     "captions": "shared, own, none or random",
-    "source": "emoji, photos, folder or hub",
+    "source": "emoji, avatars, photos, folder or hub",
     "image_size": "pixels a side",
     "unet": "preset",
     "parameters": "of the network",
@@ -86,6 +86,10 @@ COLUMNS = {
     "first_copied_step": "raw weights, unseen prompts: first step looked at with at least half of "
     "the outputs copied; empty where that did not come, or nobody looked",
     "last_look_step": "the last step looked at; empty where nobody looked",
+    "nearest_ratio": "headline weights: median distance of outputs to the nearest training image / "
+    "that of pictures never shown; 1: no nearer",
+    "data_copying_z": "the same as a rank test, C_T; 0: no nearer, below -3: copying",
+    "gap": "memorized, between, generalizing or not yet learned, by the denoising gap",
 }
 # Of runs that have another beside them on the other half of the source: columns by run.
 Halves = Mapping[Path, Mapping[str, float | None]]
@@ -157,6 +161,11 @@ def _row(
             found |= halves
         if condition == "captions":
             found |= _interval("steering", m["steering"], "value")
+        new = m.get("generalization") or {}  # version 1 has none
+        if near := new.get("nearest"):
+            found |= {"nearest_ratio": near["ratio"], "data_copying_z": near["z"]}
+        if gap := new.get("gap"):
+            found["gap"] = gap["verdict"]
         sizes = smallest_codec(m["ledger"])
         found["given_back"] = m["ledger"]["given_back"]
         if sizes:
