@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from support.composing import composed
+from support.setups import against
 from torch import Tensor
 
 from byheart.data.images import ImageSet, load_images
@@ -32,13 +33,6 @@ def emoji(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
     """The pictures of the default settings: 1,000 to train on, and all that are held out."""
     images = composed("images=emoji").images
     return load_images(images, 1000, tmp_path_factory.mktemp("emoji"))
-
-
-def against(held_out: Tensor, distance: float, apart: float = 0.0) -> Reference:
-    """A reference with this distance and spread; with a spread of 0 only what is close counts."""
-    return Reference(
-        held_out, distance, apart, (), {}, torch.zeros(held_out.shape[1:]).double(), ""
-    )
 
 
 @pytest.fixture(scope="session")

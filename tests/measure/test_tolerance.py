@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.setups import against
 from torch import Tensor
 
 from byheart.measure.copying import (
     TOLERANCES,
-    Reference,
     judge,
     margin_curve,
     tolerance_curve,
     unseen_pictures,
 )
-
-
-def against(held_out: Tensor, distance: float, apart: float = 0.0) -> Reference:
-    return Reference(
-        held_out, distance, apart, (), {}, torch.zeros(held_out.shape[1:]).double(), ""
-    )
 
 
 def noise(count: int, seed: int) -> Tensor:

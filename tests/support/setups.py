@@ -20,6 +20,12 @@ from byheart.model.objective import build_schedule
 from byheart.model.sample import Conditions
 
 
+def against(held_out: Tensor, distance: float, apart: float = 0.0) -> Reference:
+    """A reference with this distance and spread; with a spread of 0 only what is close counts."""
+    mean = torch.zeros(held_out.shape[1:], dtype=torch.float64)
+    return Reference(held_out, distance, apart, (), {}, mean, "")
+
+
 def setup_of(
     config: Config,
     images: ImageSet,

@@ -11,8 +11,7 @@ import hashlib
 import json
 import math
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +23,7 @@ from torch import Tensor
 
 from byheart.data.avatars import avatars, family
 from byheart.data.folder import folder, hub
-from byheart.data.sources import Pictures, emoji, photos
+from byheart.data.sources import SMALL, Pictures, emoji, photos
 
 if TYPE_CHECKING:
     from byheart.config import Images
@@ -70,17 +69,19 @@ def load_images(config: Images, n_images: int, cache: Path, split: str = "none")
     if n_images < 1:
         raise ValueError(f"n_images={n_images}: type n_images=1 or more")
     if config.source == "avatars":
-        return _avatars(config, n_images, cache, split)
-    pictures = _read(config, cache)
-    kept, duplicates = drop_near_duplicates(pictures.small, config.near_duplicate)
-    order = list(kept)
-    random.Random(config.seed).shuffle(order)
-    held_out = _held_out(config, len(order))
-    available = len(order) - held_out
-    if n_images > available:
-        raise ValueError(
-            _too_many(config, n_images, len(pictures.names), len(duplicates), held_out)
-        )
+        pictures, available = _avatars(config, n_images, cache, split)
+        order = list(range(len(pictures.names)))
+        duplicates: list[tuple[int, int]] = []
+    else:
+        pictures = _read(config, cache)
+        order, duplicates = drop_near_duplicates(pictures.small, config.near_duplicate)
+        random.Random(config.seed).shuffle(order)
+        held_out = _held_out(config, len(order))
+        available = len(order) - held_out
+        if n_images > available:
+            raise ValueError(
+                _too_many(config, n_images, len(pictures.names), len(duplicates), held_out)
+            )
     start, step = {"none": (0, 1), "a": (0, 2), "b": (1, 2)}[split]
     half = order[start:available:step]
     if n_images > len(half):
@@ -89,61 +90,42 @@ def load_images(config: Images, n_images: int, cache: Path, split: str = "none")
             f"type n_images={available // 2} or less"
         )
     train, rest = half[:n_images], order[available:]
+    pixels = _stack(pictures, train, config.size)
+    captions = tuple(pictures.captions[i] for i in train)
     told_apart = len(set(pictures.captions)) == len(pictures.captions)
     labels = pictures.captions if told_apart else pictures.names
-    return replace(
-        _image_set(
-            config, pictures.names, pictures.captions, train, rest,
-            _stack(pictures, train, config.size), _stack(pictures, rest, config.size),
-        ),
+    return ImageSet(
+        train=pixels,
+        held_out=_stack(pictures, rest, config.size),
+        train_captions=captions,
+        held_out_captions=tuple(pictures.captions[i] for i in rest),
+        train_names=tuple(pictures.names[i] for i in train),
+        held_out_names=tuple(pictures.names[i] for i in rest),
+        source=config.source,
         attribution=pictures.attribution,
         unreadable=pictures.unreadable,
         near_duplicates=tuple(f"{labels[gone]} ~ {labels[stays]}" for gone, stays in duplicates),
-    )  # fmt: skip
+        content_hash=content_hash(pixels, captions),
+    )
 
 
-def _avatars(config: Images, n_images: int, cache: Path, split: str) -> ImageSet:
-    """Of a family that need not be listed to its end only what is asked for is drawn."""
+def _avatars(config: Images, n_images: int, cache: Path, split: str) -> tuple[Pictures, int]:
+    """Of a family that need not be listed to its end only what is asked for, and how many of them
+    may be trained on; the rest is held out."""
     assert config.style is not None
     if config.held_out != int(config.held_out):
         raise ValueError(
             f"images.held_out={config.held_out}: a family of avatars has no end to take a share "
             "of: type a whole number"
         )
-    halves = 1 if split == "none" else 2
+    available = n_images if split == "none" else 2 * n_images
     names, captions, pixels = avatars(
-        config.style, config.size, config.seed, halves * n_images, int(config.held_out), cache
+        config.style, config.size, config.seed, available, int(config.held_out), cache
     )
-    every = range(len(names))
-    train = every[split == "b" : halves * n_images : halves]
-    rest = every[halves * n_images :]
-    made = _image_set(config, names, captions, train, rest, pixels[list(train)], pixels[list(rest)])
-    return replace(made, attribution=family(config.style).attribution)
-
-
-def _image_set(
-    config: Images,
-    names: Sequence[str],
-    captions: Sequence[str],
-    train: Sequence[int],
-    rest: Sequence[int],
-    pixels: UInt8[Tensor, "n 3 s s"],
-    held_out: UInt8[Tensor, "h 3 s s"],
-) -> ImageSet:
-    train_captions = tuple(captions[i] for i in train)
-    return ImageSet(
-        train=pixels,
-        held_out=held_out,
-        train_captions=train_captions,
-        held_out_captions=tuple(captions[i] for i in rest),
-        train_names=tuple(names[i] for i in train),
-        held_out_names=tuple(names[i] for i in rest),
-        source=config.source,
-        attribution="",
-        unreadable=(),
-        near_duplicates=(),
-        content_hash=content_hash(pixels, train_captions),
-    )
+    whole = pixels.permute(0, 2, 3, 1).numpy()
+    none = np.zeros((0, SMALL, SMALL, 3), dtype=np.uint8)  # no near-duplicates are looked for
+    attribution = family(config.style).attribution
+    return Pictures(tuple(names), tuple(captions), none, whole.__getitem__, attribution), available
 
 
 def _read(config: Images, cache: Path) -> Pictures:

@@ -201,7 +201,7 @@ def evaluate(
             "near_duplicates": len(images.near_duplicates),
         },
     }
-    members = _possible(outputs[headline], found, setup, accelerator)
+    members = _possible(outputs[headline], setup, accelerator)
     measures["possible"] = _possible_json(members, setup) if members else None
     return Evaluation(_csv(asked, findings, images), measures, findings, members)
 
@@ -223,9 +223,7 @@ def progress(total: int, accelerator: Accelerator) -> Iterator[Callable[[int], o
         yield bar.update
 
 
-def _possible(
-    outputs: Images, found: Findings, setup: Setup, accelerator: Accelerator
-) -> dict[int, Member]:
+def _possible(outputs: Images, setup: Setup, accelerator: Accelerator) -> dict[int, Member]:
     """The nearest possible avatar of as many outputs as are asked for, each of another noise."""
     config, images = setup.config, setup.images
     rows = _one_for_each_noise(setup.questions)[: config.evaluate.possible]

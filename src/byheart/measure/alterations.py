@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from PIL import Image
-from skimage.filters import gaussian
 from torch import Tensor
 
 Images = UInt8[Tensor, "s c h w"]
@@ -26,6 +25,8 @@ def noisy(images: Images, sigma: float, draws: torch.Generator) -> Images:
 
 def blurred(images: Images, sigma: float) -> Images:
     """By a Gaussian of standard deviation sigma, in pixels."""
+    from skimage.filters import gaussian  # brings scipy.ndimage: not for every command
+
     planes = [gaussian(i.permute(1, 2, 0).numpy(), sigma, channel_axis=2) for i in images]
     return as_bytes(torch.from_numpy(np.stack(planes)).permute(0, 3, 1, 2)) if planes else images
 

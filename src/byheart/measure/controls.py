@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from byheart.measure.alterations import as_bytes, blurred, jpeg, noisy
@@ -41,12 +41,9 @@ def controls(train: Images, held_out: Reference, seed: int) -> dict[str, Control
         plain[f"noisy_{sigma}"] = (made_noisy, "copied at the same rate for any n")
     if len(train) > 1:
         one = torch.randint(len(train), (COUNT,), generator=draws)
-        other = (one + torch.randint(1, len(train), (COUNT,), generator=draws)) % len(train)
-        plain["blend"] = (as_bytes((train[one].float() + train[other]) / 510), "blend")
-    mean = train.double().mean(0, keepdim=True) / 255
-    plain["mean"] = (as_bytes(mean), "copied" if len(train) == 1 else "not novel")
-    even = torch.tensor([0, 85, 128, 170, 255], dtype=torch.uint8)
-    plain["blank"] = (even[:, None, None, None].expand(-1, *train.shape[1:]).clone(), "broken")
+        plain["blend"] = (mixed(train, one, another(one, len(train), draws)), "blend")
+    plain["mean"] = (mean(train), "copied" if len(train) == 1 else "not novel")
+    plain["blank"] = (blanks(train), "broken")
     noise = torch.randint(256, (COUNT, *train.shape[1:]), generator=draws, dtype=torch.uint8)
     plain["noise"] = (noise, "broken")
     made = {name: Control(*pair, held_out) for name, pair in plain.items()}
@@ -55,6 +52,28 @@ def controls(train: Images, held_out: Reference, seed: int) -> dict[str, Control
         other_half = replace(other_half, distance=held_out.distance, spread=held_out.spread)
         made["held_out"] = Control(held_out.images[0::2], "novel, copied at chance", other_half)
     return made
+
+
+def another(places: Int[Tensor, " k"], n: int, draws: torch.Generator) -> Int[Tensor, " k"]:
+    """For each of n places one of the others."""
+    return (places + torch.randint(1, n, places.shape, generator=draws)) % n
+
+
+def mixed(
+    images: Images, one: Int[Tensor, " k"], other: Int[Tensor, " k"], share: float = 0.5
+) -> Images:
+    """share: of the first of each two."""
+    return as_bytes((share * images[one] + (1 - share) * images[other]) / 255)
+
+
+def mean(images: Images) -> UInt8[Tensor, "1 c h w"]:
+    return as_bytes(images.double().mean(0, keepdim=True) / 255)
+
+
+def blanks(like: Images) -> UInt8[Tensor, "5 c h w"]:
+    """Five even greys, black and white among them."""
+    even = torch.tensor([0, 85, 128, 170, 255], dtype=torch.uint8)
+    return even[:, None, None, None].expand(-1, *like.shape[1:]).clone()
 
 
 def altered(train: Images) -> dict[str, Images]:

@@ -22,7 +22,6 @@ from byheart.runtime.processes import joined
 # 1/3: after Gu et al. 2023, who ask d1 / d2 < 1/3.
 STANDARD = Rule(tolerance=1 / 3, margin=0.8, reach=0.5, tail=0.01)
 
-
 Ranges = dict[str, tuple[float, float]]  # by trait
 
 
@@ -169,7 +168,8 @@ def _sense(
     distinct = (margin >= reference.rule.margin) & (rmse <= _reach(reference))
     rows = (distinct & ~close).nonzero()[:, 0]
     distinct[rows] = _even(outputs[rows], images[rows])
-    return torch.where(close, 1, torch.where(distinct, 2, 0))
+    sense = torch.where(distinct, SENSES.index("distinct"), SENSES.index("no copy"))
+    return torch.where(close, SENSES.index("close"), sense)
 
 
 def _even(a: UInt8[Tensor, "s c h w"], b: UInt8[Tensor, "s c h w"]) -> Bool[Tensor, " s"]:

@@ -176,7 +176,7 @@ def layout(images: UInt8[Tensor, "s c h w"]) -> dict[str, Float[Tensor, " s"]]:
     coarse: share of the contrast that is left of an image's 8 x 8 block means.
     """
     found: dict[str, list[Tensor]] = {"chroma": [], "coarse": []}
-    for part in images.split(CHUNK) if len(images) else [images]:
+    for part in _chunks(images):
         values = part.double()
         values = values - values.mean((2, 3), keepdim=True)
         whole = values.square().mean((1, 2, 3))

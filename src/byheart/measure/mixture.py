@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
-from scipy.optimize import nnls
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -65,7 +64,7 @@ def _search(
             tried.append(_three(parts, weights, rows, to_train))
         if parts.shape[1] == min(STEPS, to_train.shape[1]):
             break
-        among = rows.gather(2, parts[:, None].expand(-1, parts.shape[1], -1))
+        among = _among(rows, parts)
         inner = _inner(weights, among)[:, None]
         # |p - x|² of the mixture p so far, by the same identity.
         to_others = torch.einsum("sp,spn->sn", weights, rows) - inner
@@ -74,12 +73,12 @@ def _search(
         new = closer.argmin(1, keepdim=True)
         parts = torch.cat([parts, new], 1)
         rows = torch.cat([rows, _apart(new[:, 0], train, of_train)[:, None]], 1)
-        among = rows.gather(2, parts[:, None].expand(-1, parts.shape[1], -1))
+        among = _among(rows, parts)
         weights = _fitted(to_train.gather(1, parts), among)
     heavy = weights.sort(dim=1, descending=True, stable=True).indices[:, :3]
     some = rows.gather(1, heavy[:, :, None].expand(-1, -1, rows.shape[2]))
     parts = parts.gather(1, heavy)
-    among = some.gather(2, parts[:, None].expand(-1, parts.shape[1], -1))
+    among = _among(some, parts)
     weights = _fitted(to_train.gather(1, parts), among)
     tried.append(_three(parts, weights, some, to_train))
     values = torch.stack([value for value, _, _ in tried])
@@ -98,7 +97,7 @@ def _three(
     to_train: Float[Tensor, "s n"],
 ) -> tuple[Float[Tensor, " s"], Int[Tensor, "s 3"], Float[Tensor, "s 3"]]:
     """What a mixture of at most three comes to, with parts of weight 0 where there are fewer."""
-    among = rows.gather(2, parts[:, None].expand(-1, parts.shape[1], -1))
+    among = _among(rows, parts)
     value = (weights * to_train.gather(1, parts)).sum(1) - _inner(weights, among)
     lack = 3 - parts.shape[1]
     filled = torch.cat([parts, parts[:, :1].expand(-1, lack)], 1)
@@ -112,6 +111,11 @@ def _apart(
     which, back = index.unique(return_inverse=True)
     rows = [part for _, part in squared_rows(train[which], train, of_train)]
     return torch.cat(rows)[back] if rows else torch.zeros(0, len(train), dtype=torch.float64)
+
+
+def _among(rows: Float[Tensor, "s p n"], parts: Int[Tensor, "s p"]) -> Float[Tensor, "s p p"]:
+    """Squared distances of the parts to each other. rows: of each part, to all images."""
+    return rows.gather(2, parts[:, None].expand(-1, parts.shape[1], -1))
 
 
 def _inner(weights: Float[Tensor, "s p"], among: Float[Tensor, "s p p"]) -> Float[Tensor, " s"]:
@@ -136,6 +140,8 @@ def _fitted(to: Float[Tensor, "s p"], among: Float[Tensor, "s p p"]) -> Float[Te
     Seen from the output, <x_a, x_b> = (|x_a|² + |x_b|² - |x_a - x_b|²) / 2; a root of that matrix
     has the parts for columns, and what is sought is their combination closest to 0.
     """
+    from scipy.optimize import nnls  # a second to import: not for every command
+
     inner = (to[:, :, None] + to[:, None] - among) / 2
     scale = inner.diagonal(dim1=1, dim2=2).amax(1).clamp(min=1.0)
     values, vectors = torch.linalg.eigh(inner / scale[:, None, None])

@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from byheart.measure.alterations import as_bytes, blurred, jpeg, noisy
+from byheart.measure.controls import another, blanks, mean, mixed
 from byheart.measure.copying import Reference
 from byheart.measure.kinds import KINDS, examine, reference
 
@@ -65,14 +66,13 @@ def _makings(
         "unseen": unseen,
     }
     if len(train) > 1:
-        other = (one + torch.randint(1, len(train), (count,), generator=draws)) % len(train)
-        made["half and half"] = as_bytes((copies.float() + train[other]) / 510)
-        made["70 and 30"] = as_bytes((0.7 * copies + 0.3 * train[other]) / 255)
-    even = torch.tensor([0, 85, 128, 170, 255], dtype=torch.uint8)
+        other = another(one, len(train), draws)
+        made["half and half"] = mixed(train, one, other)
+        made["70 and 30"] = mixed(train, one, other, 0.7)
     return made | {
-        "mean": as_bytes(train.double().mean(0, keepdim=True) / 255),
+        "mean": mean(train),
         "mean of unseen": as_bytes(against.mean[None] / 255),
-        "blank": even[:, None, None, None].expand(-1, *train.shape[1:]).clone(),
+        "blank": blanks(train),
         "noise": torch.randint(256, copies.shape, generator=draws, dtype=torch.uint8),
         "smear": blurred(unseen, 3),
         "speckle 0.1": noisy(unseen, 0.1, draws),
