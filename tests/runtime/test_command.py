@@ -85,7 +85,7 @@ MISTAKES: list[tuple[str, ...]] = [
     ("fit.clip=1e400", "fit.clip=inf", "0 or more"),
     ("live.share=-1", "live.share=-1", "from 0 to 1"),
     ("unet.cross_attention_dim=0", "unet.cross_attention_dim=0", "1 or more", "or null"),
-    ("images.source=cats", "images.source=cats", "emoji | photos | folder | hub"),
+    ("images.source=cats", "images.source=cats", "emoji | avatars | photos | folder | hub"),
     ("fit.lr=nan", "fit.lr=nan", "above 0"),
     ("captions.dropout=1.5", "captions.dropout=1.5", "from 0 to 1"),
     ("captions.shared=", "captions.shared", "one line of text"),
