@@ -82,3 +82,17 @@ def test_a_picture_never_shown_is_a_member_that_was_never_shown(folder: Path) ->
     members = nearest_possible(unseen, images.train, images.train_names, 60, made, near)
     assert all(member.trained_on is None for member in members)
     assert sum(member.rmse <= near for member in members) >= 3
+
+
+def test_what_was_not_there_is_found_in_its_own_colour(folder: Path) -> None:
+    made, images = family("pixel-art"), pictures("pixel-art", folder)
+    bare = [name for name in images.train_names if made.parts(name)["hat"] == "none"][:4]
+    colours = made.choices["hat colour"]
+    wanted = [
+        made.draw(name, 16, {"hat": "variant03", "hat colour": colours[k]})
+        for k, name in enumerate(bare)
+    ]
+    members = found(torch.stack([pixels for pixels, _ in wanted]), images, made, 0.0)
+    for (pixels, parts), member in zip(wanted, members, strict=True):
+        assert torch.equal(member.pixels, pixels)  # the hair beneath the hat may be any
+        assert member.parts["hat colour"] == parts["hat colour"]

@@ -26,7 +26,7 @@ from byheart.data.cache import stored
 from byheart.data.decode import draw
 
 BLOCK = 500  # pictures of one file under the cache
-RULE = "1"  # part of the cache's key: raise it when drawing, captions or parts change
+RULE = "2"  # part of the cache's key: raise it when drawing, captions or parts change
 MANY = 100_000  # members by parts alone from which two pictures of the same parts count as one
 BARREN = 20  # blocks in a row without a new picture after which a family is used up
 PIXEL_CANVAS = 32  # units a side up to which a style is drawn in whole pixels
@@ -42,15 +42,25 @@ NOUNS = {
 # A part's name in the definition, where it is no plain English beside "eyes" or "mouth".
 WORDS = {
     "circle": "round", "squircle": "squarish", "bean": "bean-shaped", "pebble": "pebble-shaped",
-    "blob": "blob-shaped", "wedge inv": "upside-down wedge", "pupils": "round",
+    "blob": "blob-shaped", "wedge inv": "upside-down wedge-shaped", "pupils": "round",
     "big pupils": "big round", "tall pupils": "tall round", "closed line": "closed",
     "dots": "dotted", "close": "close-set", "blush big": "rosy", "look side": "sideways-looking",
     "look down": "down-looking", "look up": "up-looking", "wink": "winking",
-    "squint": "squinting", "cat": "cat's",
+    "squint": "squinting", "cat": "cat's", "sparkle": "sparkling", "sideeye": "sideways-looking",
+    "inward": "inward-looking", "three row": "three lined-up", "trio": "three",
+    "mono": "single eye", "mono sleepy": "single sleepy eye", "smile open": "open smile",
+    "hexagon": "hexagonal", "tilt": "tilted", "steps": "stepped", "dome": "domed",
+    "peak": "peaked", "bell": "bell-shaped", "chimney": "chimney-shaped", "tower": "tower-shaped",
+    "wedge": "wedge-shaped", "horns": "horned", "horns small": "small horned",
+    "horns in": "inward-horned", "spikes": "spiked", "ears droop": "droopy-eared",
+    "ears pointy": "pointy-eared", "ears round": "round-eared", "stripes": "striped",
+    "speckles": "speckled", "bars": "barred", "dot row": "dotted-row", "buds": "budding",
+    "flower": "flowering", "ball": "ball-shaped", "taper": "tapered", "rim": "rimmed",
+    "bag": "bag-shaped", "bowl": "bowl-shaped",
 }  # fmt: skip
 ALONE = frozenset({
     "smile", "big smile", "tiny smile", "grin", "smirk", "gasp", "frown", "laugh", "blush",
-    "freckles", "teeth", "tongue",
+    "freckles", "teeth", "tongue", "open smile", "single eye", "single sleepy eye",
 })  # fmt: skip
 COLOURS = {
     "white": "ffffff", "pale grey": "dfe4ea", "grey": "808080", "dark grey": "33404f",

@@ -32,6 +32,7 @@ from byheart.measure.prompt_effect import spread
 
 FEW = 100  # real pictures below which a tail of a hundredth says nothing
 GRAIN = (1, 15)  # steps of 255 that are neither nothing nor an edge
+SHARES = ("grain", "chroma", "coarse")  # traits that are at most 1
 
 
 def traits(images: UInt8[Tensor, "s c h w"]) -> dict[str, Float[Tensor, " s"]]:
@@ -51,12 +52,17 @@ def traits(images: UInt8[Tensor, "s c h w"]) -> dict[str, Float[Tensor, " s"]]:
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def barely_altered(images: UInt8[Tensor, "k c s s"]) -> list[UInt8[Tensor, "k c s s"]]:
-    """The pictures, and what nobody can tell from them: with a little noise, a little softer, as a
-    good JPEG file, soft with a trace of noise (what a network that draws well leaves)."""
+def barely_altered(images: UInt8[Tensor, "k c s s"]) -> list[list[UInt8[Tensor, "k c s s"]]]:
+    """What nobody can tell from the pictures, each by half and in full: with a little noise, a
+    little softer, as a good JPEG file, soft with a trace of noise (what a network that draws well
+    leaves)."""
     draws = torch.Generator().manual_seed(0)
-    soft = noisy(blurred(images, 0.45), 0.01, draws)
-    return [images, noisy(images, 0.02, draws), blurred(images, 0.5), jpeg(images, 75), soft]
+    return [
+        [noisy(images, sigma, draws) for sigma in (0.01, 0.02)],
+        [blurred(images, sigma) for sigma in (0.35, 0.5)],
+        [jpeg(images, quality) for quality in (90, 75)],
+        [noisy(blurred(images, 0.35), 0.005, draws), noisy(blurred(images, 0.45), 0.01, draws)],
+    ]
 
 
 def natural_looks(
@@ -65,27 +71,46 @@ def natural_looks(
     measured: Callable[[Tensor], dict[str, Tensor]],
 ) -> tuple[Ranges, ...]:
     """For every trait the central part of real pictures, `tail` left out at either end; and the
-    same of each barely visible alteration, from none of it to all: what nobody can tell from a real
-    picture is not broken, but who is as soft as one and as noisy as another is.
+    same of each barely visible alteration, from none of it to half and from half to all: what
+    nobody can tell from a real picture is not broken, but what is as smooth as one and as noisy as
+    another is.
 
     Of fewer than FEW pictures nothing is left out, and since the next one often lies beyond all of
-    them, either end is moved on by the count-th root of the range's ratio.
+    them, either end is moved on by the count-th root of the range's ratio; of a share by that of
+    its odds, or a share near 1 would be no limit at all. The alterations' ends stay: they lie
+    beyond the pictures as it is.
     """
     few = len(images) < FEW
     ends = torch.tensor([0.0, 1.0] if few else [tail, 1 - tail], dtype=torch.float64)
-    looks: list[Ranges] = []
-    for altered in barely_altered(images):
-        look = {}
-        for name, value in measured(altered).items():
-            low, high = value.quantile(ends).tolist()
-            if few and low > 0:
-                wider = (high / low) ** (1 / len(images))
-                low, high = low / wider, high * wider
-            if looks:
-                low, high = min(low, looks[0][name][0]), max(high, looks[0][name][1])
-            look[name] = low, high
-        looks.append(look)
+
+    def look(of: UInt8[Tensor, "k c s s"]) -> Ranges:
+        pairs = {name: value.quantile(ends) for name, value in measured(of).items()}
+        return {name: (float(low), float(high)) for name, (low, high) in pairs.items()}
+
+    plain = look(images)
+    if few:
+        for name, (low, high) in plain.items():
+            if low > 0:
+                plain[name] = _wider(low, high, 1 / len(images), name in SHARES and high < 1)
+    looks = [plain]
+    for strengths in barely_altered(images):
+        less = plain
+        for altered in strengths:
+            more = look(altered)
+            looks.append({
+                name: (min(less[name][0], low), max(less[name][1], high))
+                for name, (low, high) in more.items()
+            })  # fmt: skip
+            less = more
     return tuple(looks)
+
+
+def _wider(low: float, high: float, root: float, share: bool) -> tuple[float, float]:
+    if share:
+        low, high = low / (1 - low), high / (1 - high)
+    ratio = (high / low) ** root
+    low, high = low / ratio, high * ratio
+    return (low / (1 + low), high / (1 + high)) if share else (low, high)
 
 
 def natural_places(real: UInt8[Tensor, "h c s s"], tail: float) -> Ranges:

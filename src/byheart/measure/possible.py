@@ -3,18 +3,19 @@ output. No published measure can say of an output what it is and whether it was 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
+import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
 from byheart.data.avatars import Family, Parts
-from byheart.measure.distance import nearest, rmse_matrix
+from byheart.measure.distance import rmse_matrix, root
 
 STARTS = 3  # closest known pictures that a descent begins at, until one leads close enough
 ROUNDS = 4
-GAIN = 0.02  # share of the squared distance that an exchange must save: less may fit mere noise
+SEED = "seed"  # its turn among the parts
 SHIFTS = 48  # seeds tried for where the parts are, in a style that shifts them
 
 Image = UInt8[Tensor, "3 z z"]
@@ -28,7 +29,7 @@ class Member:
     parts: Parts
     pixels: Image
     rmse: float  # to the output, in [0, 1]
-    trained_on: str | None  # name of the training picture that has exactly these parts
+    trained_on: str | None  # name of the training picture with these pixels or exactly these parts
 
 
 def nearest_possible(
@@ -45,52 +46,100 @@ def nearest_possible(
     known: pictures of the family, the first `trained` of which were trained on; names: their seeds.
     From the known picture closest to the output one part after the other is exchanged for whatever
     brings it closest, all others as they are, until no exchange helps: coordinate descent. What
-    comes no closer than `near` (RMSE in [0, 1]) is begun once more from the next known picture.
+    comes no closer than `near` (RMSE in [0, 1]) is begun once more from the next known picture,
+    unless two descents have ended at the same parts.
     """
     found = []
     for output in outputs:
+        search = _Search(output, family)
         to_known = rmse_matrix(output[None], known)[0]
-        tried: list[tuple[float, str, Parts, Image]] = []
+        ends: list[_Drawn] = []
         for place in to_known.sort(stable=True).indices[:STARTS].tolist():
-            tried.append(_descended(output, names[place], family))
-            if tried[-1][0] <= near:
+            end = search.descend(names[place])
+            agreed = any(end.parts == other.parts for other in ends)
+            ends.append(end)
+            if agreed or search.rmse(end) <= near:
                 break
-        rmse, seed, parts, pixels = min(tried, key=lambda one: one[0])
-        close = rmse_matrix(pixels[None], known[:trained])[0].sort(stable=True).indices[:STARTS]
-        same = [names[k] for k in close.tolist() if family.parts(names[k]) == parts]
-        found.append(Member(seed, parts, pixels, rmse, same[0] if same else None))
+        best = min(ends, key=_squared)
+        apart = rmse_matrix(best.pixels[None], known[:trained])[0]
+        close = [(float(apart[k]), names[k]) for k in apart.sort(stable=True).indices[:STARTS]]
+        # What lies behind something else need not be the same.
+        same = [name for rmse, name in close if rmse == 0 or family.parts(name) == best.parts]
+        shown = same[0] if same else None
+        found.append(Member(best.seed, best.parts, best.pixels, search.rmse(best), shown))
         advance(1)
     return found
 
 
-def _descended(output: Image, seed: str, family: Family) -> tuple[float, str, Parts, Image]:
-    size = output.shape[-1]
+@dataclass(frozen=True)
+class _Drawn:
+    seed: str
+    parts: Parts
+    pixels: Image
+    squared: int  # sum of squared 8-bit differences to the output
 
-    def drawn(seed: str, parts: Parts) -> tuple[float, str, Parts, Image]:
-        pixels, shown = family.draw(seed, size, parts)
-        return float(nearest(pixels[None], output[None]).rmse), seed, shown, pixels
 
-    best = drawn(seed, family.parts(seed))
-    for _ in range(ROUNDS):
-        before = best[0]
-        for name, choices in family.choices.items():
+@dataclass
+class _Search:
+    """Everything drawn for one output: what a second descent asks for again is there already."""
+
+    output: Image
+    family: Family
+    drawn: dict[tuple[str, tuple[tuple[str, str], ...]], _Drawn] = field(default_factory=dict)
+
+    def draw(self, seed: str, parts: Parts) -> _Drawn:
+        key = (seed, tuple(sorted(parts.items())))
+        if key not in self.drawn:
+            pixels, shown = self.family.draw(seed, self.output.shape[-1], parts)
+            squared = int((pixels.int() - self.output.int()).square().sum())
+            self.drawn[key] = _Drawn(seed, shown, pixels, squared)
+        return self.drawn[key]
+
+    def rmse(self, one: _Drawn) -> float:
+        return float(root(torch.tensor([float(one.squared)]).double(), self.output[None]))
+
+    def descend(self, seed: str) -> _Drawn:
+        best = self.draw(seed, self.family.parts(seed))
+        turns = [*self.family.choices, *([SEED] if self.family.shifted else [])]
+        quiet = 0  # turns in a row that brought nothing
+        for name in turns * ROUNDS:
             here = best
-            for choice in choices:
-                if name in here[2] and choice != here[2][name]:
-                    tried = drawn(here[1], here[2] | {name: choice})
-                    if tried[0] < best[0] and tried[0] ** 2 <= (1 - GAIN) * here[0] ** 2:
-                        best = tried
-        if family.shifted and best[0] > 0:
-            here = best
-            moved = (drawn(f"shift-{k}", here[2]) for k in range(SHIFTS))
-            best = min([best, *moved], key=_rmse)
-        if best[0] == before:
-            break
-    return best
+            best = min([here, *self.exchanges(here, name)], key=_squared)
+            # After an exchange the others have their turn again, but not the same one.
+            quiet = quiet + 1 if best is here else 1
+            if quiet == len(turns) or best.squared == 0:
+                break
+        return best
+
+    def exchanges(self, here: _Drawn, name: str) -> Iterator[_Drawn]:
+        """The picture with every other choice of one part, or from other seeds.
+
+        What was not there has a colour that nobody chose; a hat of the wrong colour can be worse
+        than none. It is also tried in the colour that the output has in its place.
+        """
+        if name == SEED:
+            yield from (self.draw(f"shift-{k}", here.parts) for k in range(SHIFTS))
+        for choice in self.family.choices[name] if name in here.parts else ():
+            if choice == here.parts[name]:
+                continue
+            yield (new := self.draw(here.seed, here.parts | {name: choice}))
+            place = (new.pixels != here.pixels).any(0)
+            for colour in new.parts:
+                if colour.endswith(" colour") and colour not in here.parts and place.any():
+                    wanted = self.output[:, place].double().mean(1)
+                    closest = min(
+                        self.family.choices[colour],
+                        key=lambda code: float((_rgb(code) - wanted).square().sum()),
+                    )
+                    yield self.draw(here.seed, new.parts | {colour: closest})
 
 
-def _rmse(one: tuple[float, str, Parts, Image]) -> float:
-    return one[0]
+def _squared(one: _Drawn) -> int:
+    return one.squared
+
+
+def _rgb(code: str) -> Tensor:
+    return torch.tensor([int(code[k : k + 2], 16) for k in (1, 3, 5)], dtype=torch.float64)
 
 
 def exchanged(one: Parts, other: Parts) -> tuple[str, ...]:
