@@ -15,6 +15,7 @@ from byheart.measure.distance import rmse_matrix, root
 
 STARTS = 3  # closest known pictures that a descent begins at, until one leads close enough
 ROUNDS = 4
+DOUBT = 1.1  # times the squared distance up to which a picture that was shown is the answer
 SEED = "seed"  # its turn among the parts
 SHIFTS = 48  # seeds tried for where the parts are, in a style that shifts them
 
@@ -47,7 +48,8 @@ def nearest_possible(
     From the known picture closest to the output one part after the other is exchanged for whatever
     brings it closest, all others as they are, until no exchange helps: coordinate descent. What
     comes no closer than `near` (RMSE in [0, 1]) is begun once more from the next known picture,
-    unless two descents have ended at the same parts.
+    unless two descents have ended at the same parts. A picture that was trained on and is hardly
+    farther away comes first, since what another saves may be noise: "never shown" has to be sure.
     """
     found = []
     for output in outputs:
@@ -61,6 +63,9 @@ def nearest_possible(
             if agreed or search.rmse(end) <= near:
                 break
         best = min(ends, key=_squared)
+        shown_to, place = to_known[:trained].min(0)
+        if float(shown_to) ** 2 <= DOUBT * search.rmse(best) ** 2:
+            best = search.draw(names[int(place)], family.parts(names[int(place)]))
         apart = rmse_matrix(best.pixels[None], known[:trained])[0]
         close = [(float(apart[k]), names[k]) for k in apart.sort(stable=True).indices[:STARTS]]
         # What lies behind something else need not be the same.
