@@ -107,8 +107,8 @@ def table(found: dict[str, Any]) -> str:
     for steps, rate in found.get("sampling", {}).items():
         lines += [(f"sampling, {steps} evaluations", f"{rate:.1f} images/s")]
     if measuring := found.get("measuring"):
-        words = f"{measuring['total']:.0f} s, of which the ledger {measuring['ledger']:.0f} s"
-        lines += [("measuring 1,000 outputs", words)]
+        parts = ", ".join(f"{name} {took:.0f}" for name, took in measuring.items())
+        lines += [("1,000 outputs measured against 10,000 images", f"{parts} s")]
     if memorize := found.get("memorize"):
         lines += [
             ("one image: all copied", _after(memorize["copied_seconds"], memorize)),

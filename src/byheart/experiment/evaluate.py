@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from tqdm import tqdm
 
@@ -112,13 +112,17 @@ def denoising(
     network: Denoiser, ideal: IdealDenoiser, setup: Setup, accelerator: Accelerator
 ) -> list[Level]:
     """The denoising gap, under the training images' common caption."""
-    config = setup.config
-    unseen = setup.codec.encode(spread_out(setup.reference.images, config.evaluate.draws))
+    config, unseen = setup.config, _unseen(setup)
     with accelerator.autocast():
         return gap(
             network, ideal, setup.conditions.schedule, setup.latents, unseen, setup.common, None,
             config.evaluate.draws, config.seed, config.sample.batch,
         )  # fmt: skip
+
+
+def _unseen(setup: Setup) -> Float[Tensor, "k c h w"]:
+    """Held-out pictures spread over all of them, as many as the denoising gap draws."""
+    return setup.codec.encode(spread_out(setup.reference.images, setup.config.evaluate.draws))
 
 
 def evaluate(
@@ -188,7 +192,12 @@ def evaluate(
         "tolerance": tolerance_curve(typed, unseen, reference),
         "margin": margin_curve(typed, unseen, reference),
         "generalization": generalization(
-            outputs[headline][_one_for_each_noise(asked)], train, images.held_out, levels
+            outputs[headline][_one_for_each_noise(asked)],
+            train,
+            images.held_out,
+            levels,
+            # The errors are counted in latent units, so the variance is too.
+            float(_unseen(setup).double().var(0, correction=0).mean()) if levels else None,
         ),
         "ledger": _ledger(found, setup, accelerator),
         "reference": reference_json(reference),

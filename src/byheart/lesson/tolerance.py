@@ -13,6 +13,7 @@ from byheart.lesson.guard import who
 from byheart.lesson.html import CAPTIONS, chart, images, picture, said, trouble
 from byheart.lesson.session import Session
 from byheart.measure.copying import STANDARD
+from byheart.show.charts import margin_of
 from byheart.show.groups import look
 from byheart.show.plots import BLUE, GREY, INK, ORANGE, Panel, Point, Series
 from byheart.show.runs import Finished
@@ -97,6 +98,11 @@ def _over_tolerance(
                   log_x=False, share=True, marks=tuple(marks))  # fmt: skip
     some = f"{len(chosen)} of the {len(runs)} runs are drawn." if len(chosen) < len(runs) else ""
     drawn = chart(panel, "share that passes against the tolerance")
+    if "margin" in (measures := chosen[-1].measures):  # version 1 has none
+        least = measures["reference"]["rule"]["margin"]
+        drawn += f"<p>Noise makes no new picture: of n = {chosen[-1].n} how many are one but for it"
+        drawn += " (margin 1: at the picture, 0: half-way to another).</p>"
+        drawn += chart(margin_of(measures["margin"], least), "share that reaches a margin")
     return f"{drawn}{f'<p class=faint>{some}</p>' if some else ''}"
 
 

@@ -195,14 +195,12 @@ def generalization(
     train: UInt8[Tensor, "n c h w"],
     held_out: UInt8[Tensor, "h c h w"],
     levels: Sequence[Level],
-    to_train: Float[Tensor, " s"] | None = None,
     variance: float | None = None,
 ) -> dict[str, Any]:
     """The entry of measures.json; null where undefined.
 
-    outputs: one for each initial noise. to_train: their distances to the closest training image,
-    where they are known already. variance: see `gap_verdict`. agreement: of two halves, which
-    stands in curve.csv.
+    outputs: one for each initial noise. variance: see `gap_verdict`. agreement: of two halves,
+    which stands in curve.csv.
 
     manifold and of_real: every other held-out picture is what both are held against, the outputs
     and as many of the others as there are outputs. All numbers but precision depend on how many
@@ -210,8 +208,7 @@ def generalization(
     """
     near = None
     if len(outputs) and len(train) and len(held_out):
-        to_train = nearest(outputs, train).rmse if to_train is None else to_train
-        near = nearness(to_train, nearest(held_out, train).rmse)
+        near = nearness(nearest(outputs, train).rmse, nearest(held_out, train).rmse)
     gap = gap_verdict(levels, variance)
     playing, against = held_out[0::2][: len(outputs)], held_out[1::2]
     parts = {

@@ -156,6 +156,7 @@ def figures(
         "curve": headline(runs, axis),
         "study": study(runs),
         "kinds": kinds(runs, axis),
+        "generalization": generalization(runs, axis),
         "coverage": coverage(runs, axis),
         "prompt": prompt(runs, axis),
         "halves": halves(pairs, axis),
@@ -234,6 +235,27 @@ def kinds(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
             title = f"{group.words}: {name}"
             panels.append(_panel(title, axis, "share of outputs", series, share=True))
     return panels
+
+
+def generalization(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
+    """Whether outputs lie nearer to the training images than pictures do that nobody showed."""
+    found, runs = [], [run for run in runs if run.measures["version"] > 1]  # 1 has no numbers
+    for key, title, level, words in (
+        ("ratio", "Distance to what it saw, over that of new pictures", 1.0, "new pictures"),
+        ("z", "C_T, the data-copying test", -3.0, "below: copies"),
+    ):
+        series = [
+            Series(
+                g.words, points_of(g.runs, value_at("generalization", "nearest", key), axis),
+                g.colour, g.marker, g.line,
+            )
+            for g in groups(runs, axis.along)
+        ]  # fmt: skip
+        places = sorted({point.x for one in series for point in one.points})
+        line = tuple(Point(x, level) for x in places)
+        series.append(Series(words, line, GREY, "", (0, (1, 3))))
+        found.append(_panel(title, axis, key, series))
+    return found
 
 
 def coverage(runs: Sequence[Finished], axis: Axis) -> list[Panel]:

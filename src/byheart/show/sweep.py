@@ -25,6 +25,7 @@ TITLES = {
     "curve": "The curve",
     "study": "What the setting changes",
     "kinds": "Copied, blended, broken, novel",
+    "generalization": "New, or near to what it saw",
     "coverage": "How many of the images come out",
     "prompt": "What the prompt does",
     "halves": "Two models that share no image",
