@@ -15,6 +15,13 @@ from byheart.runtime.environment import quiet_libraries
 
 quiet_libraries()  # before they are imported
 
+from byheart.runtime.command import early_answer, run_command
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+
+if __name__ == "__main__" and (code := early_answer(CONFIGS)) is not None:
+    sys.exit(code)  # so soon, since what follows takes seconds to import
+
 from byheart.config import Config
 from byheart.experiment.evaluate import answers, denoising, descriptor_of, evaluate
 from byheart.experiment.log import RunLog, draw_curve, draw_curves
@@ -24,15 +31,12 @@ from byheart.model.checkpoint import Keeper, prune
 from byheart.model.estimate import estimate
 from byheart.model.export import save_model
 from byheart.model.fit import fit, start
-from byheart.runtime.command import run_command
 from byheart.runtime.files import locate, open_folder, write_json, write_text
 from byheart.runtime.interrupt import interruptible
 from byheart.runtime.lock import claimed
 from byheart.runtime.machine import environment
 from byheart.runtime.processes import accelerator_for, leave_group, leave_run
 from byheart.show.pages import write_pictures, write_report
-
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 
 def overfit(config: Config) -> str:

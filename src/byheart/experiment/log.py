@@ -19,10 +19,18 @@ from byheart.experiment.prepare import Setup
 from byheart.model import checkpoint
 from byheart.model.estimate import Estimate
 from byheart.model.fit import State, Step
-from byheart.runtime.files import Run, append_jsonl, flatten, keep_rows_up_to, read_jsonl
+from byheart.runtime.files import (
+    DONE,
+    Run,
+    append_jsonl,
+    done_already,
+    flatten,
+    keep_rows_up_to,
+    read_jsonl,
+)
 from byheart.runtime.lock import one_at_a_time
 from byheart.runtime.processes import how_many
-from byheart.runtime.sweep import DONE, Outcome, new_curves
+from byheart.runtime.sweep import Outcome, new_curves
 
 ROWS = 200  # about so many in training.jsonl, however long the run
 
@@ -48,7 +56,7 @@ class RunLog:
             print(words, flush=True)
 
     def already_done(self) -> str:
-        self.say(f"{DONE}, nothing changed: {self.run.file('report.html')}")
+        self.say(done_already(self.run))
         return DONE
 
     def announce(self, images: ImageSet, expected: Estimate) -> None:

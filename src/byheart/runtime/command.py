@@ -20,8 +20,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from byheart.config import Config, declare, in_range, read, settings
 from byheart.runtime.errors import INTERRUPTED, USER_MISTAKE, mistake, one_line
+from byheart.runtime.files import done_already, locate
 from byheart.runtime.launchers import check_launcher
-from byheart.runtime.processes import report_failure, wait_for_all
+from byheart.runtime.lock import finished
 from byheart.runtime.sweep import Outcome, Task, print_table, sweep
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"  # of an installation from source
@@ -39,6 +40,31 @@ TYPES = {
 }
 
 
+def early_answer(configs: Path) -> int | None:
+    """What needs no network is answered before anything is imported that trains: --help, a mistake,
+    a run that is done. The exit code; None where `run_command` has work to do."""
+    typed = sys.argv[1:]
+    if {"-h", "--help"} & {*typed}:
+        print(help_text(configs))
+        return 0
+    try:
+        check(typed, configs)
+        if not SWEEP & {*typed} and not _inspects(typed):
+            config = composed(typed, configs)
+            # Of several processes the first one looks, for all of them, and that takes torch.
+            if os.environ.get("WORLD_SIZE", "1") == "1" and finished(locate(config), config):
+                print(done_already(locate(config)))
+                return 0
+    except Exception as error:
+        line = mistake(error)
+        if line is None or os.environ.get("BYHEART_TRACEBACK"):
+            return None  # to come again where it is told
+        if os.environ.get("RANK", "0") == "0":
+            print(f"byheart: {line}", file=sys.stderr)
+        return USER_MISTAKE
+    return None
+
+
 def run_command(
     task: Task,
     configs: Path,
@@ -53,11 +79,10 @@ def run_command(
 
     afterwards: is given all outcomes of a sweep, in the first process, before the table.
     """
+    from byheart.runtime.processes import report_failure, wait_for_all  # torch
+
     typed = sys.argv[1:]
     words = [word for word in typed if word not in SWEEP]
-    if {"-h", "--help"} & {*typed}:
-        print(help_text(configs))
-        return 0
     declare()
     if _inspects(words):
         hydra.main(str(configs), "overfit", "1.3")(lambda config: None)()

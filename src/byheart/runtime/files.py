@@ -22,6 +22,8 @@ from yaml import YAMLError
 
 from byheart.config import BYSTANDERS, Config
 
+DONE = "done already"  # what a task says of a finished run
+
 
 @dataclass(frozen=True)
 class Run:
@@ -43,6 +45,10 @@ def locate(config: Config) -> Run:
     """The run's folder as the configuration names it. Nothing is created."""
     root = Path(config.root)
     return Run(path=root / config.name / config.run, cache=root / ".cache")
+
+
+def done_already(run: Run) -> str:
+    return f"{DONE}, nothing changed: {run.file('report.html')}"
 
 
 def check_folder(run: Run, config: Config) -> None:

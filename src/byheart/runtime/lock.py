@@ -101,9 +101,14 @@ def claimed(run: Run, config: Config, accelerator: Accelerator) -> Iterator[Clai
         yield from_first(accelerator, lambda: _enter(run, config, stack))
 
 
-def _enter(run: Run, config: Config, stack: ExitStack) -> Claim:
+def finished(run: Run, config: Config) -> bool:
+    """Whether the run is done and nobody works in its folder. ValueError: as `check_folder`."""
     check_folder(run, config)
-    if run.finished and not run.file(OWNER).exists():
+    return run.finished and not run.file(OWNER).exists()
+
+
+def _enter(run: Run, config: Config, stack: ExitStack) -> Claim:
+    if finished(run, config):
         return Claim(True)
     try:
         stack.enter_context(locked(run.file(LOCK)))

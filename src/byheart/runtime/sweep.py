@@ -20,11 +20,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from byheart.config import Config, read
 from byheart.runtime.errors import FAILURE, USER_MISTAKE, mistake, one_line
-from byheart.runtime.files import check_writable
+from byheart.runtime.files import DONE, check_writable
 from byheart.runtime.launchers import launch, why_it_died
-from byheart.runtime.processes import report_failure
-
-DONE = "done already"  # what a task says of a finished run
 
 Task = Callable[[Config], str]
 Say = Callable[[str | None], None]  # a line on standard error; None: nothing
@@ -167,6 +164,8 @@ class RemoteRun:
 
 def report_outcome(outcome: Outcome, say: Say) -> Outcome:
     """The outcome, after naming the run if it failed."""
+    from byheart.runtime.processes import report_failure  # torch
+
     if outcome.code == USER_MISTAKE:
         say(report_failure(f"{outcome.run}: {outcome.words}", USER_MISTAKE))
     elif outcome.code:
