@@ -96,11 +96,10 @@ def run_in(desk: Path, command: str) -> None:
 
 def assert_by_heart(run: Path, tolerance: float) -> None:
     measures = json.loads((run / "measures.json").read_text())
-    for kind in ("raw", "ema"):
-        unseen, empty = (measures["weights"][kind][k] for k in ("unseen", "empty"))
-        assert unseen["outputs"] == 64
-        assert unseen["copied"]["rate"] == empty["copied"]["rate"] == 1
-        assert max(unseen["rmse"]["max"], empty["rmse"]["max"]) <= tolerance
+    unseen, empty = (measures["conditions"][k] for k in ("unseen", "empty"))
+    assert unseen["outputs"] == 64
+    assert unseen["copied"]["rate"] == empty["copied"]["rate"] == 1
+    assert max(unseen["rmse"]["max"], empty["rmse"]["max"]) <= tolerance
     report = (run / "report.html").read_text(encoding="utf-8")
     assert "Every one of the 64 outputs under unseen prompts is the training image" in report
 

@@ -47,7 +47,7 @@ def overfit(config: Config) -> str:
     """
     run = locate(config)
     accelerator = accelerator_for(config, run)
-    main, headline = accelerator.is_main_process, config.evaluate.weights
+    main, headline = accelerator.is_main_process, config.evaluate.headline
     with claimed(run, config, accelerator) as claim, interruptible() as interrupt:
         log = RunLog(run, config, accelerator, claim.left)
         if claim.finished:
@@ -81,9 +81,9 @@ def overfit(config: Config) -> str:
                     interrupt.stop(step.step, config.steps, accelerator)
         state.forget_optimizer()
 
-        # sample, with the last weights and with their average, and with the ideal denoiser
+        # sample, with the weights that are asked for and with the ideal denoiser
         outputs = {}
-        for kind in state.kinds:
+        for kind in config.evaluate.measured:
             with state.using(kind) as network, log.sampling(kind, setup) as advance:
                 outputs[kind] = answers(network, setup, accelerator, advance=advance)
         memorizer = setup.memorizer

@@ -161,11 +161,20 @@ class Evaluate:
     noises_alone: int = at_least(1)
     caption_noises: int = at_least(1)
     captions: int = at_least(1)
-    weights: str = one_of("ema", "raw")
+    weights: str = one_of("ema", "raw", "both")
     draws: int = at_least(1)
     possible: int = at_least(0)
     rule: Rule
     sscd: str | None
+
+    @property
+    def headline(self) -> str:
+        """The weights whose numbers come first."""
+        return "ema" if self.weights == "both" else self.weights
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        return ("raw", "ema") if self.weights == "both" else (self.weights,)
 
 
 @dataclass(kw_only=True)
@@ -359,5 +368,7 @@ def _check_fit(config: Config) -> None:
         raise ValueError(f"{schedule.beta_start=} is above {schedule.beta_end=}: noise must grow")
     if sample.steps > schedule.steps:
         raise ValueError(f"{sample.steps=}: allowed is at most {schedule.steps=}")
-    if config.evaluate.weights == "ema" and fit.ema == 0:
-        raise ValueError("evaluate.weights=ema but fit.ema=0: type evaluate.weights=raw")
+    if config.evaluate.weights != "raw" and fit.ema == 0:
+        raise ValueError(
+            f"evaluate.weights={config.evaluate.weights} but fit.ema=0: type evaluate.weights=raw"
+        )

@@ -140,7 +140,7 @@ def evaluate(
     embed: SSCD, see `descriptor_of`.
     """
     config, images, asked, reference = setup.config, setup.images, setup.questions, setup.reference
-    n, train, headline = len(images.train), images.train, config.evaluate.weights
+    n, train, headline = len(images.train), images.train, config.evaluate.headline
     known, changed = controls(train, reference, config.seed), altered(train)
     expected = {"ideal": "copied"} | {name: control.expected for name, control in known.items()}
 

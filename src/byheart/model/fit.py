@@ -58,10 +58,6 @@ class State:
             if average is not None:
                 average.restore(weights)
 
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        return ("raw", "ema") if self.ema is not None else ("raw",)
-
     def forget_optimizer(self) -> None:
         """Free the moments and gradients: half of the memory, of no use after the last step."""
         self.optimizer.state.clear()
