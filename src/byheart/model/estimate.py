@@ -98,7 +98,11 @@ def estimate(
         moments = sum(w.numel() for w in matrices) + 2 * sum(w.numel() for w in rest)
     per_step = seconds * parts + optimizer
     kinds = 2 if config.fit.ema > 0 else 1  # that are kept
-    calls = len(config.evaluate.measured) * config.sample.steps * (2 if config.sample.guidance > 1 else 1)
+    calls = (
+        len(config.evaluate.measured)
+        * config.sample.steps
+        * (2 if config.sample.guidance > 1 else 1)
+    )
     mine = -(-outputs // accelerator.num_processes)
     together, answer = _answering(unet, min(mine, config.sample.batch), given, accelerator)
     return Estimate(

@@ -88,7 +88,7 @@ def start(unet: UNet2DConditionModel, config: Config) -> State:
 
 
 def optimizer_of(unet: UNet2DConditionModel, fit: Fit) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019), or Muon for the matrices and AdamW for the rest."""
+    """AdamW (Loshchilov & Hutter 2019), or Muon for the convolutions and AdamW for the rest."""
     given: dict[str, Any] = {
         "lr": fit.lr,
         "betas": (fit.betas[0], fit.betas[1]),
@@ -143,7 +143,7 @@ def fit(
         )  # fmt: skip
         lr = learning_rate(config.fit, state.step, steps)
         for group in state.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group.get("share", 1.0)
 
         def error_of(part: slice, batch: Batch = batch) -> Tensor:
             mine = batch.rows(part)
