@@ -111,7 +111,9 @@ def test_its_steps_are_those_of_torch_where_torch_takes_the_weights(
 def test_the_rest_is_adamws() -> None:
     ours, theirs = learning(), learning()
     one = made(ours)
-    other = torch.optim.AdamW(theirs[-1:], lr=0.01 * REST, betas=(0.8, 0.9), weight_decay=0.1, fused=True)
+    other = torch.optim.AdamW(
+        theirs[-1:], lr=0.01 * REST, betas=(0.8, 0.9), weight_decay=0.1, fused=True
+    )
     for _ in range(3):
         one.step()
         other.step()

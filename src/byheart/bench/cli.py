@@ -20,10 +20,10 @@ def add_parser(commands: Any) -> None:
     command.add_argument(
         "--only",
         nargs="+",
-        default=["training", "breakdown", "sampling", "measuring", "memorize"],
+        default=["startup", "training", "breakdown", "sampling", "measuring", "memorize"],
         metavar="PART",
-        help="training | breakdown | sampling | measuring | memorize | audit, of thousands of "
-        "pictures | baseline, the recipe of the widely used trainers; all but the last two where "
+        help="startup | training | breakdown | sampling | measuring | memorize | audit, of "
+        "thousands of pictures | baseline, the recipe of the widely used trainers; all but the last two where "
         "nothing is typed",
     )
     command.add_argument("--out", default="outputs/bench", help="folder to write to")

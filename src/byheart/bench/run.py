@@ -11,7 +11,15 @@ from typing import Any
 from accelerate import Accelerator
 
 from byheart.bench.memorize import CLOSE, PATIENCE, baseline, memorize
-from byheart.bench.speed import audit_seconds, bench_of, breakdown, measuring, sampling, training
+from byheart.bench.speed import (
+    audit_seconds,
+    bench_of,
+    breakdown,
+    measuring,
+    sampling,
+    startup,
+    training,
+)
 from byheart.config import Config
 from byheart.model.unet import parameters
 from byheart.runtime import files as runs
@@ -19,7 +27,16 @@ from byheart.runtime.command import typed
 from byheart.runtime.machine import environment, peak_memory_bytes
 from byheart.runtime.processes import accelerator_for
 
-PARTS = ("training", "breakdown", "sampling", "measuring", "memorize", "audit", "baseline")
+PARTS = (
+    "startup",
+    "training",
+    "breakdown",
+    "sampling",
+    "measuring",
+    "memorize",
+    "audit",
+    "baseline",
+)
 Say = Callable[[str], None]
 
 
@@ -56,6 +73,7 @@ def bench(
     here = bench_of(config, accelerator, cache)
     found: dict[str, Any] = {"settings": _settings(config), "parameters": parameters(here.unet())}
     for name, measure in (
+        ("startup", startup),
         ("training", partial(training, here)),
         ("breakdown", partial(breakdown, here)),
         ("sampling", partial(sampling, here)),
@@ -93,6 +111,11 @@ def _settings(config: Config) -> dict[str, Any]:
 def table(found: dict[str, Any]) -> str:
     """The figures, a line each."""
     lines = [("device", found["environment"]["device_name"])]
+    started = found.get("startup", {})
+    for name, seconds in started.items():
+        lines += [
+            (name, f"{seconds:.2f} s, {seconds / started['import torch']:.2f} of importing torch")
+        ]
     if training := found.get("training"):
         lines += [
             ("training", f"{training['images_per_second']:.1f} images/s, "
@@ -102,8 +125,10 @@ def table(found: dict[str, Any]) -> str:
                                f"{training['precision']}: the peak"),
             ("of the peak", f"{training['share_of_peak']:.1%}"),
         ]  # fmt: skip
-    for name, seconds in found.get("breakdown", {}).items():
-        lines += [(f"  {name}", f"{1000 * seconds:.1f} ms")]
+    parts = found.get("breakdown", {})
+    for name, seconds in parts.items():
+        share = seconds / sum(parts.values())
+        lines += [(f"  {name}", f"{1000 * seconds:.1f} ms, {share:.0%} of the step")]
     for steps, rate in found.get("sampling", {}).items():
         lines += [(f"sampling, {steps} evaluations", f"{rate:.1f} images/s")]
     if measuring := found.get("measuring"):

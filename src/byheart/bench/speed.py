@@ -6,6 +6,8 @@ measured in turn. Only the recipe of the example trainers (memorize.py) takes lo
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -39,8 +41,10 @@ from byheart.model.fit import State, Step, fit, start
 from byheart.model.objective import loss
 from byheart.model.optim import clip
 from byheart.model.sample import sample
+from byheart.runtime.command import CONFIGS
 from byheart.runtime.machine import cores
 
+SCRIPT = CONFIGS.parent / "train" / "overfit.py"
 WARMUP, ROUNDS = 2, 7
 EVALUATIONS = (4, 8, 16, 32)  # of the network for one output
 MANY = 10_000  # training images that the measure is timed against
@@ -233,6 +237,22 @@ def sampling(here: Bench) -> dict[str, float]:
     }  # fmt: skip
     found = in_turn(works, 3, here.device, warmup=1)
     return {name: count / median(times) for name, times in found.items()}
+
+
+def startup() -> dict[str, float]:
+    """Seconds until the shortest answers, beside those that importing torch takes."""
+    works: dict[str, list[str]] = {
+        "import torch": ["-c", "import torch"],
+        "train/overfit.py --help": [str(SCRIPT), "--help"],
+        "train/overfit.py n_imges=3": [str(SCRIPT), "n_imges=3"],
+        "byheart --help": ["-m", "byheart.cli", "--help"],
+    }
+    started = {
+        name: partial(subprocess.run, [sys.executable, *words], capture_output=True)
+        for name, words in works.items()
+    }
+    found = in_turn(started, 3, torch.device("cpu"), warmup=1)
+    return {name: median(times) for name, times in found.items()}
 
 
 def measuring(here: Bench, cache: Path) -> dict[str, float]:
