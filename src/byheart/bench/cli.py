@@ -23,8 +23,8 @@ def add_parser(commands: Any) -> None:
         default=["startup", "training", "breakdown", "sampling", "measuring", "memorize"],
         metavar="PART",
         help="startup | training | breakdown | sampling | measuring | memorize | audit, of "
-        "thousands of pictures | baseline, the recipe of the widely used trainers; all but the last two where "
-        "nothing is typed",
+        "thousands of pictures | baseline, the recipe of the widely used trainers; all but the "
+        "last two where nothing is typed",
     )
     command.add_argument("--out", default="outputs/bench", help="folder to write to")
     command.set_defaults(do=_bench)
