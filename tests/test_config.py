@@ -182,7 +182,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("fit.accumulate", 7, "fit.batch="),
     ("fit.prediction", "noise", "auto | sample | v_prediction | epsilon"),
     ("fit.prediction", "epsilon", "type schedule=sd"),
-    ("fit.optimizer", "sgd", "muon | adamw"),
+    ("fit.optimizer", "sgd", "muon | muon_conv | adamw"),
     ("fit.momentum", -0.1, "0 to 1"),
     ("fit.momentum", 1.1, "0 to 1"),
     ("fit.lr", 0.0, "above 0"),

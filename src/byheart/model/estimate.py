@@ -91,8 +91,8 @@ def estimate(
     count, moments = parameters(unet), 2 * parameters(unet)
     tensors = 7 + (3 if config.fit.ema > 0 else 0)  # AdamW reads and writes 7 per weight, EMA 3
     optimizer = count * 4 * tensors / TRAFFIC.get(device.type, TRAFFIC["cpu"])
-    if config.fit.optimizer == "muon":
-        matrices, rest = matrices_and_rest(unet)
+    if config.fit.optimizer != "adamw":
+        matrices, rest = matrices_and_rest(unet, config.fit.optimizer == "muon_conv")
         flat = [matrix.detach().flatten(1) for matrix in matrices]
         optimizer += _timed(lambda: orthogonalised(flat), device)
         moments = sum(w.numel() for w in matrices) + 2 * sum(w.numel() for w in rest)

@@ -19,6 +19,7 @@ from byheart.model.batch import Batch, draw
 from byheart.model.conditioning import Conditioning
 from byheart.model.objective import loss
 from byheart.model.optim import (
+    REST,
     Average,
     LeftOut,
     Muon,
@@ -88,7 +89,7 @@ def start(unet: UNet2DConditionModel, config: Config) -> State:
 
 
 def optimizer_of(unet: UNet2DConditionModel, fit: Fit) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019), or Muon for the convolutions and AdamW for the rest."""
+    """AdamW (Loshchilov & Hutter 2019), or Muon for matrices and AdamW for the rest."""
     given: dict[str, Any] = {
         "lr": fit.lr,
         "betas": (fit.betas[0], fit.betas[1]),
@@ -97,8 +98,9 @@ def optimizer_of(unet: UNet2DConditionModel, fit: Fit) -> torch.optim.Optimizer:
     }
     if fit.optimizer == "adamw":
         return torch.optim.AdamW(unet.parameters(), **given)
-    matrices, rest = matrices_and_rest(unet)
-    return Muon(matrices, rest, momentum=fit.momentum, **given)
+    few = fit.optimizer == "muon_conv"
+    matrices, rest = matrices_and_rest(unet, few)
+    return Muon(matrices, rest, momentum=fit.momentum, share=REST if few else 1.0, **given)
 
 
 def learning_rate(fit: Fit, step: int, steps: int) -> float:

@@ -1,4 +1,4 @@
-"""The optimizers: Muon for the convolutions of a network and AdamW for the rest, the average of the
+"""The optimizers: Muon for the matrices of a network and AdamW for the rest, the average of the
 weights, and what happens to a step whose gradient is not finite.
 
 Muon's orthogonalized step is equally long in every direction. What few samples ask for moves as
@@ -27,24 +27,25 @@ RMS = 0.2  # of AdamW's updates
 # single key have one: measured up to 1.5e-13, the shortest real ones 1e-11. A weight without
 # influence is not to be moved by it.
 NOISE = 1e-12
-# Of the learning rate: AdamW's, beside Muon's.
-REST = 0.25
+REST = 0.25  # of the learning rate: AdamW's, where Muon moves the convolutions only
 SMALLEST = 1e-30  # what is divided by where all is zero
 IN_CACHE = 16  # Gram matrices worked on together on a CPU: more do not stay in its cache
 
 
-def matrices_and_rest(network: torch.nn.Module) -> tuple[list[Parameter], list[Parameter]]:
+def matrices_and_rest(
+    network: torch.nn.Module, convolutions: bool = False
+) -> tuple[list[Parameter], list[Parameter]]:
     """The weights that Muon moves, and the others.
 
-    Those of convolutions over more than a pixel, but for the first and the last, which look at
-    latents one channel at a time. Of `tiny` that is half the weights, in 50 of 280 matrices; with
-    all of them a step takes half as long again, and as many are needed (LOG.md).
+    The first and the last convolution are among the others: they look at latents one channel at a
+    time. convolutions: only those over more than a pixel. Of `tiny` that is half the weights, in 50
+    of 280 matrices.
     """
     matrices: list[Parameter] = []
     rest: list[Parameter] = []
     for name, weight in network.named_parameters():
-        wide = weight.ndim == 4 and weight.shape[-1] > 1
-        ours = wide and not name.startswith(("conv_in.", "conv_out."))
+        chosen = weight.ndim == 4 and weight.shape[-1] > 1 if convolutions else weight.ndim > 1
+        ours = chosen and not name.startswith(("conv_in.", "conv_out."))
         (matrices if ours else rest).append(weight)
     return matrices, rest
 
@@ -119,8 +120,8 @@ class Muon(torch.optim.Optimizer):
     """Muon (Jordan et al. 2024) on `matrices`, AdamW (Loshchilov & Hutter 2019) on `rest`.
 
     A convolution's weight counts as the matrix of its output channels. Every update of a matrix is
-    scaled to the root mean square that AdamW's have (Liu et al. 2025, section 2.2). The rest moves
-    at REST times the rate.
+    scaled to the root mean square that AdamW's have (Liu et al. 2025, section 2.2), so one learning
+    rate serves both. share: of it, what AdamW gets.
     """
 
     def __init__(
@@ -132,6 +133,7 @@ class Muon(torch.optim.Optimizer):
         weight_decay: float,
         momentum: float,
         fused: bool,
+        share: float = 1.0,
     ) -> None:
         groups: list[dict[str, Any]] = [
             {"params": list(matrices), "momentum": momentum}, {"params": list(rest)},
@@ -139,14 +141,14 @@ class Muon(torch.optim.Optimizer):
         super().__init__(groups, {"lr": lr, "weight_decay": weight_decay})
         self.adamw = torch.optim.AdamW(
             self.param_groups[1]["params"],
-            lr=REST * lr,
+            lr=share * lr,
             betas=betas,
             weight_decay=weight_decay,
             fused=fused,
         )
         # One state, and the groups' rates are set in one place.
         self.adamw.state = self.state
-        self.param_groups[1] |= self.adamw.param_groups[0] | {"share": REST}
+        self.param_groups[1] |= self.adamw.param_groups[0] | {"share": share}
         self.adamw.param_groups = self.param_groups[1:]
         self.found_inf: Tensor | None = None  # as in the fused AdamW: 1 where the step is left out
         self.grad_scale: Tensor | None = None
