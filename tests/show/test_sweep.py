@@ -192,7 +192,7 @@ def test_against_steps_there_are_more_figures_and_the_page_stays(
     before = {file for file in digest(tmp_path) if not file.startswith("s")}
     assert write_curve(tmp_path, against="steps").read_text("utf-8") == page
     new = {file for file in digest(tmp_path) if not file.startswith("s")} - before
-    names = ("kinds", "coverage", "prompt")
+    names = ("kinds", "generalization", "coverage", "prompt")
     new -= {f"figures/bits-against-steps.{kind}" for kind in ("svg", "png")}  # by luck
     assert new == {"curve-against-steps.svg", "curve-against-steps.png"} | {
         f"figures/{name}-against-steps.{kind}" for name in names for kind in ("svg", "png")

@@ -48,7 +48,7 @@ def traits(images: UInt8[Tensor, "s c h w"]) -> dict[str, Float[Tensor, " s"]]:
     speckle: median over the pixels of the smallest difference to one of the 8 neighbours, in [0, 1]
         and of the colour that differs most. Even at an edge some neighbour is alike; in noise none.
     """
-    parts = [_traits(part.long()) for part in _chunks(images)]
+    parts = [_traits(part.int()) for part in _chunks(images)]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -166,7 +166,7 @@ def _gradients(images: Int[Tensor, "s c h w"]) -> Int[Tensor, " s"]:
 def _to_neighbour(images: Int[Tensor, "s c h w"]) -> Int[Tensor, "s h w"]:
     """The smallest difference to a neighbour; beyond the edge there is none."""
     count, _, height, width = images.shape
-    least = torch.full((count, height, width), 256)
+    least = images.new_full((count, height, width), 256)
     for down, right in ((0, 1), (1, 0), (1, 1), (1, -1)):
         here = images[:, :, : height - down, max(0, -right) : width - max(0, right)]
         there = images[:, :, down:, max(0, right) : width + min(0, right)]
@@ -183,9 +183,10 @@ def _blurred(images: Int[Tensor, "s c h w"]) -> Int[Tensor, "s c h w"]:
     """[1 2 1] in both directions, edges repeated; 16 times the mean."""
     for dim in (2, 3):
         size = images.shape[dim]
-        before = images.index_select(dim, (torch.arange(size) - 1).clamp(min=0))
-        after = images.index_select(dim, (torch.arange(size) + 1).clamp(max=size - 1))
-        images = before + 2 * images + after
+        ends = images.narrow(dim, 0, 1), images, images.narrow(dim, size - 1, 1)
+        wider = torch.cat(ends, dim)
+        pairs = wider.narrow(dim, 0, size + 1) + wider.narrow(dim, 1, size + 1)
+        images = pairs.narrow(dim, 0, size) + pairs.narrow(dim, 1, size)
     return images
 
 
