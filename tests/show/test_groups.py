@@ -93,6 +93,10 @@ def test_every_setting_named_here_exists() -> None:
 
 def test_whose_weights_the_numbers_are_of_is_said_and_an_older_run_is_of_no_half() -> None:
     assert varied([run("a"), run("b", evaluate__weights="raw")]) == ["evaluate.weights"]
+    # One image takes fewer evaluations by itself; that parts no curve. At the same n it does.
+    one = run("a", n=1, sample__steps=4)
+    assert varied([one, run("b", n=10, sample__steps=16)]) == []
+    assert varied([one, run("b", n=1, sample__steps=16)]) == ["sample.steps"]
     older = run("old")
     older.config.pop("split", None)
     assert [len(g.runs) for g in groups([older, run("a", split="none")])] == [2]

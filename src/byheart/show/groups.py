@@ -126,7 +126,8 @@ CHOICES = {
         )
     },
 }  # fmt: skip
-
+# Set by another setting where nobody types them (configs/overfit.yaml).
+DERIVED = {"sample.steps": "n_images", "fit.optimizer": "fit.batch"}
 
 # What makes a network larger or smaller, and nothing else of it.
 SIZE = frozenset({"unet.preset", *CHOICES["unet.preset"]} - {"unet.pretrained"})
@@ -178,6 +179,7 @@ def varied(runs: Sequence[Finished], along: frozenset[str] = N) -> list[str]:
         key
         for key in keys
         if key not in along
+        and not (key in DERIVED and _follows(every, key, DERIVED[key]))
         and not any(
             key in CHOICES[head] and head not in along and _follows(every, key, head)
             for head in CHOICES
