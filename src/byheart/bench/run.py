@@ -27,16 +27,8 @@ from byheart.runtime.command import typed
 from byheart.runtime.machine import environment, peak_memory_bytes
 from byheart.runtime.processes import accelerator_for
 
-PARTS = (
-    "startup",
-    "training",
-    "breakdown",
-    "sampling",
-    "measuring",
-    "memorize",
-    "audit",
-    "baseline",
-)
+PARTS = ("startup", "training", "breakdown", "sampling", "measuring", "memorize", "audit",
+         "baseline")  # fmt: skip
 Say = Callable[[str], None]
 
 
@@ -132,8 +124,8 @@ def table(found: dict[str, Any]) -> str:
     for steps, rate in found.get("sampling", {}).items():
         lines += [(f"sampling, {steps} evaluations", f"{rate:.1f} images/s")]
     if measuring := found.get("measuring"):
-        parts = ", ".join(f"{name} {took:.0f}" for name, took in measuring.items())
-        lines += [("1,000 outputs measured against 10,000 images", f"{parts} s")]
+        words = ", ".join(f"{name} {took:.0f}" for name, took in measuring.items())
+        lines += [("1,000 outputs measured against 10,000 images", f"{words} s")]
     if memorize := found.get("memorize"):
         lines += [
             ("one image: all copied", _after(memorize["copied_seconds"], memorize)),

@@ -30,8 +30,9 @@ import byheart
 from byheart.config import Config
 from byheart.data.images import load_images
 from byheart.experiment.prepare import Setup, fresh_network, prepare
-from byheart.measure.alterations import as_bytes, noisy
+from byheart.measure.alterations import noisy
 from byheart.measure.compression import CODECS, file_sizes, given_back
+from byheart.measure.controls import mixed
 from byheart.measure.generalization import generalization
 from byheart.measure.kinds import examine, reference
 from byheart.measure.panel import panel
@@ -266,7 +267,7 @@ def measuring(here: Bench, cache: Path) -> dict[str, float]:
     images = load_images(config, MANY, cache)
     draws, some = torch.Generator().manual_seed(0), images.train[::10]
     copies = noisy(some[:500], NOISY, draws)
-    mixtures = as_bytes((some[:500] / 255 + some[500:] / 255) / 2)
+    mixtures = mixed(some, torch.arange(500), torch.arange(500, 1000))
     outputs = torch.cat([copies, mixtures])
     before = torch.get_num_threads()
     torch.set_num_threads(cores())
