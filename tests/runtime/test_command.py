@@ -107,7 +107,7 @@ MISTAKES: list[tuple[str, ...]] = [
     ("cluster=moon", "cluster=moon", "ray | slurm"),
     ("cluster=ray,slurm", "cluster=ray,slurm", "one of them"),
     # what does not go together
-    ("budget.exposures=5", "budget.steps=80 budget.exposures=5", "exactly one"),
+    ("budget.exposures=5", "budget.exposures=5", "exactly one"),
     ("budget.steps=null", "budget.steps=None budget.exposures=None", "exactly one"),
     ("images.size=65", "images.size=65", "64 or 128"),
     ("fit.prediction=epsilon", "fit.prediction=epsilon", "schedule=sd"),

@@ -53,8 +53,9 @@ def checked(prompt: str) -> str:
 def answers(model: Model, prompt: str, noises: int) -> list[Answer]:
     """One output for each of the initial noises 0 … noises-1, as the run itself makes them.
 
-    On the CPU what the run was asked comes out as in its outputs.npz, byte for byte. ValueError: a
-    prompt that is too long, or another number of noises than 1 … 8.
+    On the CPU what the run was asked comes out as in its outputs.npz but for rounding: fewer are
+    computed together here, and now and then a value is another by one of 255. ValueError: a prompt
+    that is too long, or another number of noises than 1 … 8.
     """
     setup = model.setup
     prompt = prompt if prompt in setup.texts else checked(prompt)
