@@ -37,6 +37,15 @@ def text_() -> Any:
     return field(metadata={"test": _is_one_line, "allowed": "one line of text"})
 
 
+def threads_() -> Any:
+    return field(
+        metadata={
+            "test": lambda v: v == "auto" or (isinstance(v, int) and v >= 0),
+            "allowed": "auto | a whole number, 0 for all cores",
+        }
+    )
+
+
 def folder_() -> Any:
     allowed = "a folder name of at most 200 bytes without '/' or leading dot"
     return field(metadata={"test": _is_folder_name, "allowed": allowed})
@@ -219,7 +228,7 @@ class Config:
     checkpoint: Checkpoint
     live: Live
     tracker: str = one_of("none", "tensorboard", "wandb")
-    threads: int = at_least(0)
+    threads: int | str = threads_()
 
     @property
     def steps(self) -> int:

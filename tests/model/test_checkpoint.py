@@ -200,7 +200,7 @@ def test_an_interrupted_save_leaves_the_older_one_and_nothing_half(
     advance(state)
     written: list[Path] = []
 
-    def interrupted(tensors: Any, path: Path) -> None:
+    def interrupted(tensors: Any, path: Path, said: Any) -> None:
         if len(written) == calls:
             path.write_bytes(b"half")
             raise error("no space left")

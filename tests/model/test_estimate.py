@@ -13,7 +13,7 @@ from accelerate import Accelerator
 
 from byheart.config import Config
 from byheart.model import estimate as module
-from byheart.model.estimate import estimate
+from byheart.model.estimate import estimate, threads_that_pay
 from byheart.model.sample import Conditions
 from byheart.model.unet import parameters
 
@@ -97,3 +97,52 @@ def test_the_largest_part_that_fits_is_timed(
     monkeypatch.setattr(module, "_forward", Full(0))
     with pytest.raises(ValueError, match="a single sample does not fit into memory"):
         estimate(unet, given, 5, config, accelerator, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("most", "seconds", "chosen"),
+    [
+        (8, {1: 1.0, 2: 0.6, 4: 0.4, 8: 0.3}, 8),
+        (8, {1: 1.0, 2: 0.6, 4: 0.58, 8: 0.3}, 2),  # the next double did not pay
+        (2, {1: 1.0, 2: 0.95}, 1),
+        (2, {1: 1.0, 2: 2.0}, 1),  # the other core is somebody else's
+        (6, {1: 1.0, 2: 0.6, 4: 0.4, 6: 0.3}, 6),
+        (2, {1: 20.0, 2: 12.0}, 2),
+        (1, {}, 1),
+    ],
+)
+def test_as_many_threads_as_shorten_a_pass(
+    most: int, seconds: dict[int, float], chosen: int
+) -> None:
+    assert threads_that_pay(seconds.__getitem__, most) == chosen
+
+
+def test_a_pass_that_somebody_disturbed_does_not_decide() -> None:
+    taken = iter([0.5, 1.0, 3.0, 1.0, 0.5])  # all cores; then one, two, one, two
+    assert threads_that_pay(lambda threads: next(taken), 2) == 2
+
+
+def test_a_network_too_large_to_be_timed_often_gets_every_core() -> None:
+    asked: list[int] = []
+
+    def seconds(threads: int) -> float:
+        asked.append(threads)
+        return 12.0
+
+    assert threads_that_pay(seconds, 4) == 4 and asked == [4]
+
+
+def test_threads_that_were_typed_stay_and_what_was_timed_is_forgotten(
+    narrow: Compose, training: Train, accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = narrow("fit.batch=2", "threads=1")
+    run = training(config)
+    unet = run.begin().unet
+    before = {name: w.clone() for name, w in unet.state_dict().items()}
+    given = Conditions(run.schedule, run.conditioning.rows, (12, 8, 8))
+    monkeypatch.setattr(module, "threads_that_pay", lambda seconds, most: int(seconds(2) > 0) + 1)
+    for asked, set_to in ((1, 1), ("auto", 2)):
+        module.choose_threads(unet, given, replace(config, threads=asked), accelerator)
+        assert torch.get_num_threads() == set_to
+    assert all(torch.equal(w, before[name]) for name, w in unet.state_dict().items())
+    assert all(weight.grad is None for weight in unet.parameters())

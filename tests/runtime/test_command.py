@@ -90,6 +90,9 @@ MISTAKES: list[tuple[str, ...]] = [
     ("captions.dropout=1.5", "captions.dropout=1.5", "from 0 to 1"),
     ("captions.shared=", "captions.shared", "one line of text"),
     ("sample.guidance=0.5", "sample.guidance=0.5", "1 or more"),
+    ("threads=two", "threads=two", "auto | a whole number"),
+    ("threads=1.5", "threads=1.5", "auto | a whole number"),
+    ("threads=null", "threads=null", "auto | a whole number"),
     # a choice that is none
     ("images=cats", "images=cats", "emoji", "photos", "folder", "hub"),
     ("codec=jpeg", "codec=jpeg", "patch", "sd_vae"),

@@ -90,11 +90,18 @@ def test_auto_takes_bf16_where_the_gpu_has_it(
 
 @pytest.mark.parametrize(
     ("asked", "cores", "processes_here", "used"),
-    [(0, 8, None, 8), (0, 8, "2", 4), (0, 2, "4", 1), (3, 8, "4", 3), (0, 7, "2", 3)],
+    [
+        (0, 8, None, 8),
+        ("auto", 8, None, 8),
+        (0, 8, "2", 4),
+        (0, 2, "4", 1),
+        (3, 8, "4", 3),
+        (0, 7, "2", 3),
+    ],
 )
 def test_the_processes_share_the_cores_unless_threads_are_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    asked: int, cores: int, processes_here: str | None, used: int,
+    asked: int | str, cores: int, processes_here: str | None, used: int,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(processes, "cores", lambda: cores)
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)

@@ -30,6 +30,7 @@ def composed(*typed: str, root: Path | str = "outputs", **changes: Any) -> Confi
     """
     config = copy.deepcopy(_read(*typed))
     config.root = str(root)
+    config.threads = 1  # timed in a process that others share, what pays would be chance
     for name, value in changes.items():
         *sections, last = name.split("__")
         section = functools.reduce(getattr, sections, config)

@@ -16,7 +16,7 @@ SMALL = [
     "unet.widths=[8,8,16,16]", "unet.heads=[1,1,1,1]", "unet.groups=4", "fit.batch=4",
     "budget.steps=12", "checkpoint.every=4", "evaluate.prompts=3", "evaluate.noises=2",
     "evaluate.noises_alone=2", "sample.steps=3", "live.every=0", "trajectory.outputs=2",
-    "trajectory.points=3", "trajectory.share=1", "evaluate.weights=both",
+    "trajectory.points=3", "trajectory.share=1", "evaluate.weights=both", "threads=1",
 ]  # fmt: skip
 
 

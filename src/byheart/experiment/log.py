@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from tqdm import tqdm
 
@@ -76,7 +77,9 @@ class RunLog:
         for fault in damaged:
             self.say(f"checkpoint skipped, {fault}")
         if place is not None:
-            checkpoint.load(place, state)
+            threads = checkpoint.load(place, state)
+            if threads and self.config.threads == "auto":  # the same bytes as without a stop
+                torch.set_num_threads(threads)
             self.say(f"resuming at step {state.step} of {self.steps}")
         if self.main:
             keep_rows_up_to(self.run.file("training.jsonl"), state.step)

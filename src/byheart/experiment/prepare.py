@@ -27,6 +27,7 @@ from byheart.measure.distance import nearest
 from byheart.measure.kinds import reference
 from byheart.model.conditioning import Conditioning, conditioning_for, training_captions
 from byheart.model.cpu import optimize_for_cpu
+from byheart.model.estimate import choose_threads
 from byheart.model.fit import parts_of
 from byheart.model.ideal import IdealDenoiser
 from byheart.model.objective import build_schedule
@@ -104,9 +105,11 @@ def prepare(config: Config, cache: Path, accelerator: Accelerator) -> Setup:
     shape, device = (latents.shape[1], latents.shape[2], latents.shape[3]), accelerator.device
     unet = fresh_network(config, shape, vectors.shape[-1], accelerator)
     vectors = widen(vectors, unet.config.cross_attention_dim).to(device)
+    conditions = Conditions(schedule, vectors, shape)
+    choose_threads(unet, conditions, config, accelerator)
     return Setup(
-        config, images, against, codec, latents.to(device), captions, asked, texts,
-        Conditions(schedule, vectors, shape), unet, device,
+        config, images, against, codec, latents.to(device), captions, asked, texts, conditions,
+        unet, device,
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -58,7 +58,8 @@ def save(folder: Path, state: State, keep: int, final: bool) -> Path:
         shutil.rmtree(left, ignore_errors=True)
     try:
         part.mkdir(parents=True)
-        _save(part / "unet.safetensors", dict(state.unet.state_dict()))
+        threads = {"threads": str(torch.get_num_threads())}
+        _save(part / "unet.safetensors", dict(state.unet.state_dict()), threads)
         if state.ema is not None:
             names = [name for name, _ in state.unet.named_parameters()]
             _save(part / "ema.safetensors", dict(zip(names, state.ema.shadow_params, strict=True)))
@@ -120,8 +121,10 @@ def newest_valid(folder: Path) -> tuple[Path | None, list[str]]:
     return None, damaged
 
 
-def load(place: Path, state: State) -> None:
+def load(place: Path, state: State) -> int | None:
     """Restore `state` in place from a valid checkpoint of the same architecture.
+
+    Returns the threads it was computed with. None: version 0.1 did not write them down.
 
     Raises:
         ValueError: weights of another architecture.
@@ -141,10 +144,13 @@ def load(place: Path, state: State) -> None:
     if not manifest["final"]:
         _load_optimizer(load_file(place / "optimizer.safetensors"), state)
     state.step = manifest["step"]
+    with safe_open(place / "unet.safetensors", "pt") as file:
+        threads = (file.metadata() or {}).get("threads")
+    return None if threads is None else int(threads)
 
 
-def _save(path: Path, tensors: dict[str, Tensor]) -> None:
-    save_file({name: t.detach().contiguous() for name, t in tensors.items()}, path)
+def _save(path: Path, tensors: dict[str, Tensor], said: dict[str, str] | None = None) -> None:
+    save_file({name: t.detach().contiguous() for name, t in tensors.items()}, path, said)
     _sync(path)
 
 

@@ -1,4 +1,4 @@
-"""Before it starts: how long a run will take and how much memory it needs."""
+"""Before it starts: how many threads pay, how long a run will take and how much memory it needs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,56 @@ from byheart.config import Config
 from byheart.model.optim import matrices_and_rest, orthogonalised
 from byheart.model.sample import Conditions
 from byheart.model.unet import parameters
-from byheart.runtime.machine import extra_memory, free_disk, free_memory
-from byheart.runtime.processes import check_room, forget_cached, out_of_memory
+from byheart.runtime.machine import extra_memory, free_disk, free_memory, physical_cores
+from byheart.runtime.processes import (
+    check_room,
+    forget_cached,
+    from_first,
+    out_of_memory,
+    processes_here,
+)
 
 # Bytes a second through the optimizer, measured low: an expectation should rather be too long.
 TRAFFIC = {"cpu": 8e9, "cuda": 1e12, "mps": 1e11}
+
+
+PAYS = 0.9  # of the time with half as many threads: what more of them must come down to
+LONG = 5.0  # seconds: a pass that takes so long on all cores is of a network that needs them
+
+
+def choose_threads(
+    unet: UNet2DConditionModel, given: Conditions, config: Config, accelerator: Accelerator
+) -> None:
+    """threads=auto: set torch to as many threads as pay for a pass of training, on every process as
+    many. Nothing is learned from it. Elsewhere than on a CPU: all cores, as they are set."""
+    if config.threads != "auto" or accelerator.device.type != "cpu":
+        return
+    rows = max(1, config.fit.batch // (accelerator.num_processes * config.fit.accumulate))
+    most = max(1, physical_cores() // processes_here(accelerator))
+
+    def seconds(threads: int) -> float:
+        torch.set_num_threads(threads)
+        return _timed(partial(_learn, unet, rows, given, accelerator), accelerator.device)
+
+    torch.set_num_threads(from_first(accelerator, lambda: threads_that_pay(seconds, most)))
+
+
+def threads_that_pay(seconds: Callable[[int], float], most: int) -> int:
+    """The least number of threads, of 1, 2, 4, … and `most`, whose double does not pay.
+
+    seconds: what a pass takes with so many. Machines are shared: each is asked twice in turn, and
+    the shorter time counts.
+    """
+    if most == 1 or seconds(most) > LONG:  # the first pass also chooses kernels, and does not count
+        return most
+    chosen = 1
+    while chosen < most:
+        more = min(2 * chosen, most)
+        fewer_took, more_took = zip(*((seconds(chosen), seconds(more)) for _ in "12"), strict=True)
+        if min(more_took) > PAYS * min(fewer_took):
+            break
+        chosen = more
+    return chosen
 
 
 @dataclass(frozen=True)

@@ -206,7 +206,7 @@ def _check_value(key: str, value: Any, groups: dict[str, Path]) -> None:
             raise ValueError(f"{key}={shown}: allowed is {' | '.join(choices)}")
         return
     item = settings()[key]
-    kind, _, null = str(item.type).partition(" | ")
+    kind, *others = str(item.type).split(" | ")
     section, _, last = key.rpartition(".")
     try:
         node = OmegaConf.structured(get_type_hints(Config).get(section, Config))
@@ -216,8 +216,8 @@ def _check_value(key: str, value: Any, groups: dict[str, Path]) -> None:
         fits = False
     if not fits:
         limit = item.metadata.get("allowed")
-        said = [TYPES[kind]] if kind != "str" or not limit else []
-        said += ([limit] if limit else []) + (["or null"] if null else [])
+        said = [] if limit and "str" in (kind, *others) else [TYPES[kind]]
+        said += ([limit] if limit else []) + (["or null"] if "None" in others else [])
         raise ValueError(f"{key}={shown}: allowed is {', '.join(said)}")
 
 

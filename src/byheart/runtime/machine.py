@@ -47,6 +47,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def physical_cores() -> int:
+    """Cores this process may run on, two threads of one core counted once."""
+    return min(cores(), psutil.cpu_count(logical=False) or cores())
+
+
 def free_memory(device: torch.device) -> int | None:
     """Bytes that the device can still give. None: it does not say."""
     if device.type == "cuda":

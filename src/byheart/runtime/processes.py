@@ -68,9 +68,14 @@ def accelerator_for(config: Config, run: Run) -> Accelerator:
         project_dir=run.path,
     )
     # `accelerate launch` gives a process one thread, whatever the machine has.
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
-    torch.set_num_threads(config.threads or max(1, cores() // here))
+    asked = 0 if config.threads == "auto" else int(config.threads)
+    torch.set_num_threads(asked or max(1, cores() // processes_here(accelerator)))
     return accelerator
+
+
+def processes_here(accelerator: Accelerator) -> int:
+    """How many of the processes share this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
 
 
 def how_many(accelerator: Accelerator) -> str:
