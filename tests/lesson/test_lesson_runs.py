@@ -300,6 +300,11 @@ def test_the_tolerance_moves_the_curve(folder: Path) -> None:
         tally.add("somebody", vote)
     html = tolerance.draw(runs, 0.5, votes, tally.all)
     assert "you, 0.50" in html and "the class, 0.50 (6 votes)" in html
+    assert "share that reaches a margin" in html
+    (last,) = tolerance.spread(runs)[-1:]
+    first_version = {key: value for key, value in last.measures.items() if key != "margin"}
+    without = tolerance.draw([replace(last, measures=first_version)], 0.5, [], [])
+    assert "share that reaches a margin" not in without and "the slider, 0.50" in without
 
 
 def test_the_game_has_pairs_at_many_distances(folder: Path) -> None:
