@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,11 @@ import pytest
 from byheart.runtime.environment import quiet_libraries
 
 quiet_libraries()  # tests beside each other are other programs on the same cores
+os.environ["OMP_NUM_THREADS"] = "1"  # here and in every process that a test starts
 
 import torch
+
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -125,6 +125,7 @@ class Schedule:
 class Fit:
     batch: int = at_least(1)
     accumulate: int = at_least(1)
+    gradient_checkpointing: bool
     prediction: str = one_of("auto", "sample", "v_prediction", "epsilon")
     optimizer: str = one_of("muon", "muon_conv", "adamw")
     lr: float = above(0)
@@ -252,7 +253,8 @@ class Config:
 # Settings that change how a run is watched, never what comes out of it: a finished run is the
 # same run whatever they say.
 BYSTANDERS = (
-    "root", "tracker", "checkpoint", "live", "threads", "fit.accumulate", "sample.batch",
+    "root", "tracker", "checkpoint", "live", "threads", "fit.accumulate",
+    "fit.gradient_checkpointing", "sample.batch",
 )  # fmt: skip
 
 

@@ -67,22 +67,25 @@ def test_auto_takes_bf16_on_a_processor_that_has_it_for_wide_networks(
 
 
 @pytest.mark.parametrize(
-    ("asked", "gpu", "gpu_has_it", "used"),
+    ("asked", "gpu", "gpu_has", "used"),
     [
-        ("auto", False, False, "no"),
-        ("fp32", False, False, "no"),
-        ("auto", True, True, "bf16"),
-        ("bf16", True, True, "bf16"),
-        ("fp32", True, True, "no"),
-        ("auto", True, False, "no"),
+        ("auto", False, "nothing", "no"),
+        ("fp32", False, "nothing", "no"),
+        ("auto", True, "bf16", "bf16"),
+        ("bf16", True, "bf16", "bf16"),
+        ("fp32", True, "bf16", "no"),
+        ("auto", True, "nothing", "no"),
+        ("auto", True, "emulation", "no"),  # slower than fp32, and only where it is asked for
+        ("bf16", True, "emulation", "bf16"),
     ],
 )
 def test_auto_takes_bf16_where_the_gpu_has_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    asked: str, gpu: bool, gpu_has_it: bool, used: str,
+    asked: str, gpu: bool, gpu_has: str, used: str,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: gpu_has_it)
+    able = {"bf16": (True, True), "emulation": (False, True), "nothing": (False, False)}[gpu_has]
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda emulated=True: able[emulated])
     given, _ = built(monkeypatch, composed(root=tmp_path, fit__precision=asked))
     assert given["mixed_precision"] == used and given["log_with"] is None
     assert given["project_dir"] == tmp_path / "emoji-tiny" / "n1-s0"

@@ -22,9 +22,9 @@ def add_parser(commands: Any) -> None:
         nargs="+",
         default=["startup", "training", "breakdown", "sampling", "measuring", "memorize"],
         metavar="PART",
-        help="startup | training | breakdown | sampling | measuring | memorize | audit, of "
-        "thousands of pictures | baseline, the recipe of the widely used trainers; all but the "
-        "last two where nothing is typed",
+        help="startup | training | breakdown | memory, of GPUs | sampling | measuring | "
+        "memorize | audit, of thousands of pictures | baseline, the recipe of the widely used "
+        "trainers; all but memory and the last two where nothing is typed",
     )
     command.add_argument("--out", default="outputs/bench", help="folder to write to")
     command.set_defaults(do=_bench)

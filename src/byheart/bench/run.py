@@ -16,6 +16,7 @@ from byheart.bench.speed import (
     bench_of,
     breakdown,
     measuring,
+    memory,
     sampling,
     startup,
     training,
@@ -27,8 +28,8 @@ from byheart.runtime.command import typed
 from byheart.runtime.machine import environment, peak_memory_bytes
 from byheart.runtime.processes import accelerator_for
 
-PARTS = ("startup", "training", "breakdown", "sampling", "measuring", "memorize", "audit",
-         "baseline")  # fmt: skip
+PARTS = ("startup", "training", "breakdown", "memory", "sampling", "measuring", "memorize",
+         "audit", "baseline")  # fmt: skip
 Say = Callable[[str], None]
 
 
@@ -68,6 +69,7 @@ def bench(
         ("startup", startup),
         ("training", partial(training, here)),
         ("breakdown", partial(breakdown, here)),
+        ("memory", partial(memory, here)),
         ("sampling", partial(sampling, here)),
         ("measuring", partial(measuring, here, cache)),
         ("memorize", partial(memorize, here)),
@@ -121,6 +123,11 @@ def table(found: dict[str, Any]) -> str:
     for name, seconds in parts.items():
         share = seconds / sum(parts.values())
         lines += [(f"  {name}", f"{1000 * seconds:.1f} ms, {share:.0%} of the step")]
+    if memory := found.get("memory"):
+        lines += [("weights, gradients, optimizer", f"{memory['state_bytes'] / 2**30:.1f} GiB")]
+        for card, (plain, checkpointing) in memory["samples_at_once"].items():
+            lines += [(f"  {card}", f"{plain} samples at once, {checkpointing} with gradient "
+                                    "checkpointing (expected)")]  # fmt: skip
     for steps, rate in found.get("sampling", {}).items():
         lines += [(f"sampling, {steps} evaluations", f"{rate:.1f} images/s")]
     if measuring := found.get("measuring"):

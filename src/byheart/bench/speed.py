@@ -39,6 +39,7 @@ from byheart.measure.panel import panel
 from byheart.model.batch import draw
 from byheart.model.conditioning import Conditioning
 from byheart.model.fit import State, Step, fit, start
+from byheart.model.memory import activation_bytes, largest_batch, state_bytes, step_bytes
 from byheart.model.objective import loss
 from byheart.model.optim import clip
 from byheart.model.sample import sample
@@ -51,6 +52,9 @@ EVALUATIONS = (4, 8, 16, 32)  # of the network for one output
 MANY = 10_000  # training images that the measure is timed against
 NOISY = 0.05  # standard deviation of the noise on the copies that the measure is timed with
 COPIED = 10  # of an audit that is timed every tenth output is a training picture
+CARDS = {  # bytes, and whether it multiplies in bf16
+    "T4, 16 GB": (16e9, False), "24 GB": (24e9, True), "40 GB": (40e9, True), "80 GB": (80e9, True),
+}  # fmt: skip
 GRAIN = 8  # pixels a side of the noise that its pictures are enlarged from
 
 
@@ -222,6 +226,21 @@ def breakdown(here: Bench) -> dict[str, float]:
         state.ema.optimization_step = state.ema.update_after_step
         works["average"] = lambda: state.ema and state.ema.step(weights)
     return {name: median(times) for name, times in in_turn(works, ROUNDS, here.device).items()}
+
+
+def memory(here: Bench) -> dict[str, Any]:
+    """Bytes of a training step on a GPU, from a dry run, and how many samples at once each card has
+    room for: without gradient checkpointing and with it."""
+    unet, fit = here.unet(), here.setup.config.fit
+    state, step = state_bytes(unet, fit), step_bytes(unet, fit)
+    tokens = here.setup.conditions.prompts.shape[1]
+    cards: dict[str, list[int]] = {}
+    for name, (size, bf16) in CARDS.items():
+        cards[name] = []
+        for checkpointing in (False, True):
+            one, two = (activation_bytes(unet, k, tokens, bf16, checkpointing) for k in (1, 2))
+            cards[name].append(largest_batch(size, state, step, one, two))
+    return {"state_bytes": state, "step_bytes": step, "samples_at_once": cards}
 
 
 def sampling(here: Bench) -> dict[str, float]:

@@ -119,6 +119,8 @@ def fresh_network(
     """The network of the run's seed on its device. shape: of a latent (c, l, l)."""
     seed = training_seed(config.seed, config.split)
     unet = build_unet(config.unet, shape[0], shape[1], text_width, seed)
+    if config.fit.gradient_checkpointing:
+        unet.enable_gradient_checkpointing()
     return optimize_for_cpu(unet, accelerator.device, accelerator.mixed_precision == "bf16")
 
 
@@ -161,7 +163,10 @@ def read_config(folder: Path) -> Config:
     try:
         recorded = OmegaConf.load(folder / "config.yaml")
         evaluate = {"possible": 0, "rule": asdict(STANDARD)}
-        since = OmegaConf.create({"images": {"style": None}, "evaluate": evaluate})
+        since = OmegaConf.create(
+            {"images": {"style": None}, "evaluate": evaluate,
+             "fit": {"gradient_checkpointing": False}}
+        )  # fmt: skip
         merged = OmegaConf.merge(OmegaConf.structured(Config), since, recorded)
         assert isinstance(merged, DictConfig)
         return read(merged)

@@ -14,7 +14,8 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from byheart.config import Config
-from byheart.model.optim import matrices_and_rest, orthogonalised
+from byheart.model.memory import optimizer_numbers, state_bytes
+from byheart.model.optim import moved_by_muon, orthogonalised
 from byheart.model.sample import Conditions
 from byheart.model.unet import parameters
 from byheart.runtime.machine import extra_memory, free_disk, free_memory, physical_cores
@@ -94,7 +95,8 @@ class Estimate:
         if self.free is not None and needed > self.free:
             said.append(
                 f"it needs about {gib(needed)} of memory and {gib(self.free)} are free: type "
-                "fit.accumulate=<more parts>, fit.ema=0 evaluate.weights=raw, or a smaller unet=…"
+                "fit.accumulate=<more parts>, fit.gradient_checkpointing=true, fit.ema=0 "
+                "evaluate.weights=raw, or a smaller unet=…"
             )
         if self.free_disk is not None and self.disk > self.free_disk:
             said.append(
@@ -133,16 +135,14 @@ def estimate(
     rows, parts, seconds, activations = _fitting(unet, given, config, accelerator)
     if seconds < 2:  # the first pass also chooses kernels; where that matters, time a second
         seconds = _timed(lambda: _learn(unet, rows, given, accelerator), device)
-    count, moments = parameters(unet), 2 * parameters(unet)
+    count = parameters(unet)
     tensors = 7 + (3 if config.fit.ema > 0 else 0)  # AdamW reads and writes 7 per weight, EMA 3
     optimizer = count * 4 * tensors / TRAFFIC.get(device.type, TRAFFIC["cpu"])
-    if config.fit.optimizer != "adamw":
-        matrices, rest = matrices_and_rest(unet, config.fit.optimizer == "muon_conv")
-        flat = [matrix.detach().flatten(1) for matrix in matrices]
-        optimizer += _timed(lambda: orthogonalised(flat), device)
-        moments = sum(w.numel() for w in matrices) + 2 * sum(w.numel() for w in rest)
+    if matrices := [weight.detach().flatten(1) for weight in moved_by_muon(unet, config.fit)[0]]:
+        optimizer += _timed(lambda: orthogonalised(matrices), device)
     per_step = seconds * parts + optimizer
-    kinds = 2 if config.fit.ema > 0 else 1  # that are kept
+    kinds = 2 if config.fit.ema > 0 else 1  # of weights that are kept
+    saved = count * kinds + optimizer_numbers(unet, config.fit)
     calls = (
         len(config.evaluate.measured)
         * config.sample.steps
@@ -153,10 +153,10 @@ def estimate(
     return Estimate(
         train=config.steps * per_step,
         sample=calls * -(-mine // together) * answer,
-        memory=4 * (count * (1 + kinds) + moments),
+        memory=state_bytes(unet, config.fit),
         activations=activations,
         free=None if free is None else free + count * 4,
-        disk=4 * ((count * kinds + moments) * (config.checkpoint.keep + 1) + count),
+        disk=4 * (saved * (config.checkpoint.keep + 1) + count),
         free_disk=free_disk(path),
     )
 

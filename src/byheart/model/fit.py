@@ -25,7 +25,7 @@ from byheart.model.optim import (
     Muon,
     clip,
     guarded_step,
-    matrices_and_rest,
+    moved_by_muon,
     none_left_out,
 )
 from byheart.model.rng import training_seed
@@ -96,11 +96,11 @@ def optimizer_of(unet: UNet2DConditionModel, fit: Fit) -> torch.optim.Optimizer:
         "weight_decay": fit.weight_decay,
         "fused": next(unet.parameters()).device.type in {"cpu", "cuda"},
     }
-    if fit.optimizer == "adamw":
-        return torch.optim.AdamW(unet.parameters(), **given)
-    few = fit.optimizer == "muon_conv"
-    matrices, rest = matrices_and_rest(unet, few)
-    return Muon(matrices, rest, momentum=fit.momentum, share=REST if few else 1.0, **given)
+    matrices, rest = moved_by_muon(unet, fit)
+    if not matrices:
+        return torch.optim.AdamW(rest, **given)
+    share = REST if fit.optimizer == "muon_conv" else 1.0
+    return Muon(matrices, rest, momentum=fit.momentum, share=share, **given)
 
 
 def learning_rate(fit: Fit, step: int, steps: int) -> float:

@@ -50,6 +50,13 @@ def matrices_and_rest(
     return matrices, rest
 
 
+def moved_by_muon(network: torch.nn.Module, fit: Fit) -> tuple[list[Parameter], list[Parameter]]:
+    """The weights that Muon moves, none with fit.optimizer=adamw, and the others."""
+    if fit.optimizer == "adamw":
+        return [], list(network.parameters())
+    return matrices_and_rest(network, fit.optimizer == "muon_conv")
+
+
 def orthogonalised(matrices: list[Tensor]) -> list[Tensor]:
     """The nearest (semi-)orthogonal matrix of each, about: U f(S) V^T with f near 1."""
     return [

@@ -29,7 +29,9 @@ WIDE = 128
 def bf16_pays(config: Config) -> bool:
     """Whether the network is multiplied in bf16. ValueError: neither GPU nor processor has it."""
     asked, on_gpu = config.fit.precision, torch.cuda.is_available()
-    able = torch.cuda.is_bf16_supported() if on_gpu else _has_amx()
+    # Asked for, an older GPU may pretend to; of itself it would only be slower.
+    pretends = asked == "bf16"
+    able = torch.cuda.is_bf16_supported(pretends) if on_gpu else _has_amx()
     if asked == "bf16" and not able:
         raise ValueError(
             "fit.precision=bf16 needs a GPU, or a processor with AMX: type fit.precision=auto"

@@ -247,7 +247,8 @@ def check_room(failure: Exception, samples: int, parts: int, accelerator: Accele
         raise failure
     if samples == 1:
         raise ValueError(
-            "a single sample does not fit into memory: type a smaller unet=… or images.size=…"
+            "a single sample does not fit into memory: type fit.gradient_checkpointing=true, or a "
+            "smaller unet=… or images.size=…"
         ) from failure
     if accelerator.num_processes > 1:
         raise ValueError(

@@ -102,7 +102,7 @@ BUDGET = frozenset({"budget.steps", "budget.exposures"})
 # What says where and how a run was made, not what it learned, or stands in a figure of its own.
 ASIDE = {
     "seed", "run", "name", "root", "tracker", "threads", "captions.mode", "sample.batch",
-    "fit.accumulate", "fit.non_finite",
+    "fit.accumulate", "fit.gradient_checkpointing", "fit.non_finite",
 }  # fmt: skip
 SECTIONS_ASIDE = ("checkpoint.", "live.", "evaluate.", "trajectory.")
 HEADLINE = "evaluate.weights"  # which weights the numbers are of
