@@ -261,16 +261,18 @@ def sampling(here: Bench) -> dict[str, float]:
 
 def startup() -> dict[str, float]:
     """Seconds until the shortest answers, beside those that importing torch takes."""
-    works: dict[str, list[str]] = {
-        "import torch": ["-c", "import torch"],
-        "train/overfit.py --help": [str(SCRIPT), "--help"],
-        "train/overfit.py n_imges=3": [str(SCRIPT), "n_imges=3"],
-        "byheart --help": ["-m", "byheart.cli", "--help"],
+    works: dict[str, tuple[list[str], int]] = {  # and the exit code of that answer
+        "import torch": (["-c", "import torch"], 0),
+        "train/overfit.py --help": ([str(SCRIPT), "--help"], 0),
+        "train/overfit.py n_imges=3": ([str(SCRIPT), "n_imges=3"], 2),
+        "byheart --help": (["-m", "byheart.cli", "--help"], 0),
     }
-    started = {
-        name: partial(subprocess.run, [sys.executable, *words], capture_output=True)
-        for name, words in works.items()
-    }
+
+    def answer(words: list[str], code: int) -> None:
+        done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
+        assert done.returncode == code, done.stderr
+
+    started = {name: partial(answer, *work) for name, work in works.items()}
     found = in_turn(started, 3, torch.device("cpu"), warmup=1)
     return {name: median(times) for name, times in found.items()}
 
