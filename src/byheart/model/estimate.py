@@ -42,7 +42,7 @@ def choose_threads(
     many. Nothing is learned from it. Elsewhere than on a CPU: all cores, as they are set."""
     if config.threads != "auto" or accelerator.device.type != "cpu":
         return
-    rows = max(1, config.fit.batch // (accelerator.num_processes * config.fit.accumulate))
+    rows = _rows_at_once(config, accelerator)
     most = max(1, physical_cores() // processes_here(accelerator))
 
     def seconds(threads: int) -> float:
@@ -177,6 +177,11 @@ def _answering(
         forget_cached(accelerator.device)
 
 
+def _rows_at_once(config: Config, accelerator: Accelerator) -> int:
+    """Samples that a process is to work through at once."""
+    return max(1, config.fit.batch // (accelerator.num_processes * config.fit.accumulate))
+
+
 def _fitting(
     unet: UNet2DConditionModel, given: Conditions, config: Config, accelerator: Accelerator
 ) -> tuple[int, int, float, int]:
@@ -184,9 +189,8 @@ def _fitting(
 
     Where the configured part does not fit into memory, the largest half of a half that does.
     """
-    fit, device = config.fit, accelerator.device
-    rows = max(1, fit.batch // (accelerator.num_processes * fit.accumulate))
-    parts = fit.accumulate
+    device = accelerator.device
+    rows, parts = _rows_at_once(config, accelerator), config.fit.accumulate
     while True:
         try:
             with extra_memory(device) as extra:
