@@ -91,6 +91,7 @@ def overfit(config: Config) -> str:
         with state.using(headline) as network:
             levels = denoising(network, memorizer, setup, accelerator)
             if main:
+                snapshots.denoise(network)
                 save_model(run.file("model"), network, setup.conditions.schedule, setup.codec,
                            config)  # fmt: skip
 

@@ -107,6 +107,11 @@ class UNet:
     zero_init: bool
     pretrained: str | None
 
+    @property
+    def factor(self) -> int:
+        """Sides of latents are multiples of it: they are halved between resolutions."""
+        return 2 ** (len(self.widths) - 1)
+
 
 @dataclass(kw_only=True)
 class Schedule:
@@ -344,26 +349,32 @@ def _check_images(config: Config) -> None:
             f"images.near_duplicate={images.near_duplicate}: avatars differ in their parts, "
             "however alike they look; leave images.near_duplicate=0"
         )
-    # Three halvings of the latent, so its side must be a multiple of 8. A VAE's own factor is
-    # checked once it is read.
-    step = 8 * codec.patch
+    # The latent is halved between resolutions. A VAE's own factor is checked once it is read.
+    step = config.unet.factor * codec.patch
     if codec.kind == "patch" and images.size % step:
         below, over = images.size // step * step, (images.size // step + 1) * step
         fits = f"images.size={over}" if below == 0 else f"images.size={below} or {over}"
         raise ValueError(
-            f"images.size={images.size} is not a multiple of {step} (8 x codec.patch): type {fits}"
+            f"images.size={images.size} is not a multiple of {step} "
+            f"({config.unet.factor} x codec.patch): type {fits}"
         )
 
 
 def _check_unet(config: Config) -> None:
     unet = config.unet
-    if len(unet.widths) != 4 or len(unet.heads) != 4:
+    if len(unet.widths) != len(unet.heads) or not 2 <= len(unet.widths) <= 4:
         raise ValueError(
             f"unet.widths={unet.widths} unet.heads={unet.heads}: "
-            "allowed is four of each, one for every resolution of the UNet"
+            "allowed is one of each for every resolution of the UNet, of which it has two to four"
+        )
+    *above, last = unet.heads
+    if last < 1 or min(above) < 0:
+        raise ValueError(
+            f"unet.heads={unet.heads}: allowed is 1 or more, and 0, no attention, at all but the "
+            "last, which is the middle's"
         )
     for width, heads in zip(unet.widths, unet.heads, strict=True):
-        if width < 1 or heads < 1 or width % unet.groups or width % heads:
+        if width < 1 or width % unet.groups or (heads and width % heads):
             raise ValueError(
                 f"unet.widths={unet.widths}: every width must be a multiple of "
                 f"unet.groups={unet.groups} and of its number of heads in unet.heads={unet.heads}"

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -25,6 +26,7 @@ from byheart.model.fit import State, fit, start
 from byheart.model.sample import initial_noise
 from byheart.model.unet import build_unet
 from byheart.runtime.files import Run, append_jsonl, read_jsonl
+from byheart.show.pictures import frames_of
 
 # A UNet of the presets' shape that learns in seconds, 16 px pictures, 12 x 8 x 8 latents.
 NARROW = (
@@ -216,6 +218,52 @@ def test_looking_changes_no_weight(tmp_path: Path) -> None:
     assert one.ema is not None and other.ema is not None
     for a, b in zip(one.ema.shadow_params, other.ema.shadow_params, strict=True):
         assert torch.equal(a, b)
+
+
+def test_every_look_is_a_frame_of_the_film_and_a_resumed_run_goes_on_from_there(
+    tmp_path: Path,
+) -> None:
+    looking = snapshots_of(tmp_path, composed(*NARROW), Sharer(0, 1))
+    train = looking.setup.images.train
+    answers = PatchCodec(2).encode(torch.stack([train[0], train[1], train[0], train[0]]))
+    state = Exact(0, answers)
+    for state.step in (1, 2, 4):
+        state.answers = answers.roll(state.step, 0)
+        looking.look(state)  # type: ignore[arg-type]
+    film = tmp_path / "learning.webp"
+    first, second, third = (np.asarray(frame) for frame in frames_of(film))
+    # Five outputs, each above its nearest: the same picture of four pixels each twice.
+    gap, side = 4, 64
+    left = [gap + k * (side + gap) for k in range(5)]
+    assert third.shape[1] == left[-1] + side + gap
+    for k, x in enumerate(left):  # prompts 1 2 3 1 2, which the answers follow
+        shown = answers.roll(4, 0)[[1, 2, 3, 1, 2][k]]
+        picture = PatchCodec(2).decode(shown[None])[0].permute(1, 2, 0).numpy()
+        top = gap + 28
+        for y in (top, top + side + 3):  # the output, and below the line its nearest, equal to it
+            assert np.array_equal(third[y : y + side : 4, x : x + side : 4], picture)
+    assert not np.array_equal(first, second)
+    looking.resume(2)
+    kept = [np.asarray(frame) for frame in frames_of(film)]
+    assert len(kept) == 2 and np.array_equal(kept[0], first) and np.array_equal(kept[1], second)
+    looking.resume(0)
+    assert not film.exists()
+
+
+def test_the_film_of_the_noise_ends_on_the_outputs(tmp_path: Path) -> None:
+    config = composed(*NARROW, "sample.steps=70")
+    looking = snapshots_of(tmp_path, config, Sharer(0, 1))
+    train = looking.setup.images.train
+    network = Exact(0, PatchCodec(2).encode(train[[0, 1, 0, 1]]))
+    looking.denoise(network)
+    frames = [np.asarray(frame) for frame in frames_of(tmp_path / "denoising.webp")]
+    assert 2 <= len(frames) <= 32
+    gap, side = 4, 64
+    for k, image in enumerate(train[[1, 0, 1, 1]].permute(0, 2, 3, 1).numpy()):
+        x, below = gap + k * (side + gap), gap + 28 + side + 3
+        for frame in (frames[0], frames[-1]):  # who knows the answer knows it from the noise
+            assert np.array_equal(frame[below : below + side : 4, x : x + side : 4], image)
+    assert not np.array_equal(frames[0], frames[-1])
 
 
 def test_rows_past_the_resumed_step_are_dropped_by_the_main_process(tmp_path: Path) -> None:

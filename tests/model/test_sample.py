@@ -146,8 +146,16 @@ def test_who_watches_sees_what_the_sampler_expects_to_end_at(
     unet: UNet2DConditionModel, conditions: Conditions, sampler: str
 ) -> None:
     seen: list[Tensor] = []
+    given: list[Tensor] = []
+
+    def watch(noisy: Tensor, guess: Tensor) -> None:
+        given.append(noisy.clone())
+        seen.append(guess.clone())
+
     asked = (unet, conditions, PROMPTS, NOISES, 0, settings(sampler=sampler, batch=4), CPU)
-    made = sample(*asked, watch=lambda guess: seen.append(guess.clone()))
+    made = sample(*asked, watch=watch)
+    noises = [initial_noise(0, int(k), conditions.shape) for k in NOISES]
+    assert torch.equal(torch.cat([given[0], given[3]]), torch.stack(noises))
     assert [len(guess) for guess in seen] == [4, 4, 4, 3, 3, 3]
     assert torch.equal(torch.cat([seen[2], seen[5]]), made)  # after the last step it is there
     assert not torch.equal(seen[0], seen[2]) and torch.equal(sample(*asked), made)

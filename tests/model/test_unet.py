@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -95,6 +96,35 @@ def test_heads_are_a_number_of_heads_and_not_their_width(
     attention = [b.attentions[0].transformer_blocks[0].attn1 for b in unet.down_blocks[:3]]
     assert [a.heads for a in attention] == heads
     assert [a.to_q.in_features for a in attention] == widths
+
+
+def test_fewer_resolutions_and_none_of_the_attention_where_there_are_no_heads(
+    compose: Compose,
+) -> None:
+    config = compose("unet.widths=[16,32,64]", "unet.heads=[0,2,4]", "images.size=32")
+    assert config.unet.factor == 4
+    unet = on_paper(config, channels=12, side=4)
+    assert [type(b).__name__ for b in unet.down_blocks] == [
+        "DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D",
+    ]  # fmt: skip
+    assert [type(b).__name__ for b in unet.up_blocks] == [
+        "UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D",
+    ]  # fmt: skip
+    assert type(unet.mid_block).__name__ == "UNetMidBlock2DCrossAttn"
+    heads = [m.heads for name, m in unet.named_modules() if name.endswith("attn1")]
+    assert heads == [2, 2, 2, 2, 2, 4]  # down, up, middle
+    with torch.device("meta"):
+        made = unet(torch.zeros(2, 12, 4, 4), torch.tensor(3), torch.zeros(2, 5, 384)).sample
+    assert made.shape == (2, 12, 4, 4)
+
+
+@pytest.mark.parametrize(("size", "allowed"), [(16, True), (24, True), (20, False)])
+def test_a_latent_is_halved_as_often_as_the_network_asks(
+    compose: Compose, size: int, allowed: bool
+) -> None:
+    words = ["unet.widths=[16,32]", "unet.heads=[0,2]", "codec.patch=4", f"images.size={size}"]
+    with nullcontext() if allowed else pytest.raises(ValueError, match=r"images\.size=16 or 24"):
+        compose(*words)
 
 
 def test_latents_of_a_codec_decide_the_channels_and_the_encoder_the_prompts_width(

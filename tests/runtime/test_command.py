@@ -115,7 +115,7 @@ MISTAKES: list[tuple[str, ...]] = [
     ("images.size=65", "images.size=65", "64 or 128"),
     ("fit.prediction=epsilon", "fit.prediction=epsilon", "schedule=sd"),
     ("sample.steps=1001", "sample.steps=1001", "schedule.steps=1000"),
-    ("unet.widths=[32,64]", "unet.widths=[32, 64]", "four"),
+    ("unet.widths=[32,64]", "unet.widths=[32, 64]", "two to four"),
     ("fit.ema=0", "fit.ema=0", "evaluate.weights=raw"),
     ("images=folder", "images=folder", "images.path="),
     ("images=hub", "images=hub", "images.repo="),

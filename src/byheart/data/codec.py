@@ -138,13 +138,13 @@ class VaeCodec:
         return torch.cat(images)
 
 
-def check_side(codec: Codec, size: int) -> None:
-    """ValueError: an image side whose latent cannot be halved three times."""
-    if size % (8 * codec.factor):
-        below = size // (8 * codec.factor) * 8 * codec.factor
+def check_side(codec: Codec, size: int, factor: int) -> None:
+    """ValueError: an image side whose latent side is no multiple of the UNet's `factor`."""
+    step = factor * codec.factor
+    if size % step:
         raise ValueError(
-            f"images.size={size} is not a multiple of {8 * codec.factor} (8 x the codec's "
-            f"{codec.factor}): type images.size={below or 8 * codec.factor}"
+            f"images.size={size} is not a multiple of {step} ({factor} x the codec's "
+            f"{codec.factor}): type images.size={size // step * step or step}"
         )
 
 

@@ -97,7 +97,7 @@ def prepare(config: Config, cache: Path, accelerator: Accelerator) -> Setup:
     images = load_images(config.images, config.n_images, cache, config.split)
     against = reference_of(images, config, cache)
     codec = load_codec(config.codec, cache)
-    check_side(codec, config.images.size)
+    check_side(codec, config.images.size, config.unet.factor)
     latents = codec.encode(images.train)
     captions, asked, texts = _texts(config, images)
     vectors = embed([*texts], config.text, cache)

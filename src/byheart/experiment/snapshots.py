@@ -1,26 +1,40 @@
-"""While the network learns: the measure at log-spaced steps (trajectory.jsonl) and live.png.
+"""While the network learns: the measure at log-spaced steps (trajectory.jsonl), a film of it
+(learning.webp) and live.png; and once it has, a film of noise that becomes pictures.
 
-Both only sample: nothing here reaches the training.
+All of it only samples: nothing here reaches the training.
 """
 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
+import numpy as np
 import torch
 from accelerate import Accelerator
-from jaxtyping import Int
+from jaxtyping import Int, UInt8
+from PIL.Image import Image
 from torch import Tensor
 
 from byheart.config import Config
 from byheart.experiment.prepare import Setup
 from byheart.measure.kinds import KINDS, examine
 from byheart.model.fit import State
-from byheart.model.sample import sample, sample_shared
-from byheart.runtime.files import Run, append_jsonl, atomic_write, keep_rows_up_to
-from byheart.show.pictures import live, png_bytes
+from byheart.model.sample import Denoiser, sample, sample_shared
+from byheart.runtime.files import Run, append_jsonl, keep_rows_up_to, read_jsonl, write_bytes
+from byheart.show.pictures import (
+    DENOISING,
+    LEARNING,
+    film,
+    frames_of,
+    live,
+    png_bytes,
+    sheet,
+)
 
-PICTURES = 4  # outputs on live.png
+PICTURES = 4  # outputs on live.png, and of noises that become pictures
+FRAMES = 32  # at most, in the film of the noise
+FILMED = 8  # outputs in the film of the learning
 
 
 def looks(config: Config, outputs: int) -> list[int]:
@@ -47,8 +61,8 @@ class Snapshots:
 
     A row of trajectory.jsonl: the step, exposures of each image, the number of outputs, the share
     of each kind, how many different training images were copied, and the RMSE in [0, 1] to the
-    nearest of them. live.png is drawn at most every `live.every` seconds, and so seldom that
-    `live.share` of the time is not exceeded.
+    nearest of them; and a frame of learning.webp. live.png is drawn at most every `live.every`
+    seconds, and so seldom that `live.share` of the time is not exceeded.
     """
 
     def __init__(self, run: Run, setup: Setup, accelerator: Accelerator) -> None:
@@ -59,8 +73,14 @@ class Snapshots:
 
     def resume(self, step: int) -> None:
         """Forget what lies past the step that training goes on from."""
-        if self.accelerator.is_main_process:
-            keep_rows_up_to(self.path, step)
+        if not self.accelerator.is_main_process:
+            return
+        keep_rows_up_to(self.path, step)
+        kept, film_ = len(read_jsonl(self.path)), self.run.file(LEARNING)
+        if frames := frames_of(film_)[:kept]:
+            write_bytes(film_, film(frames))
+        else:
+            film_.unlink(missing_ok=True)
 
     def look(self, state: State) -> None:
         """A row, if it is time; every process makes its share of the outputs. Then live.png, if
@@ -81,7 +101,14 @@ class Snapshots:
         state.unet.train()
         if not self.accelerator.is_main_process:
             return
-        found = examine(setup.codec.decode(latents), setup.images.train, setup.reference)
+        made, train = setup.codec.decode(latents), setup.images.train
+        found = examine(made, train, setup.reference)
+        shown, film_ = slice(FILMED), self.run.file(LEARNING)
+        copies = int(found.copied[shown].sum())
+        words = f"after {state.step:,} steps: {copies} of {len(made[shown])} copied"
+        section = (words, _pixels(made[shown]), _pixels(train[found.nearest[shown]]))
+        frame = sheet([section], columns=len(made[shown]))
+        write_bytes(film_, film([*frames_of(film_), frame]))
         append_jsonl(self.path, {
             "step": state.step,
             "exposures": config.exposures(state.step),
@@ -103,15 +130,37 @@ class Snapshots:
             self.setup.device,
         )  # fmt: skip
         state.unet.train()
-        made = self.setup.codec.decode(latents).permute(0, 2, 3, 1).numpy()
-        image = self.setup.images.train[0].permute(1, 2, 0).numpy()
+        made = _pixels(self.setup.codec.decode(latents))
+        (image,) = _pixels(self.setup.images.train[:1])
         words = f"after {state.step} steps, under unseen prompts"
-        with atomic_write(self.run.file("live.png")) as part:
-            part.write_bytes(png_bytes(live(image, made, words)))
+        write_bytes(self.run.file("live.png"), png_bytes(live(image, made, words)))
         now = time.perf_counter()
         self.next = now + max(config.live.every, (now - began) / config.live.share)
+
+    def denoise(self, network: Denoiser) -> None:
+        """denoising.webp: at every evaluation what the network is given, above what it expects."""
+        config, codec = self.setup.config, self.setup.codec
+        prompts, noises = self._asked(PICTURES)
+        frames: list[Image] = []
+
+        def watch(noisy: Tensor, guess: Tensor) -> None:
+            words = f"{len(frames) + 1} of {config.sample.steps}: noise above, guess below"
+            pair = _pixels(codec.decode(noisy.cpu())), _pixels(codec.decode(guess.cpu()))
+            frames.append(sheet([(words, *pair)], columns=PICTURES))
+
+        with self.accelerator.autocast():
+            together = replace(config.sample, batch=PICTURES)
+            sample(network, self.setup.conditions, prompts, noises, config.seed, together,
+                   self.setup.device, watch=watch)  # fmt: skip
+        each = -(-len(frames) // FRAMES)
+        shown = frames[(len(frames) - 1) % each :: each]  # the last one among them
+        write_bytes(self.run.file(DENOISING), film(shown))
 
     def _asked(self, count: int) -> tuple[Int[Tensor, " s"], Int[Tensor, " s"]]:
         """Unseen prompts in turn, each output with a noise of its own."""
         rows = self.setup.prompt_of[self.setup.unseen].unique_consecutive()
         return rows[torch.arange(count) % len(rows)], torch.arange(count)
+
+
+def _pixels(images: UInt8[Tensor, "s c h w"]) -> UInt8[np.ndarray, "s h w c"]:
+    return images.permute(0, 2, 3, 1).numpy()

@@ -67,7 +67,7 @@ def answers(model: Model, prompt: str, noises: int) -> list[Answer]:
     latents = sample(
         setup.unet, given, torch.full((noises,), row), torch.arange(noises),
         setup.config.seed, setup.config.sample, setup.device,
-        watch=lambda guess: guesses.append(guess.cpu()),
+        watch=lambda noisy, guess: guesses.append(guess.cpu()),
     )  # fmt: skip
     outputs = setup.codec.decode(latents)
     # The last step may end beyond its own guess: what is watched ends on the output.

@@ -44,7 +44,7 @@ def sample(
     config: Sample,
     device: torch.device,
     advance: Callable[[int], object] = lambda outputs: None,
-    watch: Callable[[Tensor], object] = lambda guess: None,
+    watch: Callable[[Tensor, Tensor], object] = lambda noisy, guess: None,
 ) -> Float[Tensor, "s c h w"]:
     """Latents of the outputs, on the CPU: prompt row `prompt_of[k]` from noise seed `noise_of[k]`.
 
@@ -53,8 +53,9 @@ def sample(
     prompt. With guidance g > 1 the prediction is empty + g (prompt - empty) (Ho & Salimans 2022,
     eq. 6).
     `advance` is told how many outputs were finished. Out of memory, half as many are computed
-    together: the outputs do not depend on it. `watch` sees after every step the latents (b c h w)
-    that the sampler expects to end at; with DPM-Solver++, which does not say, those it is at.
+    together: the outputs do not depend on it. `watch` sees at every step the noisy latents
+    (b c h w) that the network is given and those that the sampler then expects to end at; with
+    DPM-Solver++, which does not say, those it comes to.
     """
     done, first, together = [], 0, config.batch
     while first < len(prompt_of):
@@ -81,7 +82,7 @@ def _batch(
     seed: int,
     config: Sample,
     device: torch.device,
-    watch: Callable[[Tensor], object],
+    watch: Callable[[Tensor, Tensor], object],
 ) -> Float[Tensor, "b c h w"]:
     """Outputs that are computed together."""
     sampler = build_sampler(given.schedule, config.sampler)
@@ -101,8 +102,8 @@ def _batch(
                 free = unet(x, t, empty, return_dict=False)[0]
                 prediction = free + config.guidance * (prediction - free)
             step = sampler.step(prediction.float(), t, x, **adds)
+            watch(x, getattr(step, "pred_original_sample", step.prev_sample))
             x = step.prev_sample
-            watch(getattr(step, "pred_original_sample", x))
         ends_on_data = isinstance(sampler, DDIMScheduler) and sampler.config.set_alpha_to_one
         if ends_on_data or isinstance(sampler, DDPMScheduler):
             # Where `steps` does not divide the noise levels, diffusers' last step would stop

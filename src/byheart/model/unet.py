@@ -23,20 +23,24 @@ def build_unet(
     """A UNet2DConditionModel for latents (channels, side, side), initialised from `seed`.
 
     Topology as Stable Diffusion v1 and v2 (Rombach et al. 2022): four resolutions, two residual
-    blocks each, cross-attention to the prompt on the first three and in the middle. The presets
-    change widths, heads and group size only; configs/unet/ says how.
+    blocks each, cross-attention to the prompt on all but the last and in the middle. The presets
+    change widths, heads and group size; one with fewer resolutions, or with 0 heads at some, says
+    so in configs/unet/.
     """
     if config.pretrained:
         return _pretrained(config.pretrained, channels)
+    kinds = ["CrossAttn" if heads else "" for heads in config.heads[:-1]]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed, Stream.WEIGHTS))
         unet = UNet2DConditionModel(
             sample_size=side,
             in_channels=channels,
             out_channels=channels,
+            down_block_types=(*(f"{kind}DownBlock2D" for kind in kinds), "DownBlock2D"),
+            up_block_types=("UpBlock2D", *(f"{kind}UpBlock2D" for kind in reversed(kinds))),
             block_out_channels=tuple(config.widths),
             # diffusers' historical name: these are numbers of heads, not their width.
-            attention_head_dim=tuple(config.heads),
+            attention_head_dim=tuple(max(1, heads) for heads in config.heads),
             norm_num_groups=config.groups,
             cross_attention_dim=config.cross_attention_dim or text_width,
             use_linear_projection=config.linear_projection,

@@ -14,9 +14,16 @@ from jinja2 import ChoiceLoader, Environment, FunctionLoader, StrictUndefined, T
 from markupsafe import Markup
 
 from byheart.measure.ledger import from_json, lines, stable_diffusion
-from byheart.runtime.files import Run, atomic_write, read_jsonl, write_text
+from byheart.runtime.files import Run, atomic_write, read_jsonl, write_bytes, write_text
 from byheart.show import charts
-from byheart.show.pictures import enlarged, png_bytes, save_pixels, sheet
+from byheart.show.pictures import (
+    DENOISING,
+    LEARNING,
+    enlarged,
+    png_bytes,
+    save_pixels,
+    sheet,
+)
 from byheart.show.plots import svg
 from byheart.show.runs import Outputs, current, naming, read_outputs
 from byheart.show.words import CONDITIONS, number, percent, sentences
@@ -65,8 +72,7 @@ def write_pictures(
         if rows:
             title = f"{len(rows)} outputs under {name}, each above its nearest training image"
             sections.append((title, made[rows], nearest[rows]))
-    with atomic_write(run.file("outputs.png")) as part:
-        part.write_bytes(png_bytes(sheet(sections)))
+    write_bytes(run.file("outputs.png"), png_bytes(sheet(sections)))
 
 
 def write_report(run: Run) -> Path:
@@ -88,6 +94,7 @@ def write_report(run: Run) -> Path:
         examples=_examples(made),
         learned=[inline(png_bytes(enlarged(image, 160))) for image in made.train[:9]],
         sheet=inline(contact_sheet),
+        films=_films(run),
         loss=Markup(svg(charts.loss((row["step"], row["loss"]) for row in training))),
         tolerance=Markup(svg(charts.tolerance_of(measures["tolerance"]))),
         margin=_margin(measures),
@@ -101,6 +108,19 @@ def write_report(run: Run) -> Path:
     )
     write_text(run.file("report.html"), page)
     return run.file("report.html")
+
+
+def _films(run: Run) -> dict[str, str]:
+    """By what they show; a run that nobody looked at, or of an older version, lacks some."""
+    shown = {
+        "While it learned: the same noises at each look": LEARNING,
+        "Noise that becomes pictures": DENOISING,
+    }
+    return {
+        words: inline(file.read_bytes(), "webp")
+        for words, name in shown.items()
+        if (file := run.file(name)).exists()
+    }
 
 
 def _possible(measures: dict[str, Any], made: Outputs) -> dict[str, Any] | None:
@@ -174,5 +194,5 @@ def _examples(made: Outputs) -> list[dict[str, Any]]:
     ]
 
 
-def inline(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+def inline(picture: bytes, kind: str = "png") -> str:
+    return f"data:image/{kind};base64," + base64.b64encode(picture).decode()

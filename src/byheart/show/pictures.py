@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageSequence
 
 from byheart.show.groups import asked, groups
 from byheart.show.plots import BLUE, GROUND, INK, PAPER
@@ -17,6 +17,8 @@ from byheart.show.words import CONDITIONS
 
 CELL = 64  # least width of a picture on a sheet, pixels
 COLUMNS = 16
+LEARNING, DENOISING = "learning.webp", "denoising.webp"  # of a run's folder
+FRAME, REST = 500, 2500  # milliseconds that a frame of a film is shown, and its last one
 
 
 def enlarged(image: UInt8[np.ndarray, "s s 3"], least: int) -> Image.Image:
@@ -26,17 +28,20 @@ def enlarged(image: UInt8[np.ndarray, "s s 3"], least: int) -> Image.Image:
     return picture.resize((picture.width * times,) * 2, Image.Resampling.NEAREST)
 
 
-def sheet(sections: Sequence[tuple[str, Pixels, Pixels]]) -> Image.Image:
+def sheet(
+    sections: Sequence[tuple[str, Pixels, Pixels]], columns: int | None = None
+) -> Image.Image:
     """Contact sheet: per section a title, then rows of outputs, each above its nearest image.
 
     The nearest images stand on a blue line, so that the two rows are not mistaken for each other.
 
     sections: (title, outputs, nearest training images), equally many of both.
+    columns: pictures side by side; as many as a page shows where it is left out.
     """
     side = enlarged(sections[0][1][0], CELL).width
     gap, title_height, line = max(2, side // 16), 28, 3
     pair = 2 * side + line + 2 * gap
-    columns = COLUMNS if side <= 96 else max(4, COLUMNS * 96 // side)
+    columns = columns or (COLUMNS if side <= 96 else max(4, COLUMNS * 96 // side))
     rows = [-(-len(outputs) // columns) for _, outputs, _ in sections]
     width = columns * (side + gap) + gap
     height = sum(title_height + r * pair + gap for r in rows) + gap
@@ -67,6 +72,23 @@ def live(image: UInt8[np.ndarray, "s s 3"], outputs: Pixels, words: str) -> Imag
     for k, picture in enumerate(pictures):
         canvas.paste(picture, (gap + k * (side + gap) + (2 * gap if k else 0), 40))
     return canvas
+
+
+def film(frames: Sequence[Image.Image]) -> bytes:
+    """An animated WebP that plays for ever and rests on its last frame."""
+    buffer, times = io.BytesIO(), [FRAME] * (len(frames) - 1) + [REST]
+    first, *others = frames
+    first.save(buffer, "WEBP", save_all=True, append_images=others, duration=times, loop=0,
+               lossless=True)  # fmt: skip
+    return buffer.getvalue()
+
+
+def frames_of(path: Path) -> list[Image.Image]:
+    """The frames of a film; none where there is no file."""
+    if not path.exists():
+        return []
+    with Image.open(path) as moving:
+        return [frame.convert("RGB") for frame in ImageSequence.Iterator(moving)]
 
 
 def png_bytes(image: Image.Image) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from byheart.runtime.files import atomic_write, write_text
+from byheart.runtime.files import write_bytes, write_text
 from byheart.show.groups import groups
 from byheart.show.halves import columns, pairs_of
 from byheart.show.pages import inline, template
@@ -93,8 +93,7 @@ def _write(path: Path, content: bytes | None) -> None:
     if content is None:
         path.unlink(missing_ok=True)
         return
-    with atomic_write(path) as part:
-        part.write_bytes(content)
+    write_bytes(path, content)
 
 
 def _lines(run: Finished, variants: Mapping[Path, str]) -> list[dict[str, Any]]:
