@@ -14,7 +14,7 @@ from support.composing import composed
 from support.sweep_pictures import finished_run, looked, sweep_of, with_measures
 
 from byheart.runtime.files import Run
-from byheart.show.runs import Finished, finished_runs, first_copied
+from byheart.show.runs import Finished, finished_runs, first_step
 from byheart.show.table import COLUMNS, rows, table
 
 RUNS: dict[str, dict[str, Any]] = {
@@ -174,7 +174,9 @@ def test_the_memorized_bits_are_the_smallest_codecs_that_reaches_all(base: Run) 
 
 def test_the_first_copying_is_the_first_look_with_half_of_the_outputs(base: Run) -> None:
     def at(text: str) -> int | None:
-        return first_copied(Finished(base.path, {}, {}, [*map(json.loads, text.splitlines())]))
+        return first_step(
+            Finished(base.path, {}, {}, [*map(json.loads, text.splitlines())]), "copying"
+        )
 
     assert at(looked(0, 0.49, 0.5, 1)) == 100
     assert at(looked(0.9, 0, 1)) == 1

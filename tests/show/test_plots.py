@@ -53,6 +53,25 @@ def test_the_line_goes_through_the_medians() -> None:
     assert [*line.get_xdata()] == [1, 10] and [*line.get_ydata()] == [0.8, 0.1]
 
 
+def test_bars_pile_up_run_by_run_and_never_overlap() -> None:
+    shares = {"copied": (0.5, 1.0, 0.25), "broken": (0.5, 0.0, 0.5), "novel": (0.0, 0.0, 0.25)}
+    piled = [
+        Series(label, tuple(Point(x, y) for x, y in zip((1, 1, 10), ys, strict=True)), GREY,
+               bar=True, hatch="//" if label == "broken" else "")
+        for label, ys in shares.items()
+    ]  # fmt: skip
+    (axis,) = _figure([panel(*piled)], 1).axes
+    of = [axis.patches[k : k + 3] for k in (0, 3, 6)]  # of each series the bars of the three runs
+    for k, run in enumerate(zip(*of, strict=True)):
+        assert [bar.get_height() for bar in run] == [ys[k] for ys in shares.values()]
+        assert len({(bar.get_x(), bar.get_width()) for bar in run}) == 1
+        tops = [bar.get_y() + bar.get_height() for bar in run]
+        assert [bar.get_y() for bar in run] == [0, *tops[:-1]] and tops[-1] == 1
+    ends = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in of[0]]
+    assert ends[0][0] < 1 < ends[1][1] and ends[0][1] < ends[1][0] < ends[1][1] < ends[2][0]
+    assert [bar.get_hatch() for bar in of[1]] == ["//"] * 3
+
+
 def test_where_half_is_censored_there_is_no_median_and_an_arrow() -> None:
     runs = (Point(1, 5.0), Point(10, 90.0, censored=True))
     (axis,) = _figure([panel(Series("a", runs, BLUE), share=False, log_y=True)], 1).axes

@@ -38,7 +38,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures that cost nothing: what is tested is what stands around them."""
     monkeypatch.setattr(
-        sweep, "drawn", lambda panels, kinds, columns: dict.fromkeys(kinds, b"<svg></svg>")
+        sweep, "drawn", lambda panels, kinds, columns, title: dict.fromkeys(kinds, b"<svg></svg>")
     )
 
 
@@ -180,6 +180,20 @@ def test_without_its_pixels_a_run_is_drawn_but_for_the_wall(
     assert not (tmp_path / "figures" / "wall.png").exists()
 
 
+def test_the_wall_has_a_column_for_each_n_from_few_to_many(
+    base: Run, tmp_path: Path, quick: None
+) -> None:
+    sweep_of(tmp_path, base, {"a": {"n_images": 30}, "b": {}, "c": {"n_images": 100}})
+    write_curve(tmp_path)
+    pixels = noise(13, 3)[4].permute(1, 2, 0).numpy()
+    found = places(wall(tmp_path), pixels)
+    assert len(found) == 3 and len({y for _, y, _ in found}) == 1  # side by side
+    (tmp_path / "b" / "outputs.npz").unlink()
+    (tmp_path / "b" / "outputs.csv").unlink()
+    write_curve(tmp_path)
+    assert len(places(wall(tmp_path), pixels)) == 2
+
+
 # ------------------------------------------------------------------------------------ either axis
 
 
@@ -204,7 +218,7 @@ def test_figures_that_were_asked_for_once_are_kept_up_to_date(
 ) -> None:
     drew: list[str] = []
 
-    def drawn(panels: Any, kinds: Any, columns: int) -> dict[str, bytes]:
+    def drawn(panels: Any, kinds: Any, columns: int, title: str) -> dict[str, bytes]:
         drew.append(panels[0].x)
         points = sum(len(s.points) for panel in panels for s in panel.series)
         return dict.fromkeys(kinds, f"<svg>{points}</svg>".encode())

@@ -179,9 +179,10 @@ def sweep_of(
 
 
 def looked(*copied: float, exposures: float = 8.0) -> str:
-    """trajectory.jsonl of a run looked at after the steps 1, 10, 100, …"""
+    """trajectory.jsonl of a run looked at after the steps 1, 10, 100, …; the rest is broken."""
     rows = [
-        {"step": 10**k, "exposures": exposures * 10**k, "outputs": 8, "copied": share}
+        {"step": 10**k, "exposures": exposures * 10**k, "outputs": 8, "copied": share,
+         "blend": 0.0, "broken": 1 - share, "novel": 0.0}
         for k, share in enumerate(copied)
-    ]
+    ]  # fmt: skip
     return "".join(json.dumps(row) + "\n" for row in rows)

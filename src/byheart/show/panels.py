@@ -28,9 +28,10 @@ from byheart.show.groups import (
     varied,
 )
 from byheart.show.halves import CONDITION, Pair
-from byheart.show.plots import BLUE, GREY, ORANGE, YELLOW, Line, Panel, Point, Series
+from byheart.show.plots import BLUE, GREY, INK, ORANGE, YELLOW, Line, Panel, Point, Series
 from byheart.show.runs import Finished, first_look
 from byheart.show.table import smallest_codec
+from byheart.show.trends import laws
 from byheart.show.words import CONDITIONS
 
 # What follows x in a Point: y, and the ends of its interval.
@@ -96,21 +97,6 @@ def interval(found: dict[str, Any] | None) -> Values:
     return None if value is None else (value, found["low"], found["high"])
 
 
-def control_at(name: str) -> Value:
-    """The copied share of one of the controls."""
-
-    def value(run: Finished) -> Values:
-        found = (at(run, "controls") or {}).get(name)  # some need several images
-        if found is None or found["copied"] is None:
-            return None
-        count = found["outputs"]
-        if name == "ideal" and (unseen := at(run, "conditions", "unseen")):
-            count = unseen["noises"]  # the prompt changes nothing for it
-        return counted(found["copied"], count)
-
-    return value
-
-
 def counted(share: float, count: int) -> tuple[float, float | None, float | None]:
     """A share of outputs that came from `count` different noises: Wilson's interval."""
     rate = wilson(round(share * count), count)
@@ -124,16 +110,12 @@ def chance(runs: Sequence[Finished], axis: Axis, joined: bool = True) -> Series:
     return Series("chance: unseen real pictures", found, GREY, "D", line, filled=False)
 
 
+# Colour and marker; hatched is what has not been learned, lest it be taken for new.
 KIND_LOOKS = {
-    "copied": (ORANGE, "o", "-"),
-    "blend": (YELLOW, "s", "--"),
-    "broken": (GREY, "X", "-."),
-    "novel": (BLUE, "^", ":"),
-}
-CONTROLS = {
-    "ideal": ("control: ideal memorizer, copied", "+"),
-    "noisy_0.1": ("control: training images + noise, copied", "x"),
-    "held_out": ("control: held-out images, copied", "*"),
+    "copied": (ORANGE, "o", ""),
+    "blend": (YELLOW, "s", ""),
+    "broken": (GREY, "X", "////"),
+    "novel": (BLUE, "^", ""),
 }
 HALVES: dict[str, tuple[str, str, str, Line, bool]] = {
     "agreement": ("the two models, from the same noise", BLUE, "o", "-", True),
@@ -176,7 +158,7 @@ def figures(
 
 def across(name: str, panels: Sequence[Panel]) -> int:
     """How many panels of a figure stand side by side."""
-    return 2 if name == "trajectories" or (name == "study" and len(panels) == 4) else 3
+    return 2 if name == "trajectories" or len(panels) == 4 else 3
 
 
 def headline(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
@@ -212,29 +194,27 @@ def headline(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
         for condition in dict.fromkeys(("unseen", g.asked))
     ]  # fmt: skip
     title = "Outputs that are copies of a training image"
-    return [_panel(title, axis, "copied", [*series, by_chance], share=True)]
+    lines = _panel(title, axis, "copied", [*series, by_chance], share=True)
+    return [*(_piled(g, "unseen", axis) for g in parts), lines, *generalization(runs, axis)[1:]]
+
+
+def _piled(group: Group, condition: str, axis: Axis) -> Panel:
+    """A bar for each run: its outputs by kind."""
+    series = [
+        Series(
+            kind,
+            points_of(group.runs, value_at("conditions", condition, "kinds", kind, "rate"), axis),
+            colour, bar=True, hatch=hatch,
+        )
+        for kind, (colour, _, hatch) in KIND_LOOKS.items()
+    ]  # fmt: skip
+    title = f"{group.words}: {CONDITIONS[condition]}"
+    return _panel(title, axis, "share of outputs", series, share=True)
 
 
 def kinds(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
     """Copied, blend, broken, novel: a panel for each group and condition."""
-    panels = []
-    for group, (condition, name) in product(groups(runs, axis.along), CONDITIONS.items()):
-        series = [
-            Series(
-                kind,
-                points_of(group.runs, interval_at("conditions", condition, "kinds", kind), axis),
-                *look,
-            )
-            for kind, look in KIND_LOOKS.items()
-        ]
-        if any(s.points for s in series):
-            series.append(chance(group.runs, axis))
-            for control, (label, marker) in CONTROLS.items():
-                points = points_of(group.runs, control_at(control), axis)
-                series.append(Series(label, points, GREY, marker, "", filled=False))
-            title = f"{group.words}: {name}"
-            panels.append(_panel(title, axis, "share of outputs", series, share=True))
-    return panels
+    return [_piled(*part, axis) for part in product(groups(runs, axis.along), CONDITIONS)]
 
 
 def generalization(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
@@ -333,35 +313,50 @@ def bits(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
 
 
 def onset(runs: Sequence[Finished]) -> list[Panel]:
-    """When half of the outputs were copies, in steps and in looks; an arrow: not to the end."""
-    panels = []
-    for key, unit, title in (
-        (
-            "step",
-            "optimizer steps",
-            "Half of the outputs under unseen prompts copied for the first time (arrow: not yet)",
-        ),
-        ("exposures", "looks at each image", "The same, in looks at each image"),
-    ):
+    """What most outputs are at every look, with the laws of drawing and of copying through them;
+    and how often each image had been seen when half were copies, an arrow: not to the end."""
 
-        def first(run: Finished, key: str = key) -> Point | None:
-            if not run.trajectory:
-                return None
-            found = first_look(run)
-            if found is None:
-                return Point(run.n, run.trajectory[-1][key], censored=True)
-            before = [row[key] for row in run.trajectory if row["step"] < found["step"]]
-            # It began after the look before this one.
-            return Point(run.n, found[key], before[-1] if before else found[key], found[key])
+    def seen(run: Finished) -> Point | None:
+        if not run.trajectory:
+            return None
+        found = first_look(run, "copying")
+        if found is None:
+            return Point(run.n, run.trajectory[-1]["exposures"], censored=True)
+        looks = [row["exposures"] for row in run.trajectory if row["step"] < found["step"]]
+        # It began after the look before this one.
+        by = found["exposures"]
+        return Point(run.n, by, looks[-1] if looks else by, by)
 
-        series = [
-            Series(
-                g.words, tuple(p for run in g.runs if (p := first(run))), g.colour, g.marker, g.line
-            )
-            for g in groups(runs)
-        ]
-        panels.append(_panel(title, AXES["n"], unit, series, log_y=True))
-    return panels
+    series = [
+        Series(g.words, tuple(p for run in g.runs if (p := seen(run))), g.colour, g.marker, g.line)
+        for g in groups(runs)
+    ]
+    title = "Half of the outputs under unseen prompts are copies (arrow: not yet)"
+    return [
+        *(_map(group) for group in groups(runs)),
+        _panel(title, AXES["n"], "looks at each image", series, log_y=True),
+    ]
+
+
+def _map(group: Group) -> Panel:
+    """Every look at (n, steps), by the kind that most of its outputs are."""
+    looks: dict[str, list[Point]] = {kind: [] for kind in KIND_LOOKS}
+    for run in group.runs:
+        for row in run.trajectory:
+            most = max(KIND_LOOKS, key=lambda kind: row[kind])
+            looks[most].append(Point(run.n, row["step"]))
+    series = [
+        Series(f"most outputs {kind}", tuple(looks[kind]), colour, marker, "")
+        for kind, (colour, marker, _) in KIND_LOOKS.items()
+    ]
+    ends = sorted({run.n for run in group.runs if run.trajectory})
+    for (what, found), line in zip(laws(group.runs).items(), ("--", "-"), strict=True):
+        if found.factor is not None and found.exponent is not None:
+            power = [Point(n, found.factor * n**found.exponent) for n in (ends[0], ends[-1])]
+            words = f"{what} begins, as n to the {found.exponent:.2f}"
+            series.append(Series(words, tuple(power), INK, "", line))
+    return _panel(f"{group.words}, under unseen prompts", AXES["n"], "optimizer steps", series,
+                  log_y=True)  # fmt: skip
 
 
 def _panel(

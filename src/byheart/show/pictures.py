@@ -10,13 +10,14 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont, ImageSequence
 
-from byheart.show.groups import asked, groups
-from byheart.show.plots import BLUE, GROUND, INK, PAPER
+from byheart.show.groups import groups
+from byheart.show.plots import BLUE, GREEN, GROUND, INK, PAPER
 from byheart.show.runs import PIXELS, Finished, Pixels, naming, read_outputs
 from byheart.show.words import CONDITIONS
 
 CELL = 64  # least width of a picture on a sheet, pixels
 COLUMNS = 16
+Section = tuple[str, Pixels, Pixels] | tuple[str, Pixels, Pixels, Pixels]
 LEARNING, DENOISING = "learning.webp", "denoising.webp"  # of a run's folder
 FRAME, REST = 500, 2500  # milliseconds that a frame of a film is shown, and its last one
 
@@ -28,36 +29,39 @@ def enlarged(image: UInt8[np.ndarray, "s s 3"], least: int) -> Image.Image:
     return picture.resize((picture.width * times,) * 2, Image.Resampling.NEAREST)
 
 
-def sheet(
-    sections: Sequence[tuple[str, Pixels, Pixels]], columns: int | None = None
-) -> Image.Image:
-    """Contact sheet: per section a title, then rows of outputs, each above its nearest image.
+def sheet(sections: Sequence[Section], columns: int | None = None) -> Image.Image:
+    """Contact sheet: per section a title, then rows of outputs, each above what it is like.
 
-    The nearest images stand on a blue line, so that the two rows are not mistaken for each other.
+    Below each output on a blue line the nearest training image, and where it is known on a green
+    one the nearest possible picture: no row is mistaken for another.
 
-    sections: (title, outputs, nearest training images), equally many of both.
+    sections: (title, outputs, nearest training images[, nearest possible pictures]), equally many
+        of each.
     columns: pictures side by side; as many as a page shows where it is left out.
     """
     side = enlarged(sections[0][1][0], CELL).width
     gap, title_height, line = max(2, side // 16), 28, 3
-    pair = 2 * side + line + 2 * gap
     columns = columns or (COLUMNS if side <= 96 else max(4, COLUMNS * 96 // side))
-    rows = [-(-len(outputs) // columns) for _, outputs, _ in sections]
+    rows = [-(-len(outputs) // columns) for _, outputs, *_ in sections]
+    tall = [side + len(below) * (line + side) + 2 * gap for _, _, *below in sections]
     width = columns * (side + gap) + gap
-    height = sum(title_height + r * pair + gap for r in rows) + gap
+    height = sum(title_height + r * t + gap for r, t in zip(rows, tall, strict=True)) + gap
     canvas = Image.new("RGB", (width, height), GROUND)
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(15)
     y = gap
-    for (title, outputs, nearest), count in zip(sections, rows, strict=True):
+    for (title, outputs, *below), count, each in zip(sections, rows, tall, strict=True):
         draw.text((gap, y + 5), title, fill=INK, font=font)
         y += title_height
-        for k, (output, image) in enumerate(zip(outputs, nearest, strict=True)):
+        for k, output in enumerate(outputs):
             x = gap + k % columns * (side + gap)
-            top = y + k // columns * pair
+            top = y + k // columns * each
             canvas.paste(enlarged(output, CELL), (x, top))
-            draw.rectangle((x, top + side, x + side - 1, top + side + line - 1), fill=BLUE)
-            canvas.paste(enlarged(image, CELL), (x, top + side + line))
-        y += count * pair + gap
+            for pictures, colour in zip(below, (BLUE, GREEN)[: len(below)], strict=True):
+                top += side
+                draw.rectangle((x, top, x + side - 1, top + line - 1), fill=colour)
+                top += line
+                canvas.paste(enlarged(pictures[k], CELL), (x, top))
+        y += count * each + gap
     return canvas
 
 
@@ -103,8 +107,7 @@ def save_pixels(path: Path, arrays: dict[str, np.ndarray]) -> None:
         np.savez_compressed(handle, allow_pickle=False, **arrays)
 
 
-EACH = 16  # outputs of each section
-Section = tuple[str, Pixels, Pixels]
+ACROSS, LEAST = 16, 8  # outputs side by side on the wall, and at least so many of each n
 
 
 def without_pixels(runs: Sequence[Finished]) -> list[Finished]:
@@ -112,58 +115,74 @@ def without_pixels(runs: Sequence[Finished]) -> list[Finished]:
 
 
 def wall(runs: Sequence[Finished]) -> bytes | None:
-    """A PNG of the runs whose pixels are there; None where there are none.
+    """A PNG of the runs whose pixels are there, a column for each n; None where there are none.
 
     ValueError: names a run whose pixels are damaged.
     """
-    missing = {run.path for run in without_pixels(runs)}
-    variant = {run.path: group.variant for group in groups(runs) for run in group.runs}
-    sections: list[Section] = []
-    shown = set()
-    for run in runs:
-        kind = (run.n, run.captions, variant[run.path])
-        if run.path not in missing and kind not in shown:
-            shown.add(kind)
-            with naming(run.path):
-                sections += _sections(run, variant[run.path])
-    return png_bytes(sheet(_one_size(sections))) if sections else None
+    missing, shown = {run.path for run in without_pixels(runs)}, []
+    for group in groups(runs):
+        first = {run.n: run for run in reversed(group.runs) if run.path not in missing}
+        across = max(1, ACROSS // max(1, len(first)))
+        for condition in dict.fromkeys(("unseen", group.asked)):
+            columns: list[Image.Image] = []
+            for n in sorted(first):
+                with naming(first[n].path):
+                    columns += _column(first[n], condition, across)
+            if columns:
+                title = f"{group.words}, under {CONDITIONS[condition]}"
+                shown.append(_titled(title, _together(columns, down=False)))
+    return png_bytes(_together(shown, down=True)) if shown else None
 
 
-def _sections(run: Finished, variant: str) -> Iterator[Section]:
-    """The run's first outputs: a section for each condition.
+def _column(run: Finished, condition: str, across: int) -> Iterator[Image.Image]:
+    """The run's first outputs under a condition, if there are any.
 
     One output from each initial noise before a second from any: a prompt may change nothing.
     Under captions one of each caption before a second of any.
     """
     made = read_outputs(run.path, run.headline)
-    for condition in dict.fromkeys(("unseen", asked(run.captions))):
-        turn: dict[str, int] = {}
-        order = []
-        for k, row in enumerate(made.rows):
-            if row["condition"] == condition:
-                key = row["prompt" if condition == "captions" else "noise"]
-                turn[key] = turn.get(key, 0) + 1
-                order.append((turn[key], k))
-        chosen = [k for _, k in sorted(order)[:EACH]]
-        if chosen:
-            outputs, nearest = made.pixels[chosen], made.nearest(chosen)
-            side = outputs.shape[1]
-            if side != nearest.shape[1]:
-                raise ValueError(f"outputs of {side} px, training images of {nearest.shape[1]} px")
-            kind = f"{run.captions} captions" + (f", {variant}" if variant else "")
-            title = f"n = {run.n:,}, {kind}, under {CONDITIONS[condition]}, {side} px"
-            yield title, outputs, nearest
+    turn: dict[str, int] = {}
+    order = []
+    for k, row in enumerate(made.rows):
+        if row["condition"] == condition:
+            key = row["prompt" if condition == "captions" else "noise"]
+            turn[key] = turn.get(key, 0) + 1
+            order.append((turn[key], k))
+    chosen = [k for _, k in sorted(order)[: across * -(-LEAST // across)]]
+    if not chosen:
+        return
+    outputs, nearest = made.pixels[chosen], made.nearest(chosen)
+    if outputs.shape[1] != nearest.shape[1]:
+        sides = f"outputs of {outputs.shape[1]} px, training images of {nearest.shape[1]} px"
+        raise ValueError(sides)
+    known = (run.measures.get("possible") or {}).get("nearest", [])  # version 1 has none
+    place = {one["output"]: k for k, one in enumerate(known)}
+    section: Section = (f"n = {run.n:,}", outputs, nearest)
+    if made.possible is not None and place.keys() >= {*chosen}:
+        section = (*section[:3], made.possible[[place[k] for k in chosen]])
+    yield sheet([section], columns=across)
 
 
-def _one_size(sections: Sequence[Section]) -> list[Section]:
-    """Smaller pictures enlarged to the size of the largest, each pixel repeated."""
-    side = max(outputs.shape[1] for _, outputs, _ in sections)
+def _titled(title: str, picture: Image.Image) -> Image.Image:
+    font, room = ImageFont.load_default(17), 36
+    wide = int(font.getlength(title)) + 12
+    canvas = Image.new("RGB", (max(wide, picture.width), picture.height + room), PAPER)
+    ImageDraw.Draw(canvas).text((4, 10), title, fill=INK, font=font)
+    canvas.paste(picture, (0, room))
+    return canvas
 
-    def enlarged(pixels: Pixels) -> Pixels:
-        at = np.arange(side) * pixels.shape[1] // side
-        return pixels[:, at][:, :, at]
 
-    return [(title, enlarged(outputs), enlarged(nearest)) for title, outputs, nearest in sections]
+def _together(pictures: Sequence[Image.Image], down: bool) -> Image.Image:
+    """One below the other, or side by side."""
+    gap = 8
+    wide, tall = ([getattr(one, side) for one in pictures] for side in ("width", "height"))
+    room = gap * (len(pictures) - 1)
+    size = (max(wide), sum(tall) + room) if down else (sum(wide) + room, max(tall))
+    canvas, at = Image.new("RGB", size, PAPER), 0
+    for one in pictures:
+        canvas.paste(one, (0, at) if down else (at, 0))
+        at += gap + (one.height if down else one.width)
+    return canvas
 
 
 def pairs_strip(outputs: Pixels, nearest: Pixels) -> UInt8[np.ndarray, "h w 3"]:

@@ -7,6 +7,7 @@ import textwrap
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import inf, isfinite, log10, sqrt
 from statistics import median
 from typing import Any
@@ -121,6 +122,7 @@ def plain(value: float) -> str:
 
 WIDTH, HEIGHT = 5.6, 4.2  # inches of one of several panels
 Line = str | tuple[int, tuple[int, ...]]  # as matplotlib takes it
+TITLE = 0.35  # inches of the line above all panels
 ALONE = 8.4  # inches of the width of a single panel
 ASIDE = 4.0  # points between two series at the same x, so that no interval hides another
 SEEDS_APART = 2.5  # at most so many between runs that differ in their seed only
@@ -158,6 +160,8 @@ class Series:
     marker: str = "o"
     line: Line = "-"
     filled: bool = True
+    bar: bool = False  # of bars, piled on the series before it; its points have no interval
+    hatch: str = ""  # of bars, as matplotlib takes it
 
 
 @dataclass(frozen=True)
@@ -183,11 +187,12 @@ def drawn(
     kinds: Sequence[str] = ("svg", "png"),
     columns: int = 3,
     height: float = HEIGHT,
+    title: str = "",
 ) -> dict[str, bytes]:
     """The panels, `columns` side by side over one legend, as "svg", "png" or both.
 
     The same numbers give the same bytes. A label means the same look in every panel.
-    height: of a row of panels, inches.
+    height: of a row of panels, inches. title: above all of them, in small print.
     """
     from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -197,7 +202,7 @@ def drawn(
     # Whatever a matplotlibrc says: the figure is the same on everyone's machine. Its settings are
     # the process's, and a class of the lesson draws from several threads.
     with ONE_AT_A_TIME, style.context(["default", STYLE]):
-        made = _figure(panels, columns, height)
+        made = _figure(panels, columns, height, title)
         # The same bytes as by `savefig`, which draws twice and takes a third longer (LOG.md).
         for kind in sorted(kinds):  # an SVG leaves the figure at its own 72 dots an inch
             buffer, metadata = io.BytesIO(), METADATA[kind]
@@ -222,7 +227,7 @@ def element(content: bytes) -> str:
     return text[text.index("<svg") :]
 
 
-def _figure(panels: Sequence[Panel], columns: int, each: float = HEIGHT) -> Any:
+def _figure(panels: Sequence[Panel], columns: int, each: float = HEIGHT, title: str = "") -> Any:
     from matplotlib.figure import Figure
 
     across = min(columns, len(panels))
@@ -238,17 +243,27 @@ def _figure(panels: Sequence[Panel], columns: int, each: float = HEIGHT) -> Any:
             axis.set_title(verbatim(textwrap.fill(panel.title, letters)))
     shown = {s.label: s for panel in panels for s in panel.series if s.points}
     legend = _legend(made, list(shown.values()))
-    height = each * down + legend
+    above = TITLE if title else 0.0
+    height = each * down + legend + above
     made.set_figheight(height)
-    made.tight_layout(rect=(0, legend / height, 1, 1))
+    if title:
+        made.text(0.5, 1 - 0.3 * above / height, verbatim(title), ha="center", va="top",
+                  color=GREY, fontsize=13)  # fmt: skip
+    made.tight_layout(rect=(0, legend / height, 1, 1 - above / height))
     return made
 
 
 def _legend(figure: Any, shown: Sequence[Series]) -> float:
     """A legend at the foot, in as many columns as fit. Returns its height in inches."""
     from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
-    handles = [Line2D([], [], linestyle=s.line, linewidth=2, **_look(s)) for s in shown]
+    handles = [
+        Patch(**_bar_look(s))
+        if s.bar
+        else Line2D([], [], linestyle=s.line, linewidth=2, **_look(s))
+        for s in shown
+    ]
     for columns in range(len(shown), 0, -1):
         legend = figure.legend(
             handles, [verbatim(s.label) for s in shown], loc="lower center", ncols=columns,
@@ -281,13 +296,42 @@ def _draw(axis: Any, panel: Panel) -> None:
         axis.annotate(verbatim(words), (x, 1), (4, -34 - 18 * row), color=colour, fontsize=12,
                       xycoords=("data", "axes fraction"), textcoords="offset points",
                       bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # fmt: skip
+    bars, shown = [s for s in shown if s.bar], [s for s in shown if not s.bar]
+    _draw_bars(axis, bars, panel.log_x)
     # Along a linear axis without names run curves, apart as they are.
-    aside = min(ASIDE, SPREAD / len(shown)) if panel.log_x or panel.ticks else 0.0
+    apart_ = panel.log_x or panel.ticks
+    aside = min(ASIDE, SPREAD / max(1, len(shown))) if apart_ else 0.0
     for number, series in enumerate(shown):
         middle = aside * (number - (len(shown) - 1) / 2)
         _draw_line(axis, series, middle)
         for apart, points in _told_apart(series.points, min(SEEDS_APART, aside)):
             _draw_points(axis, replace(series, points=points), middle + apart)
+
+
+def _draw_bars(axis: Any, piled: Sequence[Series], log: bool) -> None:
+    """At each x the series on top of each other; of several runs there, each beside the other."""
+    places = sorted({point.x for series in piled for point in series.points})
+    where = {x: log10(x) if log else x for x in places}
+    gaps = [where[b] - where[a] for a, b in pairwise(places)]
+    wide = 0.8 * min(gaps, default=0.5)
+    below: dict[tuple[float, int], float] = {}
+    counts = {x: max(sum(p.x == x for p in series.points) for series in piled) for x in places}
+    for series in piled:
+        seen: dict[float, int] = {}
+        for point in series.points:
+            k = seen[point.x] = seen.get(point.x, -1) + 1
+            each = wide / counts[point.x]
+            left = where[point.x] - wide / 2 + k * each
+            ends = (10**left, 10 ** (left + 0.92 * each)) if log else (left, left + 0.92 * each)
+            bottom = below.get((point.x, k), 0.0)
+            below[point.x, k] = bottom + point.y
+            axis.bar(ends[0], point.y, ends[1] - ends[0], bottom, align="edge",
+                     **_bar_look(series))  # fmt: skip
+
+
+def _bar_look(series: Series) -> dict[str, Any]:
+    return {"facecolor": series.colour, "edgecolor": "white", "linewidth": 0.0,
+            "hatch": series.hatch}  # fmt: skip
 
 
 def _told_apart(points: Sequence[Point], step: float) -> list[tuple[float, tuple[Point, ...]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,17 +106,24 @@ def naming(path: Path) -> Iterator[None]:
         raise ValueError(f"{path} cannot be drawn ({what}): {CURE}") from error
 
 
-def first_look(run: Finished) -> dict[str, Any] | None:
-    """The first look after which at least half of the outputs were copied: a row of its trajectory.
+BEGUN: dict[str, Callable[[dict[str, Any]], bool]] = {
+    "drawing": lambda row: row["broken"] <= 0.5,
+    "copying": lambda row: row["copied"] >= 0.5,
+}
+
+
+def first_look(run: Finished, what: str) -> dict[str, Any] | None:
+    """The first look at which half of the outputs or more were copies (copying), or were no longer
+    broken (drawing): a row of its trajectory.
 
     Coarse: a run is looked at about a dozen times. None: never so, or nobody looked.
     """
-    return next((row for row in run.trajectory if row["copied"] >= 0.5), None)
+    return next((row for row in run.trajectory if BEGUN[what](row)), None)
 
 
-def first_copied(run: Finished) -> int | None:
+def first_step(run: Finished, what: str) -> int | None:
     """The step of that look."""
-    found = first_look(run)
+    found = first_look(run, what)
     return None if found is None else int(found["step"])
 
 

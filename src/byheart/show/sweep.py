@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from byheart.runtime.files import write_bytes, write_text
-from byheart.show.groups import groups
+from byheart.show.groups import groups, settings
 from byheart.show.halves import columns, pairs_of
 from byheart.show.pages import inline, template
 from byheart.show.panels import AXES, across, figures
@@ -55,12 +55,12 @@ def write_curve(folder: Path, last: Path | None = None, against: str = "n") -> P
     lines = [line for run in runs for line in _lines(run, variants)]
     attributions = [run.measures["images"]["attribution"] for run in runs]
     pairs, picture = pairs_of(runs), wall(runs)
-    text, made = table(runs, columns(pairs)), {}
+    text, made, title = table(runs, columns(pairs)), {}, _compute(runs)
     for axis in AXES:
         if axis in ("n", against) or (folder / f"{_named('curve', axis)}.svg").exists():
             for name, shown in figures(runs, pairs, axis).items():
                 kinds = ("svg", "png") if name == "curve" or not last else ("svg",)
-                made[_named(name, axis)] = drawn(shown, kinds, across(name, shown))
+                made[_named(name, axis)] = drawn(shown, kinds, across(name, shown), title=title)
     page = template("sweep.html").render(
         name=folder.name,
         runs=len(runs),
@@ -82,6 +82,27 @@ def write_curve(folder: Path, last: Path | None = None, against: str = "n") -> P
     _write(folder / "figures" / "wall.png", picture)
     write_text(folder / "report.html", page)
     return folder / "report.html"
+
+
+def _compute(runs: Sequence[Finished]) -> str:
+    """What was shown to which network and how often: the line above every figure."""
+
+    def range_of(values: Sequence[int]) -> str:
+        low, high = min(values), max(values)
+        return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+    every = [settings(run) for run in runs]
+    pictures = {one.get("images.style") or one.get("images.source") or "images" for one in every}
+    networks = {str(one.get("unet.preset") or "a network") for one in every}
+    measures = [run.measures for run in runs]
+    batches = [int(one["fit.batch"]) for one in every if "fit.batch" in one]
+    of = f" of {range_of(batches)}" if batches else ""
+    return (
+        f"{', '.join(sorted(pictures))}, {range_of([m['image_size'] for m in measures])} px; "
+        f"n = {range_of([run.n for run in runs])}; {', '.join(sorted(networks))}, "
+        f"{range_of([m['parameters'] for m in measures])} parameters; "
+        f"{range_of([m['steps'] for m in measures])} steps{of}"
+    )
 
 
 def _named(name: str, axis: str) -> str:

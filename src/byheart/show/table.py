@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from byheart.runtime.files import csv_text
-from byheart.show.runs import Finished, first_copied
+from byheart.show.runs import Finished, first_step
 from byheart.show.words import CONDITIONS
 
 
@@ -145,7 +145,7 @@ def _row(
         "outputs": c["outputs"], "prompts": c["prompts"], "exact": c["exact"]["rate"],
         "coverage": c["coverage"], "uniform_coverage": c["uniform_coverage"],
         "rmse_median": c["rmse"]["median"], "rmse_max": c["rmse"]["max"],
-        "first_copied_step": first_copied(run),
+        "first_copied_step": first_step(run, "copying"),
         "last_look_step": run.trajectory[-1]["step"] if run.trajectory else None,
     }  # fmt: skip
     for name, rate in c["kinds"].items():

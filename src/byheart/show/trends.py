@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from byheart.measure.trends import Extrapolation, Onset, extrapolate, onset
 from byheart.show.groups import BUDGET, SIZE, N, groups
-from byheart.show.runs import Finished, first_copied
+from byheart.show.runs import BEGUN, Finished, first_step
 from byheart.show.words import percent
 
+HALF = {"drawing": "no longer broken", "copying": "copies"}
 HELD = {"exposures": "{:,.0f} looks at each image", "parameters": "{:,.0f} parameters"}
 
 
@@ -20,18 +21,23 @@ def sentences(runs: Sequence[Finished]) -> list[str]:
     """
     said = []
     for group in groups(runs):
-        looked = [_looks(run) for run in group.runs if run.trajectory]
-        said += _begins(group.words, onset(looked))
+        for what, found in laws(group.runs).items():
+            said += _begins(group.words, HALF[what], found)
     # Budgets and sizes of the network are inputs of the fit, so they part no runs.
     for group in groups(runs, N | BUDGET | SIZE):
-        counts = [found for run in group.runs if (found := _counts(run, group.asked))]
+        counts = [each for run in group.runs if (each := _counts(run, group.asked))]
         said += _ends(group.under, extrapolate(counts))
     return said
 
 
-def _looks(run: Finished) -> tuple[int, int, int | None]:
-    """n, the last look before copying began and the first one after it."""
-    by = first_copied(run)
+def laws(runs: Sequence[Finished]) -> dict[str, Onset]:
+    """When drawing and when copying begin, as powers of n."""
+    return {what: onset([_looks(run, what) for run in runs if run.trajectory]) for what in BEGUN}
+
+
+def _looks(run: Finished, what: str) -> tuple[int, int, int | None]:
+    """n, the last look before it began and the first one after it."""
+    by = first_step(run, what)
     before = [row["step"] for row in run.trajectory if by is None or row["step"] < by]
     return run.n, max(before, default=0), by
 
@@ -45,7 +51,7 @@ def _counts(run: Finished, condition: str) -> tuple[int, int, float, int, int] |
     return run.n, m["parameters"], m["exposures_per_image"], copied, found["outputs"]
 
 
-def _begins(words: str, found: Onset) -> list[str]:
+def _begins(words: str, half: str, found: Onset) -> list[str]:
     if found.exponent is None:
         return []
     interval = ""
@@ -57,7 +63,7 @@ def _begins(words: str, found: Onset) -> list[str]:
         never = f"; of {count} it is known only that the step lies beyond the last look"
     return [
         f"{_capital(words)}: the step after which half of the outputs under unseen prompts are "
-        f"copies goes as n to the power of {found.exponent:.2f} ({interval}"
+        f"{half} goes as n to the power of {found.exponent:.2f} ({interval}"
         f"{found.runs - found.censored} runs at {found.sizes} sizes{never})."
     ]
 
