@@ -342,6 +342,10 @@ def test_under_one_caption_for_all_the_prompt_changes_nothing() -> None:
     points, x, rows = normal(5, 3, 4, 4), normal(4, 3, 4, 4, seed=1), words(3).double()
     schedule = schedules("v_prediction")[0]
     shared = IdealDenoiser(schedule, points, rows[[1] * 5])(x, 500, rows[[0, 1, 2, 1]])[0]
+    of_image = torch.tensor([1, 1, 2, 0, 2])
+    each = IdealDenoiser(schedule, points, rows[of_image])(x, 500, rows[[0, 1, 2, 1]])[0]
+    once = IdealDenoiser(schedule, points, rows, of_image)(x, 500, rows[[0, 1, 2, 1]])[0]
+    assert torch.equal(each, once) and not torch.equal(once, shared)
     assert torch.equal(shared, IdealDenoiser(schedule, points)(x, 500, rows[[0, 1, 2, 1]])[0])
 
 

@@ -16,6 +16,7 @@ from byheart.measure.intervals import wilson
 from byheart.show.panels import figures
 from byheart.show.plots import Panel, Point, Series
 from byheart.show.runs import Finished
+from byheart.show.trends import lead
 
 Make = Callable[..., Finished]
 
@@ -152,6 +153,23 @@ def test_trajectories_stand_against_steps_and_looks_and_say_when_copying_began(m
     # It began between two looks.
     assert in_looks.series[0].points == (Point(1, 80.0, 8.0, 80.0), Point(10, 8.0, censored=True))
     assert "unseen prompts" in first.title and "unseen prompts" in steps.title
+
+
+def test_the_curve_is_told_from_its_first_n_to_its_last(make: Make) -> None:
+    def kinds(copied: int, novel: int, broken: int) -> dict[str, Any]:
+        names = {"copied": copied, "novel": novel, "broken": broken, "blend": 0}
+        return {name: rate(hits) for name, hits in names.items()}
+
+    family = {"outputs": 4, "members": 3, "trained_on": 1, "near": 0.03, "family": 9, "nearest": []}
+    few = {"conditions__unseen__kinds": kinds(8, 0, 0), "conditions__unseen__copied": rate(8)}
+    many = {"conditions__unseen__kinds": kinds(1, 6, 1), "conditions__unseen__copied": rate(1)}
+    outputs = {"conditions__unseen__outputs": 8}
+    (said,) = lead([make(1, **few, **outputs), make(1000, possible=family, **many, **outputs)])
+    first, last = said.split("; ")
+    assert "1 picture" in first and "8 are copies" in first and "new" not in first
+    for words in ("1,000 pictures", "1 is a copy", "6 are new", "1 is broken", "of 4 ", " 2 are"):
+        assert words in last, words
+    assert lead([make(10)]) == []  # one n is no curve
 
 
 # -------------------------------------------------------------------------- settings, either axis

@@ -63,7 +63,8 @@ class Setup:
     def memorizer(self) -> IdealDenoiser:
         """The best denoiser there is of the training images alone."""
         given = self.conditioning
-        return IdealDenoiser(self.conditions.schedule, self.latents, given.rows[given.of_image])
+        schedule = self.conditions.schedule
+        return IdealDenoiser(schedule, self.latents, given.rows, given.of_image)
 
     @property
     def prompt_of(self) -> Int[Tensor, " s"]:

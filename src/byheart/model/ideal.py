@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 CHUNK = 256  # rows at once: 25 MB of float64 at 3 x 64 x 64, beside 2 MB of distances to 1,000
@@ -79,7 +79,8 @@ class IdealDenoiser:
     """The ideal denoiser, called like a UNet: it answers in the schedule's prediction type.
 
     schedule: any diffusers schedule with `alphas_cumprod` and integer timesteps.
-    points: training latents. prompts: the caption's vectors of each of them, or None.
+    points: training latents. prompts: the caption's vectors of each of them, or None; with
+    `of_image` the vectors of some prompts, and which of them is each latent's caption.
 
     With `prompts`, a row whose prompt equals the captions of some images is answered from those
     only, every other row (empty, unseen) from all images. That is the best answer to captions that
@@ -92,7 +93,8 @@ class IdealDenoiser:
 
     schedule: Any
     points: Float[Tensor, "n c h w"]
-    prompts: Float[Tensor, "n l d"] | None = None
+    prompts: Float[Tensor, "p l d"] | None = None
+    of_image: Int[Tensor, " n"] | None = None
 
     def __call__(
         self,
@@ -128,6 +130,8 @@ class IdealDenoiser:
         # Few of the rows differ: each distinct prompt is compared once.
         distinct, which = prompt.flatten(1).unique(dim=0, return_inverse=True)
         same = torch.stack([(captions.flatten(1) == one).all(dim=1) for one in distinct])
+        if self.of_image is not None:
+            same = same[:, self.of_image]
         return (same | ~same.any(dim=1, keepdim=True))[which]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from byheart.config import BYSTANDERS
 from byheart.measure.agreement import Median, correlation, median
+from byheart.show.pictures import Section
 from byheart.show.runs import PIXELS, Finished, Outputs, naming, read_outputs
 from byheart.show.table import Halves
 
@@ -91,6 +92,24 @@ def _rows(made: Outputs) -> dict[Key, int]:
         for k, row in enumerate(made.rows)
         if row["condition"] == CONDITION
     }
+
+
+def seen_together(pairs: Sequence[Pair], count: int = 16) -> list[Section]:
+    """What the two networks made of the same noises, one above the other: a section for each n."""
+    sections: list[Section] = []
+    for pair in pairs:
+        made = [read_outputs(run.path, run.headline) for run in (pair.a, pair.b)]
+        rows = [_rows(one) for one in made]
+        first: dict[int, Key] = {}
+        for key in rows[0]:
+            if key in rows[1]:
+                first.setdefault(key[1], key)
+        keys = [*first.values()][:count]
+        one, other = (m.pixels[[r[key] for key in keys]] for m, r in zip(made, rows, strict=True))
+        alike = "" if pair.agreement.value is None else f": correlation {pair.agreement.value:.2f}"
+        title = f"n = {pair.a.n:,} each, two networks that share no picture, the same noises"
+        sections.append((title + alike, one, other))
+    return sections
 
 
 def columns(pairs: Sequence[Pair]) -> Halves:

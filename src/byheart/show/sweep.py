@@ -11,14 +11,14 @@ from markupsafe import Markup
 
 from byheart.runtime.files import write_bytes, write_text
 from byheart.show.groups import groups, settings
-from byheart.show.halves import columns, pairs_of
+from byheart.show.halves import columns, pairs_of, seen_together
 from byheart.show.pages import inline, template
 from byheart.show.panels import AXES, across, figures
-from byheart.show.pictures import wall, without_pixels
+from byheart.show.pictures import png_bytes, sheet, wall, without_pixels
 from byheart.show.plots import drawn, element
 from byheart.show.runs import Finished, finished_runs
 from byheart.show.table import COLUMNS, table
-from byheart.show.trends import sentences
+from byheart.show.trends import lead, sentences
 from byheart.show.words import CONDITIONS
 
 TITLES = {
@@ -55,6 +55,7 @@ def write_curve(folder: Path, last: Path | None = None, against: str = "n") -> P
     lines = [line for run in runs for line in _lines(run, variants)]
     attributions = [run.measures["images"]["attribution"] for run in runs]
     pairs, picture = pairs_of(runs), wall(runs)
+    alike = png_bytes(sheet(seen_together(pairs))) if pairs else None
     text, made, title = table(runs, columns(pairs)), {}, _compute(runs)
     for axis in AXES:
         if axis in ("n", against) or (folder / f"{_named('curve', axis)}.svg").exists():
@@ -65,11 +66,13 @@ def write_curve(folder: Path, last: Path | None = None, against: str = "n") -> P
         name=folder.name,
         runs=len(runs),
         lines=lines,
+        lead=lead(runs),
         sentences=sentences(runs),
         figures={key: Markup(element(made[key]["svg"])) for key in TITLES if key in made},
         titles=TITLES,
         columns=COLUMNS,
         wall=picture and inline(picture),
+        alike=alike and inline(alike),
         without_pixels=len(without_pixels(runs)),
         attributions=[words for words in dict.fromkeys(attributions) if words],
     )
@@ -80,6 +83,7 @@ def write_curve(folder: Path, last: Path | None = None, against: str = "n") -> P
             file = _named(name, axis)
             _write(place / f"{file}.{kind}", made.get(file, {}).get(kind))
     _write(folder / "figures" / "wall.png", picture)
+    _write(folder / "figures" / "halves-pairs.png", alike)
     write_text(folder / "report.html", page)
     return folder / "report.html"
 

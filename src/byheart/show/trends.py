@@ -10,6 +10,12 @@ from byheart.show.groups import BUDGET, SIZE, N, groups
 from byheart.show.runs import BEGUN, Finished, first_step
 from byheart.show.words import percent
 
+KINDS_TOLD = {  # of one output, and of several
+    "copied": ("is a copy of a training picture", "are copies of a training picture"),
+    "novel": ("is new", "are new"),
+    "blend": ("is a blend", "are blends"),
+    "broken": ("is broken", "are broken"),
+}
 HALF = {"drawing": "no longer broken", "copying": "copies"}
 HELD = {"exposures": "{:,.0f} looks at each image", "parameters": "{:,.0f} parameters"}
 
@@ -28,6 +34,35 @@ def sentences(runs: Sequence[Finished]) -> list[str]:
         counts = [each for run in group.runs if (each := _counts(run, group.asked))]
         said += _ends(group.under, extrapolate(counts))
     return said
+
+
+def lead(runs: Sequence[Finished]) -> list[str]:
+    """The curve in a sentence for each captions mode: its first n and its last, the first seed."""
+    said = []
+    for group in groups(runs):
+        told = {run.n: _outcome(run, group.asked) for run in reversed(group.runs)}
+        ends = sorted(n for n, words in told.items() if words)
+        if len(ends) > 1:
+            said.append(f"{_capital(group.words)}: {told[ends[0]]}; {told[ends[-1]]}.")
+    return said
+
+
+def _outcome(run: Finished, condition: str) -> str:
+    """What became of the outputs; empty where nobody asked."""
+    found = run.measures["conditions"][condition]
+    if found is None or found["copied"]["rate"] is None:
+        return ""
+    count, pictures = found["outputs"], "1 picture" if run.n == 1 else f"{run.n:,} pictures"
+    kinds = {kind: round(found["kinds"][kind]["rate"] * count) for kind in KINDS_TOLD}
+    told = [f"{hits:,} {KINDS_TOLD[kind][hits > 1]}" for kind, hits in kinds.items() if hits]
+    words = f"trained on {pictures}, of {count:,} outputs {', '.join(told)}"
+    if near := run.measures.get("possible"):  # of avatars; version 1 has none
+        new = near["members"] - near["trained_on"]
+        words += (
+            f" (of {near['outputs']} compared with every avatar there can be, {new} "
+            f"{'is an avatar' if new == 1 else 'are avatars'} that it was never shown)"
+        )
+    return words
 
 
 def laws(runs: Sequence[Finished]) -> dict[str, Onset]:
