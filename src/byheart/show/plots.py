@@ -291,6 +291,7 @@ def _draw(axis: Any, panel: Panel) -> None:
     axis.set_xlabel(textwrap.fill(panel.x, LETTERS))
     axis.set_ylabel(textwrap.fill(panel.y, 24))
     axis.grid(axis="y", color="#e5e5ea", linewidth=0.8)
+    axis.set_axisbelow(True)
     for row, (x, words, colour) in enumerate(panel.marks):
         axis.axvline(x, color=colour, linewidth=1.4, linestyle=":")
         axis.annotate(verbatim(words), (x, 1), (4, -34 - 18 * row), color=colour, fontsize=12,
@@ -314,6 +315,10 @@ def _draw_bars(axis: Any, piled: Sequence[Series], log: bool) -> None:
     where = {x: log10(x) if log else x for x in places}
     gaps = [where[b] - where[a] for a, b in pairwise(places)]
     wide = 0.8 * min(gaps, default=0.5)
+    if places:  # the outer ones whole
+        ends = [where[places[0]] - 0.6 * wide, where[places[-1]] + 0.6 * wide]
+        low, high = (10**end if log else end for end in ends)
+        axis.set_xlim(min(low, axis.get_xlim()[0]), max(high, axis.get_xlim()[1]))
     below: dict[tuple[float, int], float] = {}
     counts = {x: max(sum(p.x == x for p in series.points) for series in piled) for x in places}
     for series in piled:
@@ -322,11 +327,11 @@ def _draw_bars(axis: Any, piled: Sequence[Series], log: bool) -> None:
             k = seen[point.x] = seen.get(point.x, -1) + 1
             each = wide / counts[point.x]
             left = where[point.x] - wide / 2 + k * each
-            ends = (10**left, 10 ** (left + 0.92 * each)) if log else (left, left + 0.92 * each)
+            right = left + 0.92 * each
+            begin, end = (10**left, 10**right) if log else (left, right)
             bottom = below.get((point.x, k), 0.0)
             below[point.x, k] = bottom + point.y
-            axis.bar(ends[0], point.y, ends[1] - ends[0], bottom, align="edge",
-                     **_bar_look(series))  # fmt: skip
+            axis.bar(begin, point.y, end - begin, bottom, align="edge", **_bar_look(series))
 
 
 def _bar_look(series: Series) -> dict[str, Any]:
