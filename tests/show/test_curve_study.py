@@ -12,9 +12,9 @@ import pytest
 from support.sweep_pictures import finished_run
 
 from byheart.measure.intervals import wilson
-from byheart.show.panels import study
 from byheart.show.plots import Panel, Series
 from byheart.show.runs import Finished
+from byheart.show.study import study
 
 Make = Callable[..., Finished]
 

@@ -20,8 +20,8 @@ from byheart.show.groups import (
     settings,
     varied,
 )
-from byheart.show.panels import AXES
 from byheart.show.runs import Finished
+from byheart.show.values import AXES
 
 PLAIN: dict[str, Any] = flatten(
     OmegaConf.to_container(OmegaConf.structured(composed()))  # type: ignore[arg-type]

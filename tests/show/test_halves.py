@@ -15,9 +15,10 @@ from support.sweep_pictures import finished_run, sweep_of
 from byheart.measure.agreement import correlation, median
 from byheart.runtime.files import Run
 from byheart.show.halves import columns, pairs_of, seen_together
-from byheart.show.panels import AXES, halves
+from byheart.show.panels import halves
 from byheart.show.runs import finished_runs
 from byheart.show.table import table
+from byheart.show.values import AXES
 
 PROMPTS, NOISES = ("one", "two"), (0, 1, 2, 3)
 

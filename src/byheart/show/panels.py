@@ -6,109 +6,31 @@ Every series of a panel has its own marker or line besides its colour.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from itertools import product
-from typing import Any
 
-from byheart.measure.intervals import wilson
 from byheart.show.charts import TOLERANCE_AXIS, along_tolerance, denoising_of
-from byheart.show.groups import (
-    BUDGET,
-    CHOICES,
-    MODES,
-    Group,
-    N,
-    asked,
-    axis_of,
-    groups,
-    in_order,
-    look,
-    settings,
-    value_words,
-    varied,
-)
+from byheart.show.groups import Group, groups, look, varied
 from byheart.show.halves import CONDITION, Pair
 from byheart.show.plots import BLUE, GREY, INK, ORANGE, YELLOW, Line, Panel, Point, Series
 from byheart.show.runs import Finished, first_look
+from byheart.show.study import study
 from byheart.show.table import smallest_codec
 from byheart.show.trends import laws
+from byheart.show.values import (
+    AXES,
+    Axis,
+    Value,
+    Values,
+    chance,
+    counted,
+    interval,
+    interval_at,
+    panel_over,
+    points_of,
+    value_at,
+)
 from byheart.show.words import CONDITIONS
-
-# What follows x in a Point: y, and the ends of its interval.
-Values = tuple[float, ...] | tuple[float, float | None, float | None] | None
-Value = Callable[[Finished], Values]
-
-
-@dataclass(frozen=True)
-class Axis:
-    """What runs are drawn against, and the settings along which they may then differ."""
-
-    words: str
-    place: Callable[[Finished], float]
-    along: frozenset[str]
-    log: bool = True
-    ticks: tuple[str, ...] = ()  # names of the places 0, 1, 2, …
-
-
-AXES = {
-    "n": Axis("training images", lambda run: run.n, N),
-    "steps": Axis("optimizer steps", lambda run: run.measures["steps"], BUDGET),
-    "exposures": Axis(
-        "looks at each image", lambda run: run.measures["exposures_per_image"], BUDGET
-    ),
-}
-
-
-def points_of(runs: Sequence[Finished], value: Value, axis: Axis) -> tuple[Point, ...]:
-    """Of each run its point, where it has one."""
-    found = ((axis.place(run), value(run)) for run in runs)
-    return tuple(Point(x, *y) for x, y in found if y is not None)
-
-
-def at(run: Finished, *keys: str) -> Any:
-    """What measures.json holds there; None where it, or what should hold it, is null."""
-    found: Any = run.measures
-    for key in keys:
-        if found is None:
-            return None
-        found = found[key]
-    return found
-
-
-def value_at(*keys: str) -> Value:
-    """A number without an interval."""
-
-    def value(run: Finished) -> Values:
-        found = at(run, *keys)
-        return None if found is None else (found,)
-
-    return value
-
-
-def interval_at(*keys: str) -> Value:
-    """A rate or an effect with its interval."""
-    return lambda run: interval(at(run, *keys))
-
-
-def interval(found: dict[str, Any] | None) -> Values:
-    if found is None:
-        return None
-    value = found["rate"] if "rate" in found else found["value"]
-    return None if value is None else (value, found["low"], found["high"])
-
-
-def counted(share: float, count: int) -> tuple[float, float | None, float | None]:
-    """A share of outputs that came from `count` different noises: Wilson's interval."""
-    rate = wilson(round(share * count), count)
-    return share, rate.low, rate.high
-
-
-def chance(runs: Sequence[Finished], axis: Axis, joined: bool = True) -> Series:
-    """Unseen real pictures that pass as copies. joined: the runs differ in nothing but the axis."""
-    found = points_of(runs, interval_at("chance"), axis)
-    line = (0, (1, 3)) if joined else ""
-    return Series("chance: unseen real pictures", found, GREY, "D", line, filled=False)
-
 
 # Colour and marker; hatched is what has not been learned, lest it be taken for new.
 KIND_LOOKS = {
@@ -177,7 +99,7 @@ def headline(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
     by_chance = chance(runs, axis, joined=not several)
     if several:
         return [
-            _panel(
+            panel_over(
                 f"Copies of a training image, under {CONDITIONS[condition]}", axis, "copied",
                 [*(copied(g, condition, g.words, g.line, True) for g in mine), by_chance],
                 share=True,
@@ -194,7 +116,7 @@ def headline(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
         for condition in dict.fromkeys(("unseen", g.asked))
     ]  # fmt: skip
     title = "Outputs that are copies of a training image"
-    lines = _panel(title, axis, "copied", [*series, by_chance], share=True)
+    lines = panel_over(title, axis, "copied", [*series, by_chance], share=True)
     return [*(_piled(g, "unseen", axis) for g in parts), lines, *generalization(runs, axis)[1:]]
 
 
@@ -209,7 +131,7 @@ def _piled(group: Group, condition: str, axis: Axis) -> Panel:
         for kind, (colour, _, hatch) in KIND_LOOKS.items()
     ]  # fmt: skip
     title = f"{group.words}: {CONDITIONS[condition]}"
-    return _panel(title, axis, "share of outputs", series, share=True)
+    return panel_over(title, axis, "share of outputs", series, share=True)
 
 
 def kinds(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
@@ -234,7 +156,7 @@ def generalization(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
         places = sorted({point.x for one in series for point in one.points})
         line = tuple(Point(x, level) for x in places)
         series.append(Series(words, line, GREY, "", (0, (1, 3))))
-        found.append(_panel(title, axis, key, series))
+        found.append(panel_over(title, axis, key, series))
     return found
 
 
@@ -249,7 +171,7 @@ def coverage(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
     title, uniform = "Training images that came out at least once", "as many copies drawn uniformly"
     if several:
         return [
-            _panel(words, axis, "coverage",
+            panel_over(words, axis, "coverage",
                    [series(key, g, g.under, g.line, True) for g in parts], share=True)
             for key, words in (
                 ("coverage", title), ("uniform_coverage", f"What {uniform} would show"),
@@ -263,7 +185,7 @@ def coverage(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
             series("uniform_coverage", g, f"{g.words}, {uniform}", ":", False),
         )
     ]
-    return [_panel(title, axis, "coverage", both, share=True)]
+    return [panel_over(title, axis, "coverage", both, share=True)]
 
 
 def prompt(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
@@ -285,7 +207,7 @@ def prompt(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
             points = points_of(runs, value_at(key, "chance"), axis)
             line = ":" if not varied(runs, axis.along) else ""
             series.append(Series("chance", points, GREY, "x", line))
-        panels.append(_panel(title, axis, unit, series, share=unit != change))
+        panels.append(panel_over(title, axis, unit, series, share=unit != change))
     return panels
 
 
@@ -308,7 +230,7 @@ def bits(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
             Series(g.words, points_of(g.runs, size(key), axis), g.colour, g.marker, g.line)
             for g in groups(runs, axis.along)
         ]
-        panels.append(_panel(title, axis, unit, series, log_y=True))
+        panels.append(panel_over(title, axis, unit, series, log_y=True))
     return panels
 
 
@@ -334,7 +256,7 @@ def onset(runs: Sequence[Finished]) -> list[Panel]:
     title = "Half of the outputs under unseen prompts are copies (arrow: not yet)"
     return [
         *(_map(group) for group in groups(runs)),
-        _panel(title, AXES["n"], "looks at each image", series, log_y=True),
+        panel_over(title, AXES["n"], "looks at each image", series, log_y=True),
     ]
 
 
@@ -355,15 +277,8 @@ def _map(group: Group) -> Panel:
             power = [Point(n, found.factor * n**found.exponent) for n in (ends[0], ends[-1])]
             words = f"{what} begins, as n to the {found.exponent:.2f}"
             series.append(Series(words, tuple(power), INK, "", line))
-    return _panel(f"{group.words}, under unseen prompts", AXES["n"], "optimizer steps", series,
+    return panel_over(f"{group.words}, under unseen prompts", AXES["n"], "optimizer steps", series,
                   log_y=True)  # fmt: skip
-
-
-def _panel(
-    title: str, axis: Axis, y: str, series: Sequence[Series], log_y: bool = False,
-    share: bool = False,
-) -> Panel:  # fmt: skip
-    return Panel(title, axis.words, y, tuple(series), axis.log, log_y, share, axis.ticks)
 
 
 def denoising(runs: Sequence[Finished]) -> list[Panel]:
@@ -427,114 +342,6 @@ def _by_size(
         colour, marker, line = look(number)
         found = tuple(point for run in mine if run.n == n for point in points(run))
         yield Series(f"n = {n:,}", found, colour, marker if marked else "", line)
-
-
-MODE, DUPLICATES, DROPOUT = "captions.mode", "images.duplicates", "captions.dropout"
-BY_MODE = "own captions under the training captions, all others under unseen prompts"
-DECADE = 10  # from here on, numbers stand on a logarithmic axis
-
-
-def studied(runs: Sequence[Finished]) -> str | None:
-    """The setting that the runs vary; of several the one of most values, the others part lines.
-
-    The captions mode, where it alone varies and has more than two values. None: none varies. Halves
-    of a source have a figure of their own.
-    """
-    keys = [key for key in varied(runs) if key != "split"]
-    if keys:
-        return max(keys, key=lambda key: len({settings(run).get(key) for run in runs}))
-    return MODE if len({run.captions for run in runs}) > 2 else None
-
-
-def study(runs: Sequence[Finished]) -> list[Panel]:
-    """Against the values of the setting that is studied: a line for each n and captions mode.
-
-    Every run under the condition that it is asked for. Empty where no setting is studied, or no
-    line would have two points.
-    """
-    key = studied(runs)
-    if key is None:
-        return []
-    axis = _axis(key, runs)
-    lines = groups(runs, axis.along)
-    if all(len({axis.place(run) for run in group.runs}) < 2 for group in lines):
-        return []
-
-    def series(value: Value) -> tuple[Series, ...]:
-        return tuple(
-            Series(
-                f"{group.words}, {BY_MODE}" if key == MODE else group.under,
-                points_of(group.runs, value, axis), group.colour, group.marker, group.line,
-            )
-            for group in lines
-        )  # fmt: skip
-
-    def panel(title: str, unit: str, found: tuple[Series, ...], share: bool = True) -> Panel:
-        return Panel(title, axis.words, unit, found, axis.log, False, share, axis.ticks)
-
-    outputs = "share of outputs"
-    panels = [
-        panel("Copied", outputs, series(_under("kinds", "copied"))),
-        panel("Training images that came out", "coverage", series(_coverage)),
-        panel("Another prompt, same noise", "change / distance of two pictures",
-              series(lambda run: interval(at(run, "prompt_effect", asked(run.captions)))), False),
-        panel("Broken", outputs, series(_under("kinds", "broken"))),
-    ]  # fmt: skip
-    if key == DROPOUT:
-        empty = series(interval_at("conditions", "empty", "kinds", "copied"))
-        panels.insert(1, panel("Copied under the empty prompt", outputs, empty))
-    if key == DUPLICATES:
-        seen = tuple(
-            replace(s, label=f"{group.words}: its share of what is seen", line=":", filled=False)
-            for s, group in zip(series(_seen), lines, strict=True)
-        )
-        found = series(_under("first_image"))
-        if any(s.points for s in found):
-            panels.insert(1, panel("Copies of the first image", outputs, (*found, *seen)))
-    return panels
-
-
-def _axis(key: str, runs: Sequence[Finished]) -> Axis:
-    """Logarithmic for positive numbers that span a decade, else a place for each value."""
-
-    def value(run: Finished) -> Any:
-        return run.captions if key == MODE else settings(run).get(key)
-
-    along = frozenset({key, *CHOICES.get(key, ())}) | (BUDGET if key in BUDGET else frozenset())
-    if key == MODE:
-        order: list[Any] = [mode for mode in MODES if any(run.captions == mode for run in runs)]
-        ticks = tuple(MODES[mode][0] for mode in order)
-        words = axis_of(MODE)
-    else:
-        order = [found for (found,) in in_order([key], {(value(run),) for run in runs}, runs)]
-        ticks, words = tuple(value_words(found, order) for found in order), axis_of(key)
-        numbers = all(isinstance(x, int | float) and not isinstance(x, bool) for x in order)
-        if numbers and order[0] > 0 and order[-1] >= DECADE * order[0]:
-            return Axis(words, value, along)
-    return Axis(words, lambda run: order.index(value(run)), along, log=False, ticks=ticks)
-
-
-def _under(*keys: str) -> Value:
-    """A rate under the condition that the run is asked for; runs of older versions have fewer."""
-
-    def value(run: Finished) -> Values:
-        found = at(run, "conditions", asked(run.captions))
-        for key in keys:
-            found = found and found.get(key)
-        return interval(found)
-
-    return value
-
-
-def _coverage(run: Finished) -> Values:
-    found = at(run, "conditions", asked(run.captions), "coverage")
-    return None if found is None else (found,)
-
-
-def _seen(run: Finished) -> Values:
-    """How much of what training shows is the first image."""
-    times = settings(run)[DUPLICATES]
-    return (times / (times + run.n - 1),)
 
 
 def halves(pairs: Sequence[Pair], axis: Axis) -> list[Panel]:

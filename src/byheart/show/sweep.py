@@ -13,12 +13,13 @@ from byheart.runtime.files import write_bytes, write_text
 from byheart.show.groups import groups, settings
 from byheart.show.halves import columns, pairs_of, seen_together
 from byheart.show.pages import inline, template
-from byheart.show.panels import AXES, across, figures
+from byheart.show.panels import across, figures
 from byheart.show.pictures import png_bytes, sheet, wall, without_pixels
 from byheart.show.plots import drawn, element
 from byheart.show.runs import Finished, finished_runs
 from byheart.show.table import COLUMNS, table
 from byheart.show.trends import lead, sentences
+from byheart.show.values import AXES
 from byheart.show.words import CONDITIONS
 
 TITLES = {

@@ -1,0 +1,95 @@
+"""What a run's numbers are along an axis: as points, with their intervals where they have one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from byheart.measure.intervals import wilson
+from byheart.show.groups import BUDGET, N
+from byheart.show.plots import GREY, Panel, Point, Series
+from byheart.show.runs import Finished
+
+# What follows x in a Point: y, and the ends of its interval.
+Values = tuple[float, ...] | tuple[float, float | None, float | None] | None
+Value = Callable[[Finished], Values]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What runs are drawn against, and the settings along which they may then differ."""
+
+    words: str
+    place: Callable[[Finished], float]
+    along: frozenset[str]
+    log: bool = True
+    ticks: tuple[str, ...] = ()  # names of the places 0, 1, 2, …
+
+
+AXES = {
+    "n": Axis("training images", lambda run: run.n, N),
+    "steps": Axis("optimizer steps", lambda run: run.measures["steps"], BUDGET),
+    "exposures": Axis(
+        "looks at each image", lambda run: run.measures["exposures_per_image"], BUDGET
+    ),
+}
+
+
+def points_of(runs: Sequence[Finished], value: Value, axis: Axis) -> tuple[Point, ...]:
+    """Of each run its point, where it has one."""
+    found = ((axis.place(run), value(run)) for run in runs)
+    return tuple(Point(x, *y) for x, y in found if y is not None)
+
+
+def at(run: Finished, *keys: str) -> Any:
+    """What measures.json holds there; None where it, or what should hold it, is null."""
+    found: Any = run.measures
+    for key in keys:
+        if found is None:
+            return None
+        found = found[key]
+    return found
+
+
+def value_at(*keys: str) -> Value:
+    """A number without an interval."""
+
+    def value(run: Finished) -> Values:
+        found = at(run, *keys)
+        return None if found is None else (found,)
+
+    return value
+
+
+def interval_at(*keys: str) -> Value:
+    """A rate or an effect with its interval."""
+    return lambda run: interval(at(run, *keys))
+
+
+def interval(found: dict[str, Any] | None) -> Values:
+    if found is None:
+        return None
+    value = found["rate"] if "rate" in found else found["value"]
+    return None if value is None else (value, found["low"], found["high"])
+
+
+def counted(share: float, count: int) -> tuple[float, float | None, float | None]:
+    """A share of outputs that came from `count` different noises: Wilson's interval."""
+    rate = wilson(round(share * count), count)
+    return share, rate.low, rate.high
+
+
+def chance(runs: Sequence[Finished], axis: Axis, joined: bool = True) -> Series:
+    """Unseen real pictures that pass as copies. joined: the runs differ in nothing but the axis."""
+    found = points_of(runs, interval_at("chance"), axis)
+    line = (0, (1, 3)) if joined else ""
+    return Series("chance: unseen real pictures", found, GREY, "D", line, filled=False)
+
+
+def panel_over(
+    title: str, axis: Axis, y: str, series: Sequence[Series], log_y: bool = False,
+    share: bool = False,
+) -> Panel:  # fmt: skip
+    """A panel along an axis; the rest is as in `Panel`."""
+    return Panel(title, axis.words, y, tuple(series), axis.log, log_y, share, axis.ticks)
