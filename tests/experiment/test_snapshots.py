@@ -23,7 +23,7 @@ from byheart.experiment.snapshots import Snapshots, looks
 from byheart.measure.kinds import KINDS
 from byheart.model.conditioning import Conditioning
 from byheart.model.fit import State, fit, start
-from byheart.model.sample import initial_noise
+from byheart.model.sample import initial_noise, sample
 from byheart.model.unet import build_unet
 from byheart.runtime.files import Run, append_jsonl, read_jsonl
 from byheart.show.pictures import frames_of
@@ -242,7 +242,7 @@ def test_every_look_is_a_frame_of_the_film_and_a_resumed_run_goes_on_from_there(
         top = gap + 28
         for y in (top, top + side + 3):  # the output, and below the line its nearest, equal to it
             assert np.array_equal(third[y : y + side : 4, x : x + side : 4], picture)
-    assert not np.array_equal(first, second)
+    assert not np.array_equal(first[gap + 28 :], second[gap + 28 :])  # below the title
     looking.resume(2)
     kept = [np.asarray(frame) for frame in frames_of(film)]
     assert len(kept) == 2 and np.array_equal(kept[0], first) and np.array_equal(kept[1], second)
@@ -250,20 +250,53 @@ def test_every_look_is_a_frame_of_the_film_and_a_resumed_run_goes_on_from_there(
     assert not film.exists()
 
 
-def test_the_film_of_the_noise_ends_on_the_outputs(tmp_path: Path) -> None:
-    config = composed(*NARROW, "sample.steps=70")
+class Fading(Exact):
+    """A network that says less and less of its answer, the less noise there is."""
+
+    def __call__(self, x: Tensor, t: Tensor, prompt: Tensor, return_dict: bool) -> tuple[Tensor]:
+        (answer,) = super().__call__(x, t, prompt, return_dict)
+        return (answer * float(t) / 1000,)
+
+
+@pytest.mark.parametrize("steps", [3, 70])
+def test_the_film_of_the_noise_goes_from_the_noise_to_the_outputs(
+    tmp_path: Path, steps: int
+) -> None:
+    config = composed(*NARROW, f"sample.steps={steps}", "sample.sampler=ddim")
     looking = snapshots_of(tmp_path, config, Sharer(0, 1))
-    train = looking.setup.images.train
-    network = Exact(0, PatchCodec(2).encode(train[[0, 1, 0, 1]]))
+    codec, given = looking.setup.codec, looking.setup.conditions
+    network = Fading(0, codec.encode(looking.setup.images.train[[0, 1, 0, 1]]))
     looking.denoise(network)
-    frames = [np.asarray(frame) for frame in frames_of(tmp_path / "denoising.webp")]
-    assert 2 <= len(frames) <= 32
-    gap, side = 4, 64
-    for k, image in enumerate(train[[1, 0, 1, 1]].permute(0, 2, 3, 1).numpy()):
-        x, below = gap + k * (side + gap), gap + 28 + side + 3
-        for frame in (frames[0], frames[-1]):  # who knows the answer knows it from the noise
-            assert np.array_equal(frame[below : below + side : 4, x : x + side : 4], image)
-    assert not np.array_equal(frames[0], frames[-1])
+    film = [np.asarray(frame) for frame in frames_of(tmp_path / "denoising.webp")]
+    assert len(film) == 3 if steps == 3 else 2 <= len(film) <= 16
+    prompts, noises = torch.tensor([1, 2, 3, 1]), torch.arange(4)
+    cpu = torch.device("cpu")
+    made = sample(network, given, prompts, noises, config.seed, config.sample, cpu)
+    began = torch.stack([initial_noise(config.seed, k, given.shape) for k in range(4)])
+
+    def row(frame: np.ndarray, below: bool) -> np.ndarray:
+        top = 32 + (67 if below else 0)
+        return np.stack([frame[top : top + 64 : 4, 4 + 68 * k : 68 + 68 * k : 4] for k in range(4)])
+
+    assert np.array_equal(row(film[-1], below=True), codec.decode(made).permute(0, 2, 3, 1))
+    if steps == 3:  # of many evaluations the first may be left out, the last never
+        assert np.array_equal(row(film[0], below=False), codec.decode(began).permute(0, 2, 3, 1))
+    assert not np.array_equal(row(film[0], below=True), row(film[-1], below=True))
+
+
+def test_a_film_that_began_late_is_cut_from_its_end(tmp_path: Path) -> None:
+    looking = snapshots_of(tmp_path, composed(*NARROW), Sharer(0, 1))
+    append_jsonl(looking.path, {"step": 1})  # by a version that made no film
+    answers = PatchCodec(2).encode(looking.setup.images.train[[0, 1, 0, 1]])
+    state = Exact(0, answers)
+    for state.step in (2, 4, 8):
+        state.answers = answers.roll(state.step // 2, 0)
+        looking.look(state)  # type: ignore[arg-type]
+    before = [np.asarray(frame) for frame in frames_of(tmp_path / "learning.webp")]
+    looking.resume(4)
+    after = [np.asarray(frame) for frame in frames_of(tmp_path / "learning.webp")]
+    assert len(before) == 3 and len(after) == 2
+    assert all(np.array_equal(one, other) for one, other in zip(before, after, strict=False))
 
 
 def test_rows_past_the_resumed_step_are_dropped_by_the_main_process(tmp_path: Path) -> None:

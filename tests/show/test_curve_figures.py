@@ -16,7 +16,7 @@ from byheart.measure.intervals import wilson
 from byheart.show.panels import figures
 from byheart.show.plots import Panel, Point, Series
 from byheart.show.runs import Finished
-from byheart.show.trends import lead
+from byheart.show.trends import laws, lead, sentences
 
 Make = Callable[..., Finished]
 
@@ -148,8 +148,8 @@ def test_trajectories_stand_against_steps_and_looks_and_say_when_copying_began(m
     assert (first.x, in_looks.x) == ("training images", "training images")
     assert (first.y, in_looks.y) == ("optimizer steps", "looks at each image")
     # Every look where it was, by what most outputs were.
-    assert xy(one([first], "most outputs copied")) == [(1, 10), (1, 100)]
-    assert xy(one([first], "most outputs broken")) == [(1, 1), (10, 1), (10, 10)]
+    assert xy(one([first], "most often copied")) == [(1, 10), (1, 100)]
+    assert xy(one([first], "most often broken")) == [(1, 1), (10, 1), (10, 10)]
     # It began between two looks.
     assert in_looks.series[0].points == (Point(1, 80.0, 8.0, 80.0), Point(10, 8.0, censored=True))
     assert "unseen prompts" in first.title and "unseen prompts" in steps.title
@@ -167,9 +167,43 @@ def test_the_curve_is_told_from_its_first_n_to_its_last(make: Make) -> None:
     (said,) = lead([make(1, **few, **outputs), make(1000, possible=family, **many, **outputs)])
     first, last = said.split("; ")
     assert "1 picture" in first and "8 are copies" in first and "new" not in first
-    for words in ("1,000 pictures", "1 is a copy", "6 are new", "1 is broken", "of 4 ", " 2 are"):
+    for words in (
+        "1,000 pictures",
+        "1 is a copy",
+        "6 are new",
+        "1 is broken",
+        "(of 4,",
+        " 2 are such",
+    ):
         assert words in last, words
     assert lead([make(10)]) == []  # one n is no curve
+
+
+def test_the_laws_of_drawing_and_of_copying_go_through_their_own_looks(make: Make) -> None:
+    def looks(n: int, copied_from: int | None) -> str:
+        rows = [
+            {"step": step, "exposures": 8 * step / n, "outputs": 8, "copied": float(copies),
+             "broken": float(step < 100), "novel": float(step >= 100 and not copies), "blend": 0.0}
+            for step in (10, 30, 90, 100, 300, 900, 1000, 3000, 9000)
+            for copies in [copied_from is not None and step >= copied_from]
+        ]  # fmt: skip
+        return "".join(json.dumps(row) + "\n" for row in rows)
+
+    runs = [
+        make(n, text=looks(n, by)) for n, by in ((1, 100), (10, 1000), (100, 9000), (999, None))
+    ]
+    found = laws(runs)
+    assert found["drawing"].exponent == pytest.approx(0, abs=0.02)
+    assert found["copying"].exponent == pytest.approx(1, abs=0.15)
+    drawing, copying = (one(figures(runs)["onset"][:1], f"{w} begins") for w in found)
+    assert [p.x for p in drawing.points] == [1, 999] and [p.x for p in copying.points] == [1, 100]
+    assert all(90 < p.y < 101 for p in drawing.points)
+    assert drawing.marker == copying.marker == "" and drawing.line != copying.line
+    novel = one(figures(runs)["onset"][:1], "most often novel")
+    assert (999, 9000) in xy(novel) and (10, 300) in xy(novel) and (1, 100) not in xy(novel)
+    told = sentences(runs)
+    assert ["no longer broken" in words for words in told[:2]] == [True, False]
+    assert ["are copies goes" in words for words in told[:2]] == [False, True]
 
 
 # -------------------------------------------------------------------------- settings, either axis

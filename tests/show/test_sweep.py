@@ -180,9 +180,7 @@ def test_without_its_pixels_a_run_is_drawn_but_for_the_wall(
     assert not (tmp_path / "figures" / "wall.png").exists()
 
 
-def test_the_wall_has_a_column_for_each_n_from_few_to_many(
-    base: Run, tmp_path: Path, quick: None
-) -> None:
+def test_the_wall_has_a_column_for_each_n(base: Run, tmp_path: Path, quick: None) -> None:
     sweep_of(tmp_path, base, {"a": {"n_images": 30}, "b": {}, "c": {"n_images": 100}})
     write_curve(tmp_path)
     pixels = noise(13, 3)[4].permute(1, 2, 0).numpy()

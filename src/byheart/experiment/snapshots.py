@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from jaxtyping import Int, UInt8
-from PIL.Image import Image
 from torch import Tensor
 
 from byheart.config import Config
@@ -33,7 +32,7 @@ from byheart.show.pictures import (
 )
 
 PICTURES = 4  # outputs on live.png, and of noises that become pictures
-FRAMES = 32  # at most, in the film of the noise
+FRAMES = {"patch": 16, "sd_vae": 6}  # at most, in the film of the noise: a VAE takes its time
 FILMED = 8  # outputs in the film of the learning
 
 
@@ -75,9 +74,13 @@ class Snapshots:
         """Forget what lies past the step that training goes on from."""
         if not self.accelerator.is_main_process:
             return
+        before, film_ = len(read_jsonl(self.path)), self.run.file(LEARNING)
         keep_rows_up_to(self.path, step)
-        kept, film_ = len(read_jsonl(self.path)), self.run.file(LEARNING)
-        if frames := frames_of(film_)[:kept]:
+        frames = frames_of(film_)
+        # From the end: a run that an older version began has frames of its last looks only.
+        left = len(frames) - (before - len(read_jsonl(self.path)))
+        if left > 0:
+            frames = frames[:left]
             write_bytes(film_, film(frames))
         else:
             film_.unlink(missing_ok=True)
@@ -105,7 +108,7 @@ class Snapshots:
         found = examine(made, train, setup.reference)
         shown, film_ = slice(FILMED), self.run.file(LEARNING)
         copies = int(found.copied[shown].sum())
-        words = f"after {state.step:,} steps: {copies} of {len(made[shown])} copied"
+        words = f"after step {state.step:,}: {copies} of {len(made[shown])} copied"
         section = (words, _pixels(made[shown]), _pixels(train[found.nearest[shown]]))
         frame = sheet([section], columns=len(made[shown]))
         write_bytes(film_, film([*frames_of(film_), frame]))
@@ -138,23 +141,29 @@ class Snapshots:
         self.next = now + max(config.live.every, (now - began) / config.live.share)
 
     def denoise(self, network: Denoiser) -> None:
-        """denoising.webp: at every evaluation what the network is given, above what it expects."""
+        """denoising.webp: what the network is given, above what it expects, evaluation by
+        evaluation (the sampler dpm++ does not say; there what it comes to)."""
         config, codec = self.setup.config, self.setup.codec
         prompts, noises = self._asked(PICTURES)
-        frames: list[Image] = []
+        seen: list[tuple[Tensor, Tensor]] = []
 
         def watch(noisy: Tensor, guess: Tensor) -> None:
-            words = f"{len(frames) + 1} of {config.sample.steps}: noise above, guess below"
-            pair = _pixels(codec.decode(noisy.cpu())), _pixels(codec.decode(guess.cpu()))
-            frames.append(sheet([(words, *pair)], columns=PICTURES))
+            seen.append((noisy.cpu(), guess.cpu()))
 
         with self.accelerator.autocast():
             together = replace(config.sample, batch=PICTURES)
             sample(network, self.setup.conditions, prompts, noises, config.seed, together,
                    self.setup.device, watch=watch)  # fmt: skip
-        each = -(-len(frames) // FRAMES)
-        shown = frames[(len(frames) - 1) % each :: each]  # the last one among them
-        write_bytes(self.run.file(DENOISING), film(shown))
+        # Where memory was short, what was begun anew with fewer pictures.
+        steps = [pair for pair in seen if len(pair[0]) == len(seen[-1][0])][: config.sample.steps]
+        each = -(-len(steps) // FRAMES[config.codec.kind])
+        below = "a step later" if config.sample.sampler == "dpm++" else "guess"
+        frames = []
+        for k in range((len(steps) - 1) % each, len(steps), each):  # the last one among them
+            words = f"{k + 1} of {len(steps)}: noise above, {below} below"
+            noisy, guess = (_pixels(codec.decode(part)) for part in steps[k])
+            frames.append(sheet([(words, noisy, guess)], columns=PICTURES))
+        write_bytes(self.run.file(DENOISING), film(frames))
 
     def _asked(self, count: int) -> tuple[Int[Tensor, " s"], Int[Tensor, " s"]]:
         """Unseen prompts in turn, each output with a noise of its own."""

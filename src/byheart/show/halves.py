@@ -95,7 +95,7 @@ def _rows(made: Outputs) -> dict[Key, int]:
 
 
 def seen_together(pairs: Sequence[Pair], count: int = 16) -> list[Section]:
-    """What the two networks made of the same noises, one above the other: a section for each n."""
+    """What the two networks made of the same noises: a section for each pair."""
     sections: list[Section] = []
     for pair in pairs:
         made = [read_outputs(run.path, run.headline) for run in (pair.a, pair.b)]
@@ -106,8 +106,9 @@ def seen_together(pairs: Sequence[Pair], count: int = 16) -> list[Section]:
                 first.setdefault(key[1], key)
         keys = [*first.values()][:count]
         one, other = (m.pixels[[r[key] for key in keys]] for m, r in zip(made, rows, strict=True))
-        alike = "" if pair.agreement.value is None else f": correlation {pair.agreement.value:.2f}"
-        title = f"n = {pair.a.n:,} each, two networks that share no picture, the same noises"
+        alike = "" if pair.agreement.value is None else f"; correlation {pair.agreement.value:.2f}"
+        names = f"{pair.a.path.name} above, {pair.b.path.name} below"
+        title = f"n = {pair.a.n:,} each, no picture shared, the same noises: {names}"
         sections.append((title + alike, one, other))
     return sections
 

@@ -235,8 +235,8 @@ def bits(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
 
 
 def onset(runs: Sequence[Finished]) -> list[Panel]:
-    """What most outputs are at every look, with the laws of drawing and of copying through them;
-    and how often each image had been seen when half were copies, an arrow: not to the end."""
+    """What outputs are most often at every look, and the laws of drawing and of copying; and how
+    often each image had been seen when half were copies, an arrow: not to the end."""
 
     def seen(run: Finished) -> Point | None:
         if not run.trajectory:
@@ -261,23 +261,25 @@ def onset(runs: Sequence[Finished]) -> list[Panel]:
 
 
 def _map(group: Group) -> Panel:
-    """Every look at (n, steps), by the kind that most of its outputs are."""
+    """Every look at (n, steps), by its most frequent kind; each law as far as it was seen."""
     looks: dict[str, list[Point]] = {kind: [] for kind in KIND_LOOKS}
     for run in group.runs:
         for row in run.trajectory:
             most = max(KIND_LOOKS, key=lambda kind: row[kind])
             looks[most].append(Point(run.n, row["step"]))
     series = [
-        Series(f"most outputs {kind}", tuple(looks[kind]), colour, marker, "")
+        Series(f"most often {kind}", tuple(looks[kind]), colour, marker, "")
         for kind, (colour, marker, _) in KIND_LOOKS.items()
     ]
-    ends = sorted({run.n for run in group.runs if run.trajectory})
+    title = f"{group.words}, under unseen prompts"
     for (what, found), line in zip(laws(group.runs).items(), ("--", "-"), strict=True):
         if found.factor is not None and found.exponent is not None:
-            power = [Point(n, found.factor * n**found.exponent) for n in (ends[0], ends[-1])]
-            words = f"{what} begins, as n to the {found.exponent:.2f}"
-            series.append(Series(words, tuple(power), INK, "", line))
-    return panel_over(f"{group.words}, under unseen prompts", AXES["n"], "optimizer steps", series,
+            begun = [run.n for run in group.runs if first_look(run, what)]
+            ends = (min(begun), max(begun))
+            power = tuple(Point(n, found.factor * n**found.exponent) for n in ends)
+            series.append(Series(f"{what} begins", power, INK, "", line))
+            title += f"; {what} begins as n to the {found.exponent:.2f}"
+    return panel_over(title, AXES["n"], "optimizer steps", series,
                   log_y=True)  # fmt: skip
 
 

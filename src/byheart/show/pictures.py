@@ -29,7 +29,11 @@ def enlarged(image: UInt8[np.ndarray, "s s 3"], least: int) -> Image.Image:
     return picture.resize((picture.width * times,) * 2, Image.Resampling.NEAREST)
 
 
-def sheet(sections: Sequence[Section], columns: int | None = None) -> Image.Image:
+def sheet(
+    sections: Sequence[Section],
+    columns: int | None = None,
+    lines: tuple[str, str] = (BLUE, GREEN),
+) -> Image.Image:
     """Contact sheet: per section a title, then rows of outputs, each above what it is like.
 
     Below each output on a blue line the nearest training image, and where it is known on a green
@@ -38,6 +42,7 @@ def sheet(sections: Sequence[Section], columns: int | None = None) -> Image.Imag
     sections: (title, outputs, nearest training images[, nearest possible pictures]), equally many
         of each.
     columns: pictures side by side; as many as a page shows where it is left out.
+    lines: other colours, where what stands below is something else.
     """
     side = enlarged(sections[0][1][0], CELL).width
     gap, title_height, line = max(2, side // 16), 28, 3
@@ -56,7 +61,7 @@ def sheet(sections: Sequence[Section], columns: int | None = None) -> Image.Imag
             x = gap + k % columns * (side + gap)
             top = y + k // columns * each
             canvas.paste(enlarged(output, CELL), (x, top))
-            for pictures, colour in zip(below, (BLUE, GREEN)[: len(below)], strict=True):
+            for pictures, colour in zip(below, lines[: len(below)], strict=True):
                 top += side
                 draw.rectangle((x, top, x + side - 1, top + line - 1), fill=colour)
                 top += line
@@ -134,6 +139,12 @@ def wall(runs: Sequence[Finished]) -> bytes | None:
     return png_bytes(_together(shown, down=True)) if shown else None
 
 
+def above_another(sections: Sequence[Section]) -> bytes:
+    """A PNG of outputs above other outputs, on a dark line: no training image is shown."""
+    shown = [sheet([section], columns=ACROSS, lines=(INK, INK)) for section in sections]
+    return png_bytes(_together(shown, down=True))
+
+
 def _column(run: Finished, condition: str, across: int) -> Iterator[Image.Image]:
     """The run's first outputs under a condition, if there are any.
 
@@ -148,15 +159,18 @@ def _column(run: Finished, condition: str, across: int) -> Iterator[Image.Image]
             key = row["prompt" if condition == "captions" else "noise"]
             turn[key] = turn.get(key, 0) + 1
             order.append((turn[key], k))
-    chosen = [k for _, k in sorted(order)[: across * -(-LEAST // across)]]
+    known = (run.measures.get("possible") or {}).get("nearest", [])  # version 1 has none
+    place = {one["output"]: k for k, one in enumerate(known)}
+    every = [k for _, k in sorted(order)]
+    compared = [k for k in every if k in place]
+    # Fewer pictures, each with its nearest possible one, rather than more without.
+    chosen = (compared if len(compared) >= across else every)[: across * -(-LEAST // across)]
     if not chosen:
         return
     outputs, nearest = made.pixels[chosen], made.nearest(chosen)
     if outputs.shape[1] != nearest.shape[1]:
         sides = f"outputs of {outputs.shape[1]} px, training images of {nearest.shape[1]} px"
         raise ValueError(sides)
-    known = (run.measures.get("possible") or {}).get("nearest", [])  # version 1 has none
-    place = {one["output"]: k for k, one in enumerate(known)}
     section: Section = (f"n = {run.n:,}", outputs, nearest)
     if made.possible is not None and place.keys() >= {*chosen}:
         section = (*section[:3], made.possible[[place[k] for k in chosen]])

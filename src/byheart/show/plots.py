@@ -303,7 +303,8 @@ def _draw(axis: Any, panel: Panel) -> None:
     apart_ = panel.log_x or panel.ticks
     aside = min(ASIDE, SPREAD / max(1, len(shown))) if apart_ else 0.0
     for number, series in enumerate(shown):
-        middle = aside * (number - (len(shown) - 1) / 2)
+        # A line without marks stands where it is true.
+        middle = aside * (number - (len(shown) - 1) / 2) if series.marker else 0.0
         _draw_line(axis, series, middle)
         for apart, points in _told_apart(series.points, min(SEEDS_APART, aside)):
             _draw_points(axis, replace(series, points=points), middle + apart)

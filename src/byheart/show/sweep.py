@@ -14,7 +14,7 @@ from byheart.show.groups import groups, settings
 from byheart.show.halves import columns, pairs_of, seen_together
 from byheart.show.pages import inline, template
 from byheart.show.panels import across, figures
-from byheart.show.pictures import png_bytes, sheet, wall, without_pixels
+from byheart.show.pictures import above_another, wall, without_pixels
 from byheart.show.plots import drawn, element
 from byheart.show.runs import Finished, finished_runs
 from byheart.show.table import COLUMNS, table
@@ -34,7 +34,7 @@ TITLES = {
     "tolerance": "How wide is “the same picture”?",
     "bits": "How much is stored",
     "trajectories": "While it learns",
-    "onset": "When copying begins",
+    "onset": "When drawing begins, and when copying",
 }
 
 
@@ -56,7 +56,7 @@ def write_curve(folder: Path, last: Path | None = None, against: str = "n") -> P
     lines = [line for run in runs for line in _lines(run, variants)]
     attributions = [run.measures["images"]["attribution"] for run in runs]
     pairs, picture = pairs_of(runs), wall(runs)
-    alike = png_bytes(sheet(seen_together(pairs))) if pairs else None
+    alike = above_another(seen_together(pairs)) if pairs else None
     text, made, title = table(runs, columns(pairs)), {}, _compute(runs)
     for axis in AXES:
         if axis in ("n", against) or (folder / f"{_named('curve', axis)}.svg").exists():

@@ -21,7 +21,8 @@ HELD = {"exposures": "{:,.0f} looks at each image", "parameters": "{:,.0f} param
 
 
 def sentences(runs: Sequence[Finished]) -> list[str]:
-    """When copying begins and where it ends, for each group of runs. Empty where undefined.
+    """When drawing and copying begin and where copying ends, for each group of runs. Empty where
+    undefined.
 
     KeyError, TypeError, ValueError: a run of another version.
     """
@@ -37,13 +38,13 @@ def sentences(runs: Sequence[Finished]) -> list[str]:
 
 
 def lead(runs: Sequence[Finished]) -> list[str]:
-    """The curve in a sentence for each captions mode: its first n and its last, the first seed."""
+    """The curve in a sentence for each group of runs: its first n and its last, the first seed."""
     said = []
     for group in groups(runs):
         told = {run.n: _outcome(run, group.asked) for run in reversed(group.runs)}
         ends = sorted(n for n, words in told.items() if words)
         if len(ends) > 1:
-            said.append(f"{_capital(group.words)}: {told[ends[0]]}; {told[ends[-1]]}.")
+            said.append(f"{_capital(group.under)}: {told[ends[0]]}; {told[ends[-1]]}.")
     return said
 
 
@@ -56,11 +57,12 @@ def _outcome(run: Finished, condition: str) -> str:
     kinds = {kind: round(found["kinds"][kind]["rate"] * count) for kind in KINDS_TOLD}
     told = [f"{hits:,} {KINDS_TOLD[kind][hits > 1]}" for kind, hits in kinds.items() if hits]
     words = f"trained on {pictures}, of {count:,} outputs {', '.join(told)}"
-    if near := run.measures.get("possible"):  # of avatars; version 1 has none
+    near = run.measures.get("possible")  # of avatars; version 1 has none
+    if near and condition == "unseen":
         new = near["members"] - near["trained_on"]
         words += (
-            f" (of {near['outputs']} compared with every avatar there can be, {new} "
-            f"{'is an avatar' if new == 1 else 'are avatars'} that it was never shown)"
+            f" (of {near['outputs']}, each from another noise, for which the nearest avatar that "
+            f"can be was looked for, {new} {'is' if new == 1 else 'are'} such and never shown)"
         )
     return words
 
