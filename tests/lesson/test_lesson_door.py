@@ -221,11 +221,12 @@ def test_a_sweep_that_is_stopped_may_save(tmp_path: Path) -> None:
 
 def test_a_closed_terminal_closes_the_page() -> None:
     done = threading.Event()
-    with server._ended_by_signals(done):
-        signal.raise_signal(signal.SIGHUP)
-        assert done.is_set()
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
     try:
+        with server._ended_by_signals(done):
+            signal.raise_signal(signal.SIGHUP)
+            assert done.is_set()
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
         done.clear()
         with server._ended_by_signals(done):
             signal.raise_signal(signal.SIGHUP)
