@@ -284,6 +284,22 @@ def test_the_film_of_the_noise_goes_from_the_noise_to_the_outputs(
     assert not np.array_equal(row(film[0], below=True), row(film[-1], below=True))
 
 
+def test_a_frame_whose_row_was_never_written_is_made_again(tmp_path: Path) -> None:
+    looking = snapshots_of(tmp_path, composed(*NARROW), Sharer(0, 1))
+    state = Exact(0, PatchCodec(2).encode(looking.setup.images.train[[0, 1, 0, 1]]))
+    for state.step in (1, 2, 4):
+        looking.look(state)  # type: ignore[arg-type]
+    before = [np.asarray(frame) for frame in frames_of(tmp_path / "learning.webp")]
+    rows = looking.path.read_text().splitlines(keepends=True)
+    looking.path.write_text("".join(rows[:2]))  # killed after the third frame, before its row
+    looking.resume(2)
+    state.step = 4
+    looking.look(state)  # type: ignore[arg-type]
+    after = [np.asarray(frame) for frame in frames_of(tmp_path / "learning.webp")]
+    assert len(after) == 3
+    assert all(np.array_equal(one, other) for one, other in zip(before, after, strict=True))
+
+
 def test_a_film_that_began_late_is_cut_from_its_end(tmp_path: Path) -> None:
     looking = snapshots_of(tmp_path, composed(*NARROW), Sharer(0, 1))
     append_jsonl(looking.path, {"step": 1})  # by a version that made no film

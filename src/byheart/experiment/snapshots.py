@@ -77,8 +77,9 @@ class Snapshots:
         before, film_ = len(read_jsonl(self.path)), self.run.file(LEARNING)
         keep_rows_up_to(self.path, step)
         frames = frames_of(film_)
-        # From the end: a run that an older version began has frames of its last looks only.
-        left = len(frames) - (before - len(read_jsonl(self.path)))
+        # From the end: a run that an older version began has frames of its last looks only. One
+        # that was killed between frame and row has a frame too many.
+        left = min(len(frames), before) - (before - len(read_jsonl(self.path)))
         if left > 0:
             frames = frames[:left]
             write_bytes(film_, film(frames))
