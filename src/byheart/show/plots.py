@@ -300,8 +300,7 @@ def _draw(axis: Any, panel: Panel) -> None:
     bars, shown = [s for s in shown if s.bar], [s for s in shown if not s.bar]
     _draw_bars(axis, bars, panel.log_x)
     # Along a linear axis without names run curves, apart as they are.
-    apart_ = panel.log_x or panel.ticks
-    aside = min(ASIDE, SPREAD / max(1, len(shown))) if apart_ else 0.0
+    aside = min(ASIDE, SPREAD / max(1, len(shown))) if panel.log_x or panel.ticks else 0.0
     for number, series in enumerate(shown):
         # A line without marks stands where it is true.
         middle = aside * (number - (len(shown) - 1) / 2) if series.marker else 0.0

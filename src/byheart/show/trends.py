@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 from byheart.measure.trends import Extrapolation, Onset, extrapolate, onset
 from byheart.show.groups import BUDGET, SIZE, N, groups
@@ -69,7 +70,13 @@ def _outcome(run: Finished, condition: str) -> str:
 
 def laws(runs: Sequence[Finished]) -> dict[str, Onset]:
     """When drawing and when copying begin, as powers of n."""
-    return {what: onset([_looks(run, what) for run in runs if run.trajectory]) for what in BEGUN}
+    return {what: _law(tuple(_looks(r, what) for r in runs if r.trajectory)) for what in BEGUN}
+
+
+@lru_cache(maxsize=64)
+def _law(looks: tuple[tuple[int, int, int | None], ...]) -> Onset:
+    """Fitted once: figure and sentence ask for the same."""
+    return onset(looks)
 
 
 def _looks(run: Finished, what: str) -> tuple[int, int, int | None]:
