@@ -60,7 +60,7 @@ def overfit(config: Config) -> str:
                             accelerator, run.path)  # fmt: skip
         log.announce(setup.images, expected)
         if main:
-            open_folder(run, config)
+            open_folder(run, config, setup.images.hashes)
 
         # fit
         state = start(setup.unet, config)

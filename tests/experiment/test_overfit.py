@@ -67,7 +67,7 @@ def in_process(story, monkeypatch, *overrides: str) -> int:
 
 def test_a_run_without_a_network_leaves_every_promised_file(finished):
     assert {f.name for f in finished.iterdir()} == {
-        "config.yaml", "environment.json", "training.jsonl", "checkpoints", "model", "outputs.csv",
+        "config.yaml", "pictures.json", "environment.json", "training.jsonl", "checkpoints", "model", "outputs.csv",
         "outputs.npz", "outputs.png", "measures.json", "report.html", "trajectory.jsonl",
         "learning.webp", "denoising.webp",
     }  # fmt: skip
@@ -190,3 +190,33 @@ def test_more_images_than_there_are_is_refused_before_anything_is_written(
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "16 pictures" in said and "n_images=10" in said
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("finished_", [False, True])
+def test_a_run_does_not_go_on_with_pictures_that_were_exchanged(
+    story, monkeypatch, tmp_path, capfd, finished_
+):
+    """Before or after its end; the same pictures under the same names go on."""
+    pictures = tmp_path / "mine"
+    pictures.mkdir()
+    for grey in range(4):
+        Image.new("RGB", (16, 16), (60 * grey, 0, 90)).save(pictures / f"{grey}.png")
+    typed = (
+        "images=folder", f"images.path={pictures}", "n_images=2", "images.held_out=2",
+        "images.near_duplicate=0", f"root={tmp_path}", "name=x", "run=y",
+    )  # fmt: skip
+    assert in_process(story, monkeypatch, *typed) == 0
+    run = tmp_path / "x" / "y"
+    if not finished_:
+        (run / "report.html").unlink()
+    assert in_process(story, monkeypatch, *typed) == 0
+    if not finished_:
+        (run / "report.html").unlink()
+    for green, file in enumerate(pictures.iterdir()):
+        Image.new("RGB", (16, 16), (0, 60 * green, 250)).save(file)
+    before = {f: f.read_bytes() for f in run.rglob("*") if f.is_file()}
+    capfd.readouterr()
+    assert in_process(story, monkeypatch, *typed) == 2
+    said = capfd.readouterr().err.strip().splitlines()
+    assert len(said) == 1 and "began with other training pictures" in said[0]
+    assert {f: f.read_bytes() for f in run.rglob("*") if f.is_file()} == before

@@ -29,7 +29,7 @@ from byheart.runtime.files import (
 def begun(config: Config) -> Run:
     run = locate(config)
     check_folder(run, config)
-    open_folder(run, config)
+    open_folder(run, config, {})
     return run
 
 
@@ -52,7 +52,7 @@ def test_a_fresh_folder_and_the_same_settings_are_welcome(tmp_path: Path) -> Non
     run = begun(config)
     check_folder(run, composed(root=tmp_path / "not" / "yet"))
     before = run.file("config.yaml").read_bytes()
-    open_folder(run, config)
+    open_folder(run, config, {})
     assert run.file("config.yaml").read_bytes() == before
     assert "lr: 0.006" in before.decode()
 

@@ -87,7 +87,7 @@ def test_a_finished_run_is_not_touched_unless_a_killed_ones_name_lies_there(
     tmp_path: Path,
 ) -> None:
     run = run_at(tmp_path)
-    open_folder(run, composed())
+    open_folder(run, composed(), {})
     run.file("report.html").write_text("x")
     before = run.path.stat().st_mtime_ns
     with own(run) as found:
@@ -101,7 +101,7 @@ def test_a_finished_run_is_not_touched_unless_a_killed_ones_name_lies_there(
 
 def test_a_run_with_other_settings_is_not_ours(tmp_path: Path) -> None:
     run = run_at(tmp_path)
-    open_folder(run, composed("seed=3"))
+    open_folder(run, composed("seed=3"), {})
     with pytest.raises(ValueError, match="seed is 3 there, 0 here"), own(run):
         pass
     assert [f.name for f in run.path.iterdir()] == ["config.yaml"]

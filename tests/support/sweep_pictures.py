@@ -84,7 +84,7 @@ def finished_run(root: Path, n: int = 3, copied: int = 3, caption: str = HOSTILE
     config = composed(n_images=n, images__size=8, codec__patch=1)
     config.captions.shared = caption
     run = Run(root / "run", root / ".cache")
-    open_folder(run, config)
+    open_folder(run, config, {})
     images, asked = image_set(n), asked_of()
     outputs = noise(len(asked), 3)
     outputs[:copied] = images.train[torch.arange(copied) % n]

@@ -8,6 +8,7 @@ pictures -> (ask the model) -> judge -> search for altered copies -> page, top t
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -106,16 +107,20 @@ def audit(
     where, device = others["out"], others["device"]
     folder = Path(where) if where is not None else _default(Path(typed.train))
     typed, notes = _as_sampled(typed)
+    notes += same_folders(typed)
 
     # pictures
     own = read_prompts(typed.prompts) if typed.prompts else None
     album = open_album(typed.train, typed.size, "--train")
     given = open_album(typed.outputs, typed.size, "--outputs") if typed.outputs else None
     unseen = open_album(typed.held_out, typed.size, "--held-out") if typed.held_out else None
-    notes += same_folders(typed)
+    for one in (album, given, unseen):
+        if one is not None:
+            print(f"byheart: {one.line}", file=sys.stderr)
     other, said = really_unseen(unseen, album)
     reference, real, more = reference_of(album, other)
     notes += alike(album) + said + more + bad_captions([album, given])
+    notes += [f"{words}." for one in (album, given, unseen) if one for words in one.notes]
 
     with claimed(folder, typed) as record:
         # ask the model

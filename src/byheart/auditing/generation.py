@@ -80,6 +80,9 @@ def planned(train: Album, own: list[str] | None, plan: Plan) -> list[Question]:
 def left_out(train: Album, asked: list[Question]) -> list[str]:
     """What is to be said where not all of the training captions were asked."""
     every = len({caption for caption in train.captions if caption})
+    if every == 0:
+        return ["No captions were found beside the training pictures, so none was known to ask: what "
+                "the model gives back under the words that it was trained with is not known."]  # fmt: skip
     count = len({q.prompt for q in asked if q.condition == "captions"})
     if count == every:
         return []

@@ -258,6 +258,11 @@ def measures_of(compared: Comparison) -> dict[str, Any]:
             "held_out": list(compared.held_out.unreadable) if compared.held_out else [],
             "captions": [*compared.train.bad_captions, *compared.outputs.bad_captions],
         },
+        "passed_over": {
+            "train": list(compared.train.passed_over),
+            "outputs": list(compared.outputs.passed_over),
+            "held_out": list(compared.held_out.passed_over) if compared.held_out else [],
+        },
     }  # fmt: skip
 
 

@@ -15,7 +15,6 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from byheart.data.captions import written_captions
 from byheart.data.folder import folder
 from byheart.data.images import drop_near_duplicates
 from byheart.data.sources import PHOTOS, SMALL, Pictures, photos
@@ -31,6 +30,7 @@ class Album:
     group: for each picture the place of the one it is a near-duplicate of; its own where of none.
     unreadable: "name: reason" of what counts nowhere.
     bad_captions: what is wrong with captions that cannot be read.
+    passed_over: "name: why" of what is no picture. notes: what is to be said of the folder.
     """
 
     where: str
@@ -40,9 +40,19 @@ class Album:
     group: tuple[int, ...]
     unreadable: tuple[str, ...]
     bad_captions: tuple[str, ...] = ()
+    passed_over: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def line(self) -> str:
+        """What was found there, before work begins."""
+        what = f"{self.where}: {len(self):,} picture{'s' * (len(self) != 1)}"
+        lost = f"{len(self.unreadable):,} unreadable"
+        said = [words.removeprefix(f"{self.where}: ") for words in self.notes]
+        return "; ".join([what, *[lost] * bool(self.unreadable), *said])
 
     @property
     def distinct(self) -> list[int]:
@@ -59,6 +69,8 @@ class Album:
             tuple(range(len(kept))),
             self.unreadable,
             self.bad_captions,
+            self.passed_over,
+            self.notes,
         )
 
 
@@ -69,10 +81,7 @@ def open_album(path: str | Path, size: int, setting: str) -> Album:
     ValueError: no folder, no pictures in it, none that can be read.
     """
     bad: list[str] = []
-    pictures = folder(
-        str(path), size, "skip", setting,
-        lambda root, files: written_captions(root, files, bad.append),
-    )  # fmt: skip
+    pictures = folder(str(path), size, "skip", setting, bad)
     return _album(str(path), pictures, size, pictures.captions, tuple(bad))
 
 
@@ -99,5 +108,6 @@ def _album(
     for dropped, kept in gone:
         group[dropped] = kept
     return Album(
-        where, pixels, pictures.names, captions, tuple(group), pictures.unreadable, bad_captions
-    )
+        where, pixels, pictures.names, captions, tuple(group), pictures.unreadable, bad_captions,
+        pictures.passed_over, pictures.notes,
+    )  # fmt: skip

@@ -1,7 +1,9 @@
 """The caption of each picture in a folder, found where people put them.
 
-In this order: a row of `metadata.jsonl` or `metadata.csv` (the `imagefolder` convention of Hugging
-Face datasets), a text file of the picture's name, the picture's name. What is blank is passed over.
+In this order: a row of `metadata.jsonl` or `metadata.csv` beside it or above it (the `imagefolder`
+convention of Hugging Face datasets); a text file of the picture's name, `cat.txt`, `cat.caption`,
+`cat.png.txt` or `cat.png.caption`, in letters of either case; the picture's name. What is blank is
+passed over.
 """
 
 from __future__ import annotations
@@ -9,44 +11,60 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import unicodedata
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-TABLES = ("metadata.jsonl", "metadata.csv")
-CAPTION_COLUMNS = ("text", "caption")
+from byheart.data.listing import Listing
+
+CAPTION_COLUMNS = ("text", "caption")  # the first that is not blank
+SHOWN = 3  # names that stand for captions, in the line that says so
 
 
-def display_name(relative: Path) -> str:
-    """A file's name below its folder as text: composed, since a Mac takes letters apart, with
-    forward slashes, and without the bytes that no encoding explains."""
-    text = os.fsencode(relative.as_posix()).decode("utf-8", "replace")
-    return unicodedata.normalize("NFC", text)
+@dataclass(frozen=True)
+class Captions:
+    """of: of each picture by its name; '' where nobody wrote one. unused: names of the files that
+    might have captioned a picture and did not."""
+
+    of: dict[str, str]
+    unused: tuple[str, ...]
 
 
-def folder_captions(folder: Path, files: dict[str, Path]) -> dict[str, str]:
-    """The caption of each file. files: path by `display_name`.
+def folder_captions(listing: Listing, complain: Callable[[str], object]) -> Captions:
+    """What somebody wrote of each picture. complain: is told what cannot be used: a table that is
+    malformed, names a picture that is not there, or one picture twice, with the line; text that is
+    not UTF-8."""
+    rows, beside = _tables(listing, complain), listing.caption_files
+    used, found = {*listing.tables}, {}
+    for name, path in listing.pictures.items():
+        below = Path(listing.below(path))
+        tried = [below.with_suffix(""), below]
+        files = [beside.get(f"{one.as_posix()}{ending}".lower())
+                 for one in tried for ending in (".txt", ".caption")]  # fmt: skip
+        said = rows.get(name, "")
+        for file in files:
+            if file is not None and not said:
+                used.add(file)
+                said = _text(file, complain)
+        found[name] = said
+    unused = tuple(name for name, path in listing.words.items() if path not in used)
+    return Captions(found, unused)
 
-    ValueError: a table that is malformed, names a picture that is not there, or one picture twice,
-    with the line; text that is not UTF-8.
-    """
-    written = written_captions(folder, files, _refuse)
-    return {name: caption or stem_caption(name) for name, caption in written.items()}
 
-
-def written_captions(
-    folder: Path, files: dict[str, Path], complain: Callable[[str], object]
-) -> dict[str, str]:
-    """What somebody wrote of each file; '' where nobody did. complain: is told what cannot be used,
-    which is then passed over."""
-    rows = _table(folder, files, complain)
-    return {name: rows.get(name) or _sidecar(path, complain) for name, path in files.items()}
-
-
-def _refuse(words: str) -> None:
-    raise ValueError(words)
+def with_names(captions: dict[str, str]) -> tuple[dict[str, str], str]:
+    """The captions, file names in the place of those that nobody wrote; and what is to be said."""
+    bare = [name for name, caption in captions.items() if not caption]
+    whole = captions | {name: stem_caption(name) for name in bare}
+    if not bare:
+        return whole, f"captions of all {len(captions):,} found"
+    shown = ", ".join(whole[name] for name in bare[:SHOWN]) + ", …" * (len(bare) > SHOWN)
+    if len(bare) == len(captions):
+        return whole, f"no captions found, file names used: {shown}"
+    return whole, (
+        f"captions of {len(captions) - len(bare):,} found, file names used for the other "
+        f"{len(bare):,}: {shown}"
+    )
 
 
 def stem_caption(name: str) -> str:
@@ -55,10 +73,9 @@ def stem_caption(name: str) -> str:
     return one_line(stem.replace("_", " ").replace("-", " ")) or stem
 
 
-def _sidecar(picture: Path, complain: Callable[[str], object]) -> str:
-    text = picture.with_suffix(".txt")
+def _text(file: Path, complain: Callable[[str], object]) -> str:
     try:
-        return one_line(_utf8(text)) if text.is_file() else ""
+        return one_line(_utf8(file))
     except ValueError as error:
         complain(str(error))
         return ""
@@ -79,52 +96,58 @@ def _utf8(file: Path) -> str:
         raise ValueError(f"{file} cannot be read: {error.strerror}") from error
 
 
-def _table(
-    folder: Path, files: dict[str, Path], complain: Callable[[str], object]
-) -> dict[str, str]:
-    """Caption by file name from the folder's one table; '' where a row leaves it blank."""
-    found = [folder / name for name in TABLES if (folder / name).is_file()]
-    if not found:
-        return {}
-    if len(found) > 1:
-        complain(f"{folder} holds {' and '.join(TABLES)}: keep one of them")
-        return {}
+def _tables(listing: Listing, complain: Callable[[str], object]) -> dict[str, str]:
+    """Caption by picture, from all tables; '' where a row leaves it blank."""
     captions: dict[str, str] = {}
+    folders = [table.parent for table in listing.tables]
+    for folder in {one: None for one in folders if folders.count(one) > 1}:
+        complain(f"{folder} holds metadata.jsonl and metadata.csv: keep one of them")
+    for table in listing.tables:
+        if folders.count(table.parent) == 1:
+            _table(table, listing, captions, complain)
+    return captions
+
+
+def _table(
+    table: Path, listing: Listing, captions: dict[str, str], complain: Callable[[str], object]
+) -> None:
+    """Add what a table says of the pictures beside it and below."""
     try:
-        for line, row in _jsonl(found[0]) if found[0].suffix == ".jsonl" else _csv(found[0]):
-            where = f"{found[0]} line {line}"
+        for line, row in _jsonl(table) if table.suffix.lower() == ".jsonl" else _csv(table):
+            where = f"{table} line {line}"
             try:
                 if isinstance(row, ValueError):
                     raise row
-                name, caption = _row(where, row)
-                if name not in files:
+                written, caption = _row(where, row)
+                name = listing.name_of(table.parent.relative_to(listing.root) / written)
+                if name not in listing.pictures:
                     raise ValueError(
-                        f"{where}: {name} is not a picture in {folder}: correct the row"
+                        f"{where}: {written} is not a picture in {table.parent}: correct the row"
                     )
                 if name in captions:
-                    raise ValueError(f"{where}: a second row for {name}: keep one of them")
+                    raise ValueError(f"{where}: a second row for {written}: keep one of them")
                 captions[name] = caption
             except ValueError as error:
                 complain(str(error))
     except ValueError as error:  # nothing after it can be read
         complain(str(error))
-    return captions
 
 
-def _row(where: str, row: dict[str, Any]) -> tuple[str, str]:
-    """File name and caption of one row."""
+def _row(where: str, row: dict[str, Any]) -> tuple[Path, str]:
+    """File and caption of one row."""
     name = row.get("file_name")
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"{where}: no file_name: write one in each row")
-    column = next((column for column in CAPTION_COLUMNS if column in row), None)
-    if column is None:
+    columns = [column for column in CAPTION_COLUMNS if column in row]
+    if not columns:
         raise ValueError(f"{where}: neither text nor caption: name the column text")
-    caption = row[column]
-    if not isinstance(caption, str | None):
-        raise ValueError(f"{where}: {column} is {caption!r}: write a string")
-    # JSON can hold halves of letters, which no file can.
-    text = (caption or "").encode("utf-8", "replace").decode("utf-8")
-    return display_name(Path(name.strip())), one_line(text)
+    said = ""
+    for column in columns:
+        if not isinstance(caption := row[column], str | None):
+            raise ValueError(f"{where}: {column} is {caption!r}: write a string")
+        # JSON can hold halves of letters, which no file can.
+        said = said or one_line((caption or "").encode("utf-8", "replace").decode("utf-8"))
+    return Path(name.strip()), said
 
 
 def _jsonl(file: Path) -> Iterator[tuple[int, dict[str, Any] | ValueError]]:

@@ -56,6 +56,26 @@ def picture_suffixes() -> frozenset[str]:
     return frozenset(ending for ending, name in endings.items() if name in names)
 
 
+def is_picture(file: Path) -> bool:
+    """Whether a file begins as a picture of such a format, whatever its ending."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(file, formats=FORMATS):
+                return True
+    except Exception:  # what Pillow's decoders make of another file's first bytes
+        return False
+
+
+def frames(data: Path | bytes) -> int:
+    """How many pictures a readable file shows one after another; what a telephone adds to a JPEG
+    (MPO) is not shown."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
+            return 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
+
+
 def read_square(
     data: Path | bytes | Image.Image,
     size: int,

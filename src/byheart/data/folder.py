@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,28 +11,27 @@ import numpy as np
 from jaxtyping import UInt8
 from tqdm import tqdm
 
-from byheart.data.captions import CAPTION_COLUMNS, display_name, folder_captions, one_line
-from byheart.data.decode import picture_suffixes, read_square
+from byheart.data.captions import CAPTION_COLUMNS, folder_captions, one_line, with_names
+from byheart.data.decode import frames, read_square
+from byheart.data.listing import OTHER_PICTURES, list_folder
 from byheart.data.sources import SMALL, Pictures
 from byheart.runtime.errors import short
 
-# Endings of pictures that `read_square` does not read. Named as unreadable, since whoever puts a
-# telephone's pictures into a folder expects them to count.
-OTHER_PICTURES = frozenset({".heic", ".heif", ".jxl"})
-
+NAMED = 8  # files that a note names
 
 def folder(
     path: str | None,
     size: int,
     unreadable: str,
     setting: str = "images.path",
-    captioned: Callable[[Path, dict[str, Path]], dict[str, str]] = folder_captions,
+    bad_captions: list[str] | None = None,
 ) -> Pictures:
     """The pictures below a folder, by relative path, with their captions.
 
-    setting: what the user typed the path behind. captioned: finds the captions.
+    setting: what the user typed the path behind. bad_captions: gets what is wrong with captions
+    that cannot be used, and then only written ones count, no file's name; None: they are refused.
 
-    What is hidden or is no picture by its ending is passed over. A picture that cannot be read is
+    What is no picture is passed over, and said in the notes. A picture that cannot be read is
     refused or, with unreadable="skip", left out and listed.
 
     ValueError: no such folder, nothing in it, a picture that cannot be read, a bad caption table.
@@ -43,43 +43,45 @@ def folder(
         raise ValueError(f"{setting}={path} does not exist: type the path of a folder")
     if not root.is_dir():
         raise ValueError(f"{setting}={path} is a file: type {setting}={root.parent}")
-    files = _picture_files(root)
-    if not files:
+    listing = list_folder(root)
+    if not listing.pictures:
+        what = "; ".join([*listing.closed, *listing.passed_over][:NAMED])
         raise ValueError(
-            f"{setting}={path} holds no pictures: type a folder with png, jpg, webp, ... files"
+            f"{setting}={path} holds no pictures{f' ({what})' * bool(what)}: "
+            "type a folder with png, jpg, webp, ... files"
         )
-    captions = captioned(root, files)
-    names = list(files)
-    return _gather(
+    strict = bad_captions is None
+    written = folder_captions(listing, _refuse if bad_captions is None else bad_captions.append)
+    captions, said = with_names(written.of) if strict else (written.of, "")
+    names = list(listing.pictures)
+    found = _gather(
         f"{setting}={path}",
         names,
         [captions[name] for name in names],
-        lambda index: files[names[index]],
+        lambda index: listing.pictures[names[index]],
         size,
         unreadable,
+        listing.closed,
     )
+    passed = [*listing.passed_over, *(f"{name}: captions no picture" for name in written.unused)]
+    notes = [said] * bool(said) + [*found.notes]
+    if passed:
+        rest = f"; and {len(passed) - NAMED:,} more, all in measures.json"
+        notes.append(f"passed over: {'; '.join(passed[:NAMED])}{rest * (len(passed) > NAMED)}")
+    notes = [f"{path}: {words}" for words in notes]
+    return replace(found, notes=tuple(notes), passed_over=tuple(passed))
 
 
-def _picture_files(root: Path) -> dict[str, Path]:
-    """Path of each picture by its name, in the order of names."""
-    endings = picture_suffixes() | OTHER_PICTURES
-    # Not is_file(): a link to a picture that is gone has to be named as unreadable.
-    below = (file.relative_to(root) for file in root.rglob("*") if not file.is_dir())
-    shown = (
-        relative
-        for relative in below
-        if relative.suffix.lower() in endings
-        and not any(part.startswith(".") for part in relative.parts)  # ._x.jpg, .thumbnails/
-    )
-    named = {display_name(relative): root / relative for relative in shown}
-    return dict(sorted(named.items()))
+def _refuse(words: str) -> None:
+    raise ValueError(words)
 
 
 def hub(repo: str | None, size: int, unreadable: str) -> Pictures:
     """The split `train` of a data set: a hub id, or a folder that `datasets` understands.
 
-    Pictures are the first column of type Image, in the order of rows; captions the column text or
-    caption, else the row's number. No code from the data set is run.
+    Pictures are the first column of type Image, in the order of rows; captions the first of text,
+    caption, or the only column of type string, that is not blank, else the row's number. No code
+    from the data set is run.
 
     ValueError: `datasets` is missing, the data set cannot be loaded, holds no pictures, or some
     that cannot be read.
@@ -97,15 +99,19 @@ def hub(repo: str | None, size: int, unreadable: str) -> Pictures:
         raise ValueError("no picture in this row")
 
     names = [f"row {index}" for index in range(len(rows))]
-    written = rows[words] if words else [None] * len(rows)
-    captions = [
-        (one_line(text) if isinstance(text, str) else "") or str(index)
-        for index, text in enumerate(written)
-    ]
-    return _gather(f"images.repo={repo}", names, captions, read, size, unreadable)
+    written = dict.fromkeys(names, "")
+    for column in words:
+        for name, text in zip(names, rows[column], strict=True):
+            written[name] = written[name] or (one_line(text) if isinstance(text, str) else "")
+    captions = [written[name] or str(index) for index, name in enumerate(names)]
+    found = _gather(f"images.repo={repo}", names, captions, read, size, unreadable)
+    bare = sum(not text for text in written.values())
+    said = f"captions from {' and '.join(words)}" if words else "no column of captions found"
+    said += f", row numbers used for {bare:,} of {len(names):,}" * (bare > 0)
+    return replace(found, notes=(f"{repo}: {said}", *found.notes))
 
 
-def _load(repo: str) -> tuple[Any, str, str | None]:
+def _load(repo: str) -> tuple[Any, str, list[str]]:
     """The rows, with pictures as files' bytes, and the names of the columns for pictures and
     captions."""
     try:
@@ -127,9 +133,16 @@ def _load(repo: str) -> tuple[Any, str, str | None]:
         raise ValueError(f"images.repo={repo} has no column of type Image, only {columns}")
     if len(rows) == 0:
         raise ValueError(f"images.repo={repo} has no rows: type another data set")
-    words = next((column for column in CAPTION_COLUMNS if column in rows.features), None)
+    strings = [column for column, kind in rows.features.items() if _is_text(kind)]
+    words = [column for column in CAPTION_COLUMNS if column in strings]
+    if not words and len(strings) == 1:
+        words = strings
     # Undecoded: pictures take the same way to pixels whatever source they come from.
     return rows.cast_column(pixels, datasets.Image(decode=False)), pixels, words
+
+
+def _is_text(kind: Any) -> bool:
+    return getattr(kind, "dtype", None) in {"string", "large_string"}
 
 
 def _gather(
@@ -139,29 +152,39 @@ def _gather(
     source: Callable[[int], Path | bytes],
     size: int,
     unreadable: str,
+    closed: Sequence[str] = (),
 ) -> Pictures:
-    """Pictures from files or bytes, each decoded and reduced before the next is opened."""
+    """Pictures from files or bytes, each decoded and reduced before the next is opened.
+
+    closed: "name: reason" of what could not be looked into before.
+    """
     small: list[UInt8[np.ndarray, "64 64 3"]] = []
     kept: list[int] = []
-    lost: list[str] = []
+    lost, moving = [*closed], []
     for index, name in enumerate(tqdm(names, "read", unit="picture", leave=False, disable=None)):
         try:
-            small.append(read_square(_known(source(index)), SMALL))
+            data = _known(source(index))
+            small.append(read_square(data, SMALL))
             kept.append(index)
+            if (count := frames(data)) > 1:
+                moving.append(f"{name} ({count} frames)")
         except ValueError as error:
             lost.append(f"{name}: {error}")
     if lost and (unreadable == "refuse" or not kept):
         shown = "; ".join(lost[:5]) + (f"; and {len(lost) - 5} more" if len(lost) > 5 else "")
         cure = "remove or replace them" + (", or type images.unreadable=skip" if kept else "")
+        total = len(names) + len(closed)
         raise ValueError(
-            f"{setting}: {len(lost)} of {len(names)} pictures cannot be read ({shown}): {cure}"
+            f"{setting}: {len(lost)} of {total} pictures cannot be read ({shown}): {cure}"
         )
+    some = ", ".join(moving[:NAMED]) + ", …" * (len(moving) > NAMED)
     return Pictures(
         tuple(names[index] for index in kept),
         tuple(captions[index] for index in kept),
         np.stack(small),
         lambda position: read_square(_known(source(kept[position])), size),
         unreadable=tuple(lost),
+        notes=(f"of an animation the first frame counts: {some}",) if moving else (),
     )
 
 

@@ -39,6 +39,8 @@ class ImageSet:
     names, captions: one for each picture, in the pictures' order.
     attribution: what must stand wherever the pictures are shown; '' where nothing must.
     unreadable: "name: reason" of what could not be read and was skipped.
+    passed_over: "name: why" of what is no picture.
+    notes: what is to be said of the source before work begins, and on the page.
     near_duplicates: "dropped ~ kept" of what was left out as all but the same picture; by caption
     where no two pictures share one, else by name.
     content_hash: SHA-256 of the training set's pixels and captions, hexadecimal.
@@ -55,6 +57,16 @@ class ImageSet:
     unreadable: tuple[str, ...]
     near_duplicates: tuple[str, ...]
     content_hash: str
+    passed_over: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """Of both sets what `content_hash` is of one."""
+        return {
+            "train": self.content_hash,
+            "held_out": content_hash(self.held_out, self.held_out_captions),
+        }
 
 
 def load_images(config: Images, n_images: int, cache: Path, split: str = "none") -> ImageSet:
@@ -106,6 +118,8 @@ def load_images(config: Images, n_images: int, cache: Path, split: str = "none")
         unreadable=pictures.unreadable,
         near_duplicates=tuple(f"{labels[gone]} ~ {labels[stays]}" for gone, stays in duplicates),
         content_hash=content_hash(pixels, captions),
+        passed_over=pictures.passed_over,
+        notes=pictures.notes,
     )
 
 

@@ -32,6 +32,8 @@ class Pictures:
     read: Callable[[int], UInt8[np.ndarray, "s s 3"]]
     attribution: str = ""
     unreadable: tuple[str, ...] = ()  # "name: reason" of what was left out
+    passed_over: tuple[str, ...] = ()  # "name: why" of what is no picture
+    notes: tuple[str, ...] = ()  # what is to be said of them before work begins, and on the page
 
 
 # What Unicode 14 left free in the blocks that new emoji go to. Python 3.11 knows Unicode 14, later

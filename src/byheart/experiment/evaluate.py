@@ -207,6 +207,8 @@ def evaluate(
             "attribution": images.attribution,
             "content_hash": images.content_hash,
             "unreadable": list(images.unreadable),
+            "passed_over": list(images.passed_over),
+            "notes": list(images.notes),
             "near_duplicates": len(images.near_duplicates),
         },
     }

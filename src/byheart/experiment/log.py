@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from tqdm import tqdm
 
 from byheart.config import Config
-from byheart.data.images import ImageSet
+from byheart.data.images import ImageSet, load_images
 from byheart.experiment.prepare import Setup
 from byheart.model import checkpoint
 from byheart.model.estimate import Estimate
@@ -24,6 +24,7 @@ from byheart.runtime.files import (
     DONE,
     Run,
     append_jsonl,
+    check_pictures,
     done_already,
     flatten,
     keep_rows_up_to,
@@ -57,14 +58,25 @@ class RunLog:
             print(words, flush=True)
 
     def already_done(self) -> str:
+        """ValueError: with pictures that have changed since."""
+        config = self.config
+        if config.images.source in {"folder", "hub"}:
+            images = load_images(config.images, config.n_images, self.run.cache, config.split)
+            check_pictures(self.run, images.hashes)
         self.say(done_already(self.run))
         return DONE
 
     def announce(self, images: ImageSet, expected: Estimate) -> None:
-        """Before anything long: what will be learned, how long it takes, what it needs."""
+        """Before anything long: what will be learned, how long it takes, what it needs.
+
+        ValueError: the run began with other pictures.
+        """
+        check_pictures(self.run, images.hashes)
         count = len(images.train)
         what = f"1 image ({images.train_captions[0]})" if count == 1 else f"{count} images"
         self.say(f"learning {what} at {self.config.images.size} px into {self.run.path}")
+        for words in images.notes:
+            self.say(words)
         for reason in images.unreadable:
             self.say(f"left out, unreadable: {reason}")
         self.say(f"expected on {how_many(self.accelerator)}: {expected}")

@@ -52,7 +52,10 @@ def early_answer(configs: Path) -> int | None:
         if not SWEEP & {*typed} and not _inspects(typed):
             config = composed(typed, configs)
             # Of several processes the first one looks, for all of them, and that takes torch.
-            if os.environ.get("WORLD_SIZE", "1") == "1" and finished(locate(config), config):
+            # Somebody's own pictures may have changed since; to know takes them.
+            ours = config.images.source not in {"folder", "hub"}
+            alone = os.environ.get("WORLD_SIZE", "1") == "1"
+            if ours and alone and finished(locate(config), config):
                 print(done_already(locate(config)))
                 return 0
     except Exception as error:

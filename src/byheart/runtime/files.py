@@ -22,6 +22,7 @@ from yaml import YAMLError
 
 from byheart.config import BYSTANDERS, Config
 
+PICTURES = "pictures.json"  # hashes of what the run learns and is judged by
 DONE = "done already"  # what a task says of a finished run
 
 
@@ -49,6 +50,26 @@ def locate(config: Config) -> Run:
 
 def done_already(run: Run) -> str:
     return f"{DONE}, nothing changed: {run.file('report.html')}"
+
+
+def check_pictures(run: Run, now: dict[str, str]) -> None:
+    """ValueError: the run in this folder began with other pictures. now: as for `open_folder`."""
+    try:
+        if run.file(PICTURES).exists():
+            began = json.loads(run.file(PICTURES).read_text(encoding="utf-8"))
+        elif run.finished:  # by version 0.1
+            began = {"train": read_measures(run.path)["images"]["content_hash"]}
+        else:
+            return
+        changed = [name for name, digest in began.items() if now[name] != digest]
+    except (ValueError, OSError, LookupError, AttributeError) as error:
+        raise ValueError(f"{run.file(PICTURES)} cannot be read; move {run.path} away") from error
+    words = {"train": "training pictures or captions", "held_out": "held-out pictures or captions"}
+    if changed:
+        raise ValueError(
+            f"{run.path} began with other {' and '.join(words[name] for name in changed)} than are "
+            "there now: type run=<new name>, or put back what was there"
+        )
 
 
 def check_folder(run: Run, config: Config) -> None:
@@ -110,11 +131,13 @@ def _plain(tree: DictConfig | ListConfig) -> dict[str, Any]:
     return {str(k): v for k, v in plain.items()}
 
 
-def open_folder(run: Run, config: Config) -> None:
-    """Create the folder and record the configuration."""
+def open_folder(run: Run, config: Config, pictures: dict[str, str]) -> None:
+    """Create the folder and record the configuration. pictures: the hashes of what is learned and
+    of what is held out, since the same settings may find others later."""
     run.path.mkdir(parents=True, exist_ok=True)
     run.cache.mkdir(parents=True, exist_ok=True)
     write_text(run.file("config.yaml"), OmegaConf.to_yaml(OmegaConf.structured(config)))
+    write_json(run.file(PICTURES), pictures)
 
 
 @contextmanager
