@@ -96,7 +96,9 @@ def test_a_finished_run_is_not_touched_unless_a_killed_ones_name_lies_there(
     run.file(".owner.json").write_text("{}")  # killed in its last line
     with own(run) as found:
         assert found == Claim(True)
-    assert {f.name for f in run.path.iterdir()} == {"config.yaml", "report.html"}
+    assert {f.name for f in run.path.iterdir()} == {
+        "config.yaml", "pictures.json", "report.html",
+    }  # fmt: skip
 
 
 def test_a_run_with_other_settings_is_not_ours(tmp_path: Path) -> None:
@@ -104,7 +106,7 @@ def test_a_run_with_other_settings_is_not_ours(tmp_path: Path) -> None:
     open_folder(run, composed("seed=3"), {})
     with pytest.raises(ValueError, match="seed is 3 there, 0 here"), own(run):
         pass
-    assert [f.name for f in run.path.iterdir()] == ["config.yaml"]
+    assert {f.name for f in run.path.iterdir()} == {"config.yaml", "pictures.json"}
 
 
 def test_drawing_is_done_one_at_a_time(tmp_path: Path) -> None:

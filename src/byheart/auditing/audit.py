@@ -28,6 +28,7 @@ from byheart.auditing.generation import (
     left_out,
     planned,
     read_prompts,
+    unmoved_by_prompts,
     without_prompts,
 )
 from byheart.auditing.judging import altered_copies, calibrate, judge_all
@@ -126,7 +127,7 @@ def audit(
         # ask the model
         if given is None:
             asked, given, model = _ask(typed, album, own, folder, device, record)
-            notes += left_out(album, asked) if model.conditional else []
+            notes += model.notes + (left_out(album, asked) if model.conditional else [])
         else:
             asked = [Question("folder", name, 0) for name in given.names]
             model = None
@@ -188,7 +189,10 @@ def _ask(
         asked = without_prompts(Plan(typed.bank, typed.captions, typed.noises))
     record(fingerprint(asked))
     generated = generate_all(lambda: model, asked, folder, train.pixels.shape[-1])
-    known = Model(model.parameters, model.conditional, generated.differences, generated.one_step)
+    notes = model.notes + unmoved_by_prompts(asked, generated.album)
+    known = Model(
+        model.parameters, model.conditional, generated.differences, generated.one_step, notes
+    )
     return asked, generated.album, known
 
 

@@ -28,6 +28,7 @@ class Model:
     conditional: bool  # takes a prompt
     differences: list[float | None]  # one for each output
     one_step: dict[int, Tensor]  # of each output its one-step picture (3, s, s), where there is one
+    notes: list[str]  # what is to be said of it
 
 
 @dataclass(frozen=True)

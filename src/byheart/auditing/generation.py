@@ -81,8 +81,10 @@ def left_out(train: Album, asked: list[Question]) -> list[str]:
     """What is to be said where not all of the training captions were asked."""
     every = len({caption for caption in train.captions if caption})
     if every == 0:
-        return ["No captions were found beside the training pictures, so none was known to ask: what "
-                "the model gives back under the words that it was trained with is not known."]  # fmt: skip
+        return [
+            "No captions were found beside the training pictures, so none was known to ask: what "
+            "the model gives back under the words that it was trained with is not known."
+        ]
     count = len({q.prompt for q in asked if q.condition == "captions"})
     if count == every:
         return []
@@ -90,6 +92,24 @@ def left_out(train: Album, asked: list[Question]) -> list[str]:
     return [
         f"{count:,} of {every:,} caption{'s' * (not one)} {'was' if one or count == 1 else 'were'} "
         f"asked: --captions {every} asks all, with another --out."
+    ]
+
+
+def unmoved_by_prompts(asked: list[Question], outputs: Album) -> list[str]:
+    """What is to be said where the prompt made no difference at all."""
+    of_noise: dict[int, list[int]] = {}
+    for k, question in enumerate(asked):
+        of_noise.setdefault(question.noise, []).append(k)
+    prompts = len({question.prompt for question in asked})
+    same = all(
+        bool((outputs.pixels[rows] == outputs.pixels[rows[0]]).all()) for rows in of_noise.values()
+    )
+    if prompts == 1 or not same:
+        return []
+    return [
+        f"All {prompts:,} prompts gave the same outputs, noise by noise: either the "
+        "model does not look at its prompt, or its text encoder reads nothing. Check with its own "
+        "program that a prompt changes what it makes."
     ]
 
 

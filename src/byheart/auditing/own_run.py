@@ -45,6 +45,10 @@ class OwnRun:
     def parameters(self) -> int:
         return parameters(self.unet)
 
+    @property
+    def notes(self) -> list[str]:
+        return []
+
     def generate(self, prompt: str, noise: int) -> Generated:
         row, seed = self.texts.index(prompt), self.asking.seed
         device = torch.device(self.asking.device)

@@ -7,9 +7,11 @@ are safetensors unless the user says otherwise, and no code that comes with a mo
 from __future__ import annotations
 
 import inspect
+import logging
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +22,7 @@ from diffusers import AutoPipelineForText2Image, DiffusionPipeline, UNet2DCondit
 from huggingface_hub import constants
 from jaxtyping import Float
 from PIL import Image
+from safetensors import safe_open
 from torch import Tensor
 
 from byheart.data.codec import to_8bit
@@ -55,6 +58,9 @@ class ImageModel(Protocol):
 
     @property
     def parameters(self) -> int: ...  # of the denoising network
+
+    @property
+    def notes(self) -> list[str]: ...  # what is to be said of it
 
     def generate(self, prompt: str, noise: int) -> Generated: ...
 
@@ -100,6 +106,8 @@ def picture(image: Tensor) -> Image.Image:
     return Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
 
 
+# model.bf16.safetensors, model.fp16-00001-of-00002.safetensors
+VARIANT = re.compile(r"\.([A-Za-z]\w*)(?:-\d+-of-\d+)?\.safetensors$")
 LIBRARIES = {"diffusers", "transformers"}
 PICKLED = {".bin", ".pt", ".ckpt"}
 
@@ -137,8 +145,10 @@ def absent(config: dict[str, Any]) -> list[str]:
 
 def variants(where: str) -> list[str | None]:
     """Which sets of weights are tried: some models are there in half precision alone."""
-    halved = not Path(where).is_dir() or any(Path(where).rglob("*.fp16.safetensors"))
-    return [None, "fp16"] if halved else [None]
+    if not Path(where).is_dir():
+        return [None, "fp16", "bf16"]
+    named = (VARIANT.search(file.name) for file in Path(where).rglob("*.safetensors"))
+    return [None, *sorted({found[1] for found in named if found})]
 
 
 def lora_file(lora: str, asking: Options) -> tuple[str, str | None]:
@@ -202,6 +212,7 @@ FIRST_OF = 50  # steps, so that the first begins near pure noise whatever the us
 class Pipeline:
     pipeline: Any
     asking: Options
+    notes: list[str]  # what is to be said of the model
 
     @property
     def conditional(self) -> bool:
@@ -251,7 +262,9 @@ class Pipeline:
                 f"--device {asking.device}: out of memory: type --half, a smaller --side or "
                 "--device cpu"
             ) from error
-        except (ValueError, TypeError, AttributeError, LookupError, RuntimeError) as error:
+        except (
+            ValueError, TypeError, AttributeError, LookupError, RuntimeError, ArithmeticError,
+        ) as error:  # fmt: skip
             raise ValueError(
                 f"{type(self.pipeline).__name__} cannot be asked for a picture "
                 f"({short(error)}): it may need more than a prompt; type --outputs <a folder "
@@ -334,19 +347,43 @@ def _first_call(network: torch.nn.Module, ask: Callable[[], object]) -> _Call | 
 
 def open_pipeline(path: str, lora: str | None, asking: Options) -> Pipeline:
     """ValueError: nothing that can be opened there, no safetensors, or a LoRA that does not fit."""
+    if Path(path).is_file():
+        save = f"P.from_single_file({path!r}).save_pretrained('model')"
+        raise ValueError(
+            f"--pipeline {path} is a file, and a pipeline's folder is needed: type python -c "
+            f'"from diffusers import StableDiffusionPipeline as P; {save}" where the hub can be '
+            "reached (of SDXL StableDiffusionXLPipeline), then --pipeline model"
+        )
     where = folder_or_hub(path, "--pipeline")
     try:
         opened = _opened(where, asking)
     except Exception as error:  # hub, network, file system and pipelines each have their own
         reason = why(error, where, asking)
         raise ValueError(f"--pipeline {path} cannot be opened: {reason}") from error
-    if lora:
-        _add_lora(opened, lora, asking)
+    check_tokenizers(opened, path)
+    notes = _add_lora(opened, lora, asking) if lora else []
     opened.set_progress_bar_config(disable=True)
-    # A black picture in place of an objectionable one would hide a copy.
-    if getattr(opened, "safety_checker", None) is not None:
-        opened.safety_checker = None
-    return Pipeline(moved(opened, asking.device), asking)
+    return Pipeline(moved(opened, asking.device), asking, notes)
+
+
+TWO = "red", "fox"  # prompts that every tokenizer tells apart, though they are of one length
+
+
+def check_tokenizers(pipeline: Any, path: str) -> None:
+    """ValueError: one has lost its files. transformers then makes up one of two entries, and every
+    prompt comes to the same, or one that knows no longest prompt."""
+    for name, part in pipeline.components.items():
+        if not name.startswith("tokenizer") or not callable(part):
+            continue
+        one, other = (part(words).get("input_ids") for words in TWO)
+        if one is not None and [*one] == [*other]:
+            raise ValueError(
+                f"--pipeline {path}: its {name} reads every prompt alike: put back the files of "
+                f"its folder {name}, such as vocab.json and merges.txt or tokenizer.json"
+            )
+        settings = Path(path) / name / "tokenizer_config.json"
+        if Path(path).is_dir() and not settings.is_file():
+            raise ValueError(f"--pipeline {path}: {settings} is missing: put it back")
 
 
 def _opened(where: str, asking: Options) -> Any:
@@ -356,11 +393,17 @@ def _opened(where: str, asking: Options) -> Any:
     check_parts(config, where)
     # A part that was saved as missing (Stable Diffusion 3 without its largest text encoder) is to
     # be missing: diffusers takes that from the caller only.
-    options: dict[str, Any] = dict.fromkeys(absent(config)) | {
+    optional = ["safety_checker"]
+    optional += ["feature_extractor"] * (local and not (Path(where) / "feature_extractor").is_dir())
+    gone = [part for part in optional if part in config]
+    # A black picture in place of an objectionable one would hide a copy.
+    options: dict[str, Any] = dict.fromkeys([*absent(config), *gone]) | {
         "torch_dtype": torch.float16 if asking.half else torch.float32,
         "use_safetensors": None if asking.allow_pickle else True,
         "local_files_only": local,
     }
+    if "requires_safety_checker" in config:
+        options["requires_safety_checker"] = False
     refused: list[Exception] = []
     for variant in variants(where):
         options["variant"] = variant
@@ -384,7 +427,9 @@ def _by_its_class(where: str, options: dict[str, Any]) -> Any:
         return DiffusionPipeline.from_pretrained(where, **options)
 
 
-def _add_lora(pipeline: Any, lora: str, asking: Options) -> None:
+def _add_lora(pipeline: Any, lora: str, asking: Options) -> list[str]:
+    """What is to be said of it: layers that it brings and that are not in use. ValueError: none
+    is."""
     if not hasattr(pipeline, "load_lora_weights"):
         raise ValueError(f"--lora {lora}: {type(pipeline).__name__} takes no LoRA")
     try:
@@ -396,9 +441,54 @@ def _add_lora(pipeline: Any, lora: str, asking: Options) -> None:
     if name is not None:
         options["weight_name"] = name
     try:
-        with quiet_loading():
+        # What is not in use is counted below; of every layer of another width nobody need be told.
+        with quiet_loading(), _muted():
             pipeline.load_lora_weights(where, **options)
     except Exception as error:  # hub, network and every kind of LoRA have their own
-        raise ValueError(f"--lora {lora} cannot be loaded: {why(error, where, asking)}") from error
+        reason = why(error, where, asking)
+        if "size mismatch" in reason:
+            reason = "it is for a network of other widths than this pipeline's"
+        raise ValueError(f"--lora {lora} cannot be loaded: {reason}") from error
     if not pipeline.get_active_adapters():
         raise ValueError(f"--lora {lora} holds nothing for this pipeline")
+    file = Path(where) / (name or "")
+    return _unused(pipeline, lora, file) if file.suffix == ".safetensors" else []
+
+
+# What the name of a layer ends with in the files of diffusers, PEFT and kohya.
+OF_LAYER = re.compile(r"\.lora_|_lora\.|\.alpha$|\.dora_scale$|\.hada_|\.lokr_|\.diff")
+
+
+def _unused(pipeline: Any, lora: str, file: Path) -> list[str]:
+    """Layers and scales that the file brings and that the pipeline has no use for: the outputs are
+    not those of the whole LoRA."""
+    with safe_open(file, "pt") as opened:
+        names = [*opened.keys()]
+    brought = {OF_LAYER.split(name)[0] for name in names}
+    networks = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
+    layers = [layer for network in networks for layer in network.modules()]
+    used = sum(bool(len(getattr(layer, "lora_A", ()))) for layer in layers)
+    notes = []
+    if used < len(brought):
+        notes.append(
+            f"--lora {lora} brings {len(brought):,} layers, of which {used:,} are in use: the "
+            f"other {len(brought) - used:,} belong to another model. These are not the outputs of "
+            "the whole LoRA."
+        )
+    scales = sum(name.endswith(".dora_scale") for name in names)
+    if scales and not any(len(getattr(layer, "lora_magnitude_vector", ())) for layer in layers):
+        notes.append(
+            f"--lora {lora} is a DoRA, and its {scales:,} magnitudes (dora_scale) were not "
+            "applied, since diffusers does not: these are not its outputs."
+        )
+    return notes
+
+
+@contextmanager
+def _muted() -> Iterator[None]:
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)

@@ -19,6 +19,7 @@ from byheart.runtime.errors import short
 
 NAMED = 8  # files that a note names
 
+
 def folder(
     path: str | None,
     size: int,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -80,6 +81,13 @@ class RunLog:
         for reason in images.unreadable:
             self.say(f"left out, unreadable: {reason}")
         self.say(f"expected on {how_many(self.accelerator)}: {expected}")
+        wanted, used = os.environ.get("ACCELERATE_MIXED_PRECISION", "no"), self.accelerator
+        if wanted not in {"no", used.mixed_precision}:
+            self.say(
+                f"careful: accelerate was asked for --mixed_precision {wanted}, which has no effect: "
+                f"fit.precision={self.config.fit.precision} decides, which comes to "
+                f"{'fp32' if used.mixed_precision == 'no' else used.mixed_precision} here"
+            )
         for words in expected.advice:
             self.say(f"careful: {words}")
 
