@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from byheart.data.decode import MAX_PIXELS, open_square, read_square, resize
+from byheart.data.decode import MAX_PIXELS, opened, read_square, resize
 
 GRADIENT = np.arange(16 * 16 * 3, dtype=np.uint8).reshape(16, 16, 3)
 
@@ -93,7 +93,8 @@ def test_a_path_its_bytes_and_the_opened_picture_give_the_same(tmp_path: Path) -
     with Image.open(file) as image:
         assert (read_square(image, 7) == read_square(file, 7)).all()
     assert (read_square(file.read_bytes(), 7) == read_square(file, 7)).all()
-    assert (resize(open_square(file), 7) == read_square(file, 7)).all()
+    with opened(file) as picture:
+        assert (resize(picture.rgb(picture.centre), 7) == read_square(file, 7)).all()
 
 
 @pytest.mark.parametrize(

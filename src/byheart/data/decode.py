@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin, UnidentifiedImageError
 
 from byheart.runtime.errors import short
 
@@ -24,8 +28,14 @@ MAX_PIXELS = 200_000_000
 # and a picture must not be able to run a program.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "JPEG2000", "PPM", "QOI")
 
+# Of a PNG, in bytes: comments and colour profiles above Pillow's own limit of 1 MiB are common.
+PngImagePlugin.MAX_TEXT_CHUNK = 2**26
+PngImagePlugin.MAX_TEXT_MEMORY = 2**28
+
 # Lanczos over the whole support of the source, which is what keeps a reduction free of aliasing.
 FILTER = Image.Resampling.LANCZOS
+
+Box = tuple[int, int, int, int]  # left, upper, right, lower
 
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -67,25 +77,15 @@ def is_picture(file: Path) -> bool:
         return False
 
 
-def frames(data: Path | bytes) -> int:
-    """How many pictures a readable file shows one after another; what a telephone adds to a JPEG
-    (MPO) is not shown."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
-            return 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
-
-
 def read_square(
     data: Path | bytes | Image.Image,
     size: int,
-    crop: tuple[int, int, int, int] | None = None,
+    crop: Box | None = None,
 ) -> UInt8[np.ndarray, "size size 3"]:
     """A picture as sRGB, cropped to a square and resized to size x size pixels (Lanczos).
 
     data: a file, its bytes, or an opened picture; of an animation the first frame.
-    crop: left, upper, right, lower in pixels of the upright picture; the largest centred square
-    where it is None.
+    crop: in pixels of the upright picture; the largest centred square where it is None.
 
     EXIF orientation is applied; an ICC profile is followed into sRGB, and ignored where it is
     broken or does not fit the pixels, as browsers do; 16-bit values are scaled, not clipped;
@@ -93,25 +93,74 @@ def read_square(
 
     ValueError: whatever cannot be read, with the reason in a few words and without a file's name.
     """
-    return resize(open_square(data, crop), size)
+    with opened(data) as picture:
+        return resize(picture.rgb(crop or picture.centre), size)
 
 
-def resize(square: Image.Image, size: int) -> UInt8[np.ndarray, "size size 3"]:
-    """An RGB square from `open_square` at size x size pixels. Its own size returns it unchanged."""
-    assert size >= 1 and square.mode == "RGB"
-    return np.array(square.resize((size, size), FILTER))
+def resize(image: Image.Image, size: int) -> UInt8[np.ndarray, "size size 3"]:
+    """An RGB picture at size x size pixels, squashed where it is no square. Its own size returns it
+    unchanged."""
+    assert size >= 1 and image.mode == "RGB"
+    return np.array(image.resize((size, size), FILTER))
 
 
-def open_square(
-    data: Path | bytes | Image.Image, crop: tuple[int, int, int, int] | None = None
-) -> Image.Image:
-    """The square RGB picture of `read_square` before the resize, to reduce to several sizes."""
+@dataclass(frozen=True)
+class Picture:
+    """An upright picture before its crop and its colours."""
+
+    image: Image.Image  # in whatever mode the file has
+    profile: bytes | None
+    ends: tuple[int, int]  # of its greys, see `_grey_ends`
+    turned: Image.Transpose | None  # what made it upright
+    frames: int = 1  # that the file shows one after another; this is the first
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.image.size
+
+    @property
+    def centre(self) -> Box:
+        """The largest centred square."""
+        side = min(self.size)
+        left, upper = (self.size[0] - side) // 2, (self.size[1] - side) // 2
+        return left, upper, left + side, upper + side
+
+    @property
+    def transparent(self) -> bool:
+        return self.image.has_transparency_data
+
+    def rgb(self, crop: Box, behind: str | None = "white") -> Image.Image:
+        """Part of it as sRGB. behind: what shows through; None: the colours that transparency
+        hides, which is what `convert("RGB")` trains on."""
+        pixels = _eight_bits(self.image.crop(crop), *self.ends)
+        if not pixels.has_transparency_data:
+            return _srgb(pixels, self.profile)
+        # Put behind before the resize: what a transparent pixel hides must not bleed into its
+        # neighbours, and averaging colours weighted by their alpha comes to the same.
+        rgba = pixels.convert("RGBA")
+        colours = _srgb(rgba.convert("RGB"), self.profile)
+        if behind is None:
+            return colours
+        return Image.composite(colours, Image.new("RGB", rgba.size, behind), rgba.getchannel("A"))
+
+
+@contextmanager
+def opened(data: Path | bytes | Image.Image) -> Iterator[Picture]:
+    """A picture of `read_square`. ValueError: as there, in whatever is done with it too."""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), ExitStack() as stack:
             # Pillow warns of odd metadata; only the warning of a decompression bomb is a reason.
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return _decode(data, crop)
+            if isinstance(data, Image.Image):
+                image = data
+            else:
+                empty = data.stat().st_size == 0 if isinstance(data, Path) else len(data) == 0
+                if empty:
+                    raise _Unreadable("empty file")
+                file = data if isinstance(data, Path) else io.BytesIO(data)
+                image = stack.enter_context(Image.open(file, formats=FORMATS))
+            yield _upright(image)
     except Exception as error:  # Pillow's decoders raise nearly anything on a hostile file
         raise ValueError(_reason(error)) from error
 
@@ -137,65 +186,51 @@ class _Unreadable(Exception):
     """A reason that is ours, not Pillow's."""
 
 
-def _decode(
-    data: Path | bytes | Image.Image, crop: tuple[int, int, int, int] | None
-) -> Image.Image:
-    if isinstance(data, Image.Image):
-        return _square(data, crop)
-    if isinstance(data, Path):
-        if data.stat().st_size == 0:
-            raise _Unreadable("empty file")
-        with Image.open(data, formats=FORMATS) as image:
-            return _square(image, crop)
-    if len(data) == 0:
-        raise _Unreadable("empty file")
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        return _square(image, crop)
-
-
-def _square(image: Image.Image, crop: tuple[int, int, int, int] | None) -> Image.Image:
+def _upright(image: Image.Image) -> Picture:
     if image.width * image.height > MAX_PIXELS:
         megapixels = image.width * image.height // 1_000_000
         raise _Unreadable(f"too large: {megapixels} megapixels of at most {MAX_PIXELS // 10**6}")
-    image.load()
+    # What a telephone adds to a JPEG (MPO) is not shown.
+    frames = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
+    image = _loaded(image)
     if min(image.size) < 1:
         raise _Unreadable("no pixels")
     # Read before the crop, which drops some of it.
-    profile = image.info.get("icc_profile")
-    ends = _grey_ends(image)
-    upright = _upright(image)
-    if crop is None:
-        side = min(upright.size)
-        left, upper = (upright.width - side) // 2, (upright.height - side) // 2
-        crop = (left, upper, left + side, upper + side)
-    assert crop[2] - crop[0] == crop[3] - crop[1] > 0
-    pixels = _eight_bits(upright.crop(crop), *ends)
-    if not pixels.has_transparency_data:
-        return _srgb(pixels, profile)
-    # White goes behind before the resize: what a transparent pixel hides must not bleed into its
-    # neighbours, and averaging colours weighted by their alpha comes to the same.
-    rgba = pixels.convert("RGBA")
-    white = Image.new("RGB", rgba.size, "white")
-    return Image.composite(_srgb(rgba.convert("RGB"), profile), white, rgba.getchannel("A"))
-
-
-def _upright(image: Image.Image) -> Image.Image:
+    profile, ends = image.info.get("icc_profile"), _grey_ends(image)
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # broken EXIF says nothing about the pixels, so the picture stays as it is
         orientation = None
     turn = UPRIGHT.get(orientation) if isinstance(orientation, int) else None
-    return image if turn is None else image.transpose(turn)
+    upright = image if turn is None else image.transpose(turn)
+    return Picture(upright, profile, ends, turn, frames)
+
+
+def _loaded(image: Any) -> Any:
+    tags = getattr(image, "tag_v2", {})
+    luma = tags.get(ExifTags.Base.PhotometricInterpretation) == 6
+    if luma and [tile[0] for tile in image.tile] == ["raw"] * len(image.tile):
+        # An uncompressed YCbCr TIFF, of which Pillow expects a fourth byte for each pixel.
+        image.tile = [tile._replace(args=("RGB", *tile.args[1:])) for tile in image.tile]
+        image.load()
+        pixels = Image.frombytes("YCbCr", image.size, image.tobytes()).convert("RGB")
+        pixels.info = image.info
+        return pixels
+    image.load()
+    return image
 
 
 def _grey_ends(image: Image.Image) -> tuple[int, int]:
     """The values that mean black and white, of greys with more than 8 bits.
 
-    Pillow scales such greys to 16 bits, save in a TIFF, which may hold 12, or count from white.
+    Pillow scales such greys to 16 bits, save in a TIFF, which may hold 12, or count from white. One
+    of 32 bits does not say what means white: 255 where no value is higher.
     """
     tags = getattr(image, "tag_v2", {})
     depth = tags.get(ExifTags.Base.BitsPerSample, (16,))[0]
     top = 2**depth - 1 if depth in range(9, 16) else 65_535
+    if depth == 32 and image.mode == "I" and np.asarray(image).max() <= 255:
+        top = 255
     counts_from_white = tags.get(ExifTags.Base.PhotometricInterpretation) == 0
     return (top, 0) if counts_from_white else (0, top)
 

@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from tqdm import tqdm
 
 from byheart.data.captions import CAPTION_COLUMNS, folder_captions, one_line, with_names
-from byheart.data.decode import frames, read_square
+from byheart.data.decode import opened, read_square, resize
 from byheart.data.listing import OTHER_PICTURES, list_folder
 from byheart.data.sources import SMALL, Pictures
 from byheart.runtime.errors import short
@@ -165,10 +165,11 @@ def _gather(
     for index, name in enumerate(tqdm(names, "read", unit="picture", leave=False, disable=None)):
         try:
             data = _known(source(index))
-            small.append(read_square(data, SMALL))
+            with opened(data) as picture:
+                small.append(resize(picture.rgb(picture.centre), SMALL))
             kept.append(index)
-            if (count := frames(data)) > 1:
-                moving.append(f"{name} ({count} frames)")
+            if picture.frames > 1:
+                moving.append(f"{name} ({picture.frames} frames)")
         except ValueError as error:
             lost.append(f"{name}: {error}")
     if lost and (unreadable == "refuse" or not kept):
