@@ -8,6 +8,7 @@ from torch import Tensor
 
 from byheart.auditing import judging
 from byheart.auditing.judging import altered_copies, calibrate, judge_all, own_reference
+from byheart.auditing.views import search_views, squares_only
 from byheart.measure.kinds import KINDS, examine
 
 
@@ -69,32 +70,40 @@ def test_a_copier_of_constant_quality_is_seen_alike_at_every_n() -> None:
 
 
 def test_altered_copies_are_searched_where_asked_and_told_from_chance() -> None:
-    calibration = calibrate(TRAIN, HELD_OUT, list(range(20)))
+    seen, unseen = squares_only(TRAIN), squares_only(HELD_OUT)
+    calibration = calibrate(TRAIN, HELD_OUT, list(range(20)), seen, unseen)
     assert calibration.chance.count == 12 and calibration.chance.hits <= 2
-    outputs = torch.cat([TRAIN[:3].flip(3), 255 - TRAIN[3:4] // 2, blobs(4, 5)])
-    asked = torch.ones(8, dtype=torch.bool)
+    turned = TRAIN[4:5].transpose(2, 3)
+    outputs = torch.cat([TRAIN[:3].flip(3), 255 - TRAIN[3:4] // 2, turned, blobs(4, 5)])
+    asked = torch.ones(9, dtype=torch.bool)
     asked[1] = False
-    found = altered_copies(outputs, asked, TRAIN, HELD_OUT, calibration)
-    assert found.kind[:3] == ["whole", None, "whole"]
-    assert found.nearest[[0, 2]].tolist() == [0, 2]
-    assert found.mirrored[[0, 2]].all()
+    views = squares_only(outputs), seen, unseen
+    found = altered_copies(outputs, asked, TRAIN, HELD_OUT, calibration, views)
+    words = ["mirrored", "", "mirrored", "a negative", "mirrored along its diagonal"]
+    assert found.kind[:5] == words
+    assert found.nearest[[0, 2, 3, 4]].tolist() == [0, 2, 3, 4]
     assert found.rho[1].isinf() and float(found.rho[0]) < 1 / 3
-    assert found.kind[4:].count(None) >= 3  # chance lets one in twenty pass
+    assert found.kind[5:].count("") >= 3  # chance lets one in twenty pass
 
 
 def test_no_more_real_pictures_pass_a_search_than_may() -> None:
     unseen = blobs(22, 4)  # 5 % lie between two of them
-    calibration = calibrate(TRAIN, unseen, list(range(20)))
+    seen, others = squares_only(TRAIN), squares_only(unseen)
+    calibration = calibrate(TRAIN, unseen, list(range(20)), seen, others)
     found = judging._searched(unseen, TRAIN, lambda row: [], judging.silent)
+    found["view"], _ = search_views(others, seen, len(unseen))
     for name, limit in calibration.tolerance.items():
         assert int((found[name].distance < limit).sum()) <= judging.FALSE * len(unseen), name
     assert calibration.either.hits >= calibration.chance.hits and calibration.either.count == 22
-    assert calibrate(TRAIN, unseen[:3], list(range(20))).either.count == 0
+    few = squares_only(unseen[:3])
+    assert calibrate(TRAIN, unseen[:3], list(range(20)), seen, few).either.count == 0
 
 
 def test_a_search_is_calibrated_without_an_images_own_near_duplicates() -> None:
     twins = torch.cat([TRAIN, TRAIN])
     group = [*range(20), *range(20)]
-    apart = calibrate(twins, TRAIN[:0], group)
+    views, none = squares_only(twins), squares_only(TRAIN[:0])
+    apart = calibrate(twins, TRAIN[:0], group, views, none)
     assert all(value > 0.05 for value in apart.reference.values())
-    assert calibrate(twins, TRAIN[:0], list(range(40))).reference["whole"] < 0.01
+    alone = calibrate(twins, TRAIN[:0], list(range(40)), views, none)
+    assert alone.reference["whole"] < 0.01

@@ -54,6 +54,10 @@ FLAGS = {
     "allow_pickle": Flag(
         "read weights that are no safetensors: opening such a file can run any program", None
     ),
+    "whole": Flag(
+        "take each file of --outputs as one picture; as it comes, a sheet of equal tiles is cut",
+        None, asks=False,
+    ),
     "size": Flag("pixels a side compared (64)", int, 64, (16, 256), asks=False),
     "fail_above": Flag(
         "exit code 3 if the lower end of the 95 %% interval of the rate of copies, plain or "
@@ -84,6 +88,7 @@ class Arguments:
     guidance: float | None
     side: int | None
     half: bool
+    whole: bool
     allow_pickle: bool
 
     def command(self, **others: Any) -> str:
@@ -122,6 +127,8 @@ def checked(given: dict[str, Any]) -> tuple[Arguments, dict[str, Any]]:
             f"{flag(asking[0])} is for asking a model: leave it out, or type --pipeline instead of "
             "--outputs"
         )
+    if came["pipeline"] is not None and came["whole"]:
+        raise ValueError("--whole is for files that are there already: leave it out")
     if came["prompts"] is not None and came["bank"] is not None:
         raise ValueError(
             "--bank and --prompts: your prompts take the place of the bank's: type one of the two"

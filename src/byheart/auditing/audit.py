@@ -91,6 +91,7 @@ def audit(
     side: int | None = None,
     device: str | None = None,
     half: bool = False,
+    whole: bool = False,
     allow_pickle: bool = False,
     fail_above: float | None = None,
 ) -> Audit:
@@ -111,9 +112,10 @@ def audit(
     notes += same_folders(typed)
 
     # pictures
+    cut = not typed.whole
     own = read_prompts(typed.prompts) if typed.prompts else None
     album = open_album(typed.train, typed.size, "--train")
-    given = open_album(typed.outputs, typed.size, "--outputs") if typed.outputs else None
+    given = open_album(typed.outputs, typed.size, "--outputs", cut) if typed.outputs else None
     unseen = open_album(typed.held_out, typed.size, "--held-out") if typed.held_out else None
     for one in (album, given, unseen):
         if one is not None:
@@ -139,10 +141,13 @@ def audit(
             judged = judge_all(made, train_pixels, reference, advance)
         copied = judged.findings.copied
         with _progress("calibrate", None) as advance:
-            calibration = calibrate(train_pixels, real, list(album.group), advance)
+            calibration = calibrate(
+                train_pixels, real.pixels, list(album.group), album.views, real.views, advance
+            )
         rest = (~copied).nonzero()[:, 0]
         with _progress("search", len(rest) * len(SEARCHES)) as advance:
-            altered = altered_copies(made, ~copied, train_pixels, held, calibration, advance)
+            views = given.views, album.views, real.views
+            altered = altered_copies(made, ~copied, train_pixels, held, calibration, views, advance)
         compared = Comparison(
             album, given, unseen, asked, reference, calibration, judged, altered, model, typed.seed
         )  # fmt: skip

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from byheart.auditing.judging import ALTERED_KINDS, PIECE, Altered, Calibration, Judged
+from byheart.auditing.judging import PIECE, Altered, Calibration, Judged
 from byheart.auditing.pictures import Album
 from byheart.data.prompts import CONDITIONS, Question
 from byheart.measure.copying import Reference
@@ -74,16 +74,6 @@ class Comparison:
             of_output |= dict(zip(part, distances.min(1).values.tolist(), strict=True))
             smallest = torch.minimum(smallest, distances.min(0).values)
         return OneSteps(of_output, smallest)
-
-
-def altered_words(compared: Comparison, k: int) -> str:
-    """What output k is besides a plain copy; '' where nothing was found."""
-    kind = compared.altered.kind[k]
-    if kind is None:
-        return ""
-    if not bool(compared.altered.mirrored[k]):
-        return ALTERED_KINDS[kind]
-    return "mirrored" if kind == "whole" else f"mirrored, {ALTERED_KINDS[kind]}"
 
 
 def closest_outputs(compared: Comparison) -> list[tuple[int, float, bool]]:

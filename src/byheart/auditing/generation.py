@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from byheart.auditing.pictures import Album
 from byheart.auditing.pipeline import ImageModel
+from byheart.auditing.views import squares_only
 from byheart.data.captions import one_line
 from byheart.data.decode import read_square
 from byheart.data.prompts import Question, spread
@@ -170,8 +171,9 @@ def generate_all(
     pixels = torch.stack([_square(_file(folder, k), size) for k in range(len(asked))])
     names = tuple(_file(folder, k).name for k in range(len(asked)))
     album = Album(
-        str(folder / "outputs"), pixels, names, ("",) * len(names), tuple(range(len(names))), ()
-    )
+        str(folder / "outputs"), pixels, names, ("",) * len(names), tuple(range(len(names))), (),
+        views=squares_only(pixels),
+    )  # fmt: skip
     steps = {k: _square(_one_step(folder, k), size) for k in range(len(asked))
              if known[k]["one_step"]}  # fmt: skip
     return GeneratedSet(album, [known[k]["difference"] for k in range(len(asked))], steps)

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from byheart.auditing.matching import SEARCHES, Matches, Search, at_once, search
+from byheart.auditing.views import Views, search_views
 from byheart.measure.copying import STANDARD, Reference, judge
 from byheart.measure.distance import root
 from byheart.measure.intervals import Rate, wilson
@@ -22,6 +23,7 @@ MOST = 256  # real pictures that the searches for altered copies are calibrated 
 FALSE = 0.05  # share of real pictures that may pass one such search
 ALTERED_KINDS = {
     "whole": "recoloured",
+    "view": "another view",
     "shift": "shifted",
     "crop": "crop",
     "inside": "pasted in",
@@ -59,17 +61,16 @@ class Calibration:
 class Altered:
     """Per output the altered copy that it is, if any."""
 
-    kind: list[str | None]  # a name of ALTERED_KINDS; None: none was found
+    kind: list[str]  # in words, such as "mirrored, crop"; "": none was found
     nearest: Int[Tensor, " s"]
     distance: Float[Tensor, " s"]  # sqrt(1 - correlation)
     rho: Float[Tensor, " s"]  # over the search's reference distance; infinite where none was found
-    mirrored: Bool[Tensor, " s"]
     box: Float[Tensor, "s 4"]  # left, upper, width, height in the output
     its_box: Float[Tensor, "s 4"]  # in the training image
 
     @property
     def found(self) -> Bool[Tensor, " s"]:
-        return torch.tensor([kind is not None for kind in self.kind], dtype=torch.bool)
+        return torch.tensor([bool(kind) for kind in self.kind], dtype=torch.bool)
 
 
 def own_reference(train: Images, held_out: Images, source: str) -> Reference:
@@ -108,23 +109,31 @@ def judge_all(
 
 
 def calibrate(
-    train: Images, held_out: Images, group: list[int], advance: Advance = silent
+    train: Images,
+    held_out: Images,
+    group: list[int],
+    seen: Views,
+    unseen: Views,
+    advance: Advance = silent,
 ) -> Calibration:
     """What the searches find where there is nothing to find: in held-out pictures; without any, in
     training images compared with the others.
 
-    group: of each training image the place of the one it is a near-duplicate of.
+    group: of each training image the place of the one it is a near-duplicate of. seen, unseen: the
+    views of the training images and of the held-out ones.
     """
     apart: Callable[[int], list[int]] = lambda row: []  # noqa: E731
-    real = held_out[places(len(held_out), MOST)]
+    chosen = places(len(held_out), MOST).tolist()
+    real, others = held_out[chosen], unseen.only(chosen)
     if not len(held_out):
         chosen = places(len(train), MOST).tolist()
-        real = train[chosen]
+        real, others = train[chosen], seen.only(chosen)
         members: dict[int, list[int]] = {}
         for place, head in enumerate(group):
             members.setdefault(head, []).append(place)
         apart = lambda row: members[group[chosen[row]]]  # noqa: E731
     found = _searched(real, train, apart, advance)
+    found["view"], _ = search_views(others, seen, len(real), apart)
     references, tolerances = {}, {}
     for name, one in found.items():
         known = one.distance[one.distance.isfinite()].double()
@@ -157,29 +166,36 @@ def altered_copies(
     train: Images,
     held_out: Images,
     calibration: Calibration,
+    views: tuple[Views, Views, Views],
     advance: Advance = silent,
 ) -> Altered:
     """Of each output the altered copy that it is: within the search's tolerance of a training image
     and closer to it than to any held-out image. Of several the first in ALTERED_KINDS counts.
 
-    asked: which outputs are searched; of a plain copy nothing more need be found.
+    asked: which outputs are searched; of a plain copy nothing more need be found. views: of the
+    outputs, of the training images and of the held-out ones.
     """
     count = len(outputs)
-    kind: list[str | None] = [None] * count
+    kind = [""] * count
     best = Matches(
         torch.zeros(count, dtype=torch.long), torch.full((count,), torch.inf),
         torch.zeros(count, dtype=torch.bool), torch.zeros(count, 4), torch.zeros(count, 4),
     )  # fmt: skip
     rho = torch.full((count,), torch.inf)
     places_ = asked.nonzero()[:, 0]
+    place_of = {k: row for row, k in enumerate(places_.tolist())}
     if len(places_) and calibration.tolerance:
         found = _searched(outputs[places_], train, lambda row: [], advance)
+        of_outputs, seen, unseen_ = views[0].only(places_.tolist()), *views[1:]
+        found["view"], words = search_views(of_outputs, seen, len(places_))
         close = {
             name: found[name].distance < limit for name, limit in calibration.tolerance.items()
         }
         rows = torch.stack(list(close.values())).any(0).nonzero()[:, 0]
         if len(held_out) and len(rows):
             unseen = _searched(outputs[places_[rows]], held_out, lambda row: [], silent)
+            some = of_outputs.only(rows.tolist())
+            unseen["view"], _ = search_views(some, unseen_, len(rows))
             for name in close:
                 close[name][rows] &= found[name].distance[rows] < unseen[name].distance
         for name in ALTERED_KINDS:
@@ -192,8 +208,11 @@ def altered_copies(
             rho = torch.where(new, whole.distance / calibration.reference[name], rho)
             best = _chosen(new, whole, best)
             for k in new.nonzero()[:, 0].tolist():
-                kind[k] = name
-    return Altered(kind, best.nearest, best.distance, rho, best.mirrored, best.box, best.its_box)
+                said = words[place_of[k]] if name == "view" else ALTERED_KINDS[name]
+                if best.mirrored[k]:
+                    said = "mirrored" if name == "whole" else f"mirrored, {said}"
+                kind[k] = said
+    return Altered(kind, best.nearest, best.distance, rho, best.box, best.its_box)
 
 
 def _searched(

@@ -52,7 +52,7 @@ SEARCHES = (
     Search("crop", WHOLE, ((13, 1), (15, 1), (17, 1), (20, 1), (HALF, 1)), "train"),
     # A picture shifted by up to a half keeps one of its quarters, or the middle, whole.
     Search("part", ((HALF, 6),), ((HALF, 2),), "train"),  # … which is what `shift` begins with
-    Search("inside", ((17, 1), (20, 1), (HALF, 2), (28, 2), (34, 2)), WHOLE, "outputs"),
+    Search("inside", ((17, 1), (20, 1), (HALF, 1), (28, 1), (34, 1)), WHOLE, "outputs"),
 )
 
 
@@ -116,12 +116,12 @@ def _greys(images: Images) -> Float[Tensor, "k g g"]:
     for part in images.split(256):
         grey = (part.float() * weights).sum(1)
         if grey.shape[-1] > SOURCE:
-            grey = _resized(grey, SOURCE)
+            grey = resized(grey, SOURCE)
         parts.append(grey)
     return torch.cat(parts)
 
 
-def _resized(grey: Float[Tensor, "k g g"], side: int) -> Float[Tensor, "k side side"]:
+def resized(grey: Float[Tensor, "k g g"], side: int) -> Float[Tensor, "k side side"]:
     if grey.shape[-1] == side:
         return grey
     fine = grey[:, None]
@@ -133,9 +133,9 @@ def _windows(
 ) -> Float[Tensor, "k w d"]:
     found = []
     for side, stride in sizes:
-        cut = _resized(grey, side).unfold(1, COARSE, stride).unfold(2, COARSE, stride)
+        cut = resized(grey, side).unfold(1, COARSE, stride).unfold(2, COARSE, stride)
         found.append(cut.flatten(3).flatten(1, 2))
-    return _normal(torch.cat(found, dim=1))
+    return normal(torch.cat(found, dim=1))
 
 
 def _boxes(sizes: tuple[tuple[int, int], ...]) -> Boxes:
@@ -148,7 +148,7 @@ def _boxes(sizes: tuple[tuple[int, int], ...]) -> Boxes:
     ])  # fmt: skip
 
 
-def _normal(windows: Float[Tensor, "*k d"]) -> Float[Tensor, "*k d"]:
+def normal(windows: Float[Tensor, "*k d"]) -> Float[Tensor, "*k d"]:
     """Mean 0 and length 1; 0 where a window shows nothing."""
     centred = windows - windows.mean(-1, keepdim=True)
     length = centred.norm(dim=-1, keepdim=True)
@@ -239,7 +239,7 @@ def _patch(grey: Float[Tensor, "k g g"], boxes: Boxes) -> Float[Tensor, "k d"]:
         [x[:, None].expand(-1, 2 * FINE, -1), y[:, :, None].expand(-1, -1, 2 * FINE)], dim=-1
     )
     cut = grid_sample(grey[:, None], grid, padding_mode="border", align_corners=False)
-    return _normal(avg_pool2d(cut, 2).flatten(1))
+    return normal(avg_pool2d(cut, 2).flatten(1))
 
 
 def _moved(fixed: Float[Tensor, "k d"], grey: Float[Tensor, "k g g"], boxes: Boxes) -> Boxes:

@@ -14,7 +14,6 @@ from byheart.auditing.comparison import (
     ASKED,
     Comparison,
     altered_outputs,
-    altered_words,
     closest_outputs,
     copies_of,
     detector_rows,
@@ -108,7 +107,7 @@ def output_rows(compared: Comparison) -> list[dict[str, Any]]:
     verdicts, detectors = cells(found), detector_rows(compared)
     rows = []
     for k in range(len(compared.asked)):
-        words = altered_words(compared, k)
+        words = altered.kind[k]
         rows.append({
             "output": compared.outputs.names[k],
             **_asked(compared, k),
@@ -156,7 +155,7 @@ def audit_rows(compared: Comparison) -> list[dict[str, Any]]:
             "rho": digits(plain[t]),
             "margin": margins[k] if int(compared.judged.findings.nearest[k]) == t else "",
             "copied": int(copied),
-            "altered": "" if other is None else altered_words(compared, other),
+            "altered": "" if other is None else altered.kind[other],
             "altered_output": "" if other is None else compared.outputs.names[other],
             **{f"altered_{key}": value for key, value in _asked(compared, other).items()},
             "altered_rho": "" if other is None else digits(float(altered.rho[other])),
@@ -234,8 +233,7 @@ def measures_of(compared: Comparison) -> dict[str, Any]:
             "reference": compared.calibration.reference,
             "tolerance": compared.calibration.tolerance,
             "chance": rate_json(compared.calibration.chance),
-            "kinds": dict(Counter(words for k in range(len(compared.asked))
-                                  if (words := altered_words(compared, k)))),
+            "kinds": dict(Counter(words for words in compared.altered.kind if words)),
         },
         "controls": _controls(compared),
         **_effects(compared),

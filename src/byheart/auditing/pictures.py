@@ -2,12 +2,13 @@
 
 The rule for sizes: of every picture, turned upright, the largest centred square, on white where it
 is transparent, reduced (or enlarged) to size x size pixels. So a picture and its resized or
-re-saved copy become the same square, and what lies outside the square is not compared.
+re-saved copy become the same square. What else of the picture somebody may train on is kept as its
+views, in grey and small.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,14 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from byheart.auditing.tiles import tiles_of
+from byheart.auditing.views import View, Views, gathered, squares_only, views_of
+from byheart.data.decode import Picture, resize
 from byheart.data.folder import folder
 from byheart.data.images import drop_near_duplicates
 from byheart.data.sources import PHOTOS, SMALL, Pictures, photos
 
+SHOWN = 5  # sheets that a note names
 NEAR_DUPLICATE = 0.05  # RMSE in [0, 1] at 64 x 64 below which two pictures are called one
 
 
@@ -31,6 +36,7 @@ class Album:
     unreadable: "name: reason" of what counts nowhere.
     bad_captions: what is wrong with captions that cannot be read.
     passed_over: "name: why" of what is no picture. notes: what is to be said of the folder.
+    views: what else of each a model may have learned, where it differs.
     """
 
     where: str
@@ -42,6 +48,7 @@ class Album:
     bad_captions: tuple[str, ...] = ()
     passed_over: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    views: Views = field(default_factory=lambda: gathered([]))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -71,43 +78,67 @@ class Album:
             self.bad_captions,
             self.passed_over,
             self.notes,
+            self.views.only(kept),
         )
 
 
-def open_album(path: str | Path, size: int, setting: str) -> Album:
+def open_album(path: str | Path, size: int, setting: str, cut: bool = False) -> Album:
     """All pictures below a folder. What cannot be read is left out and listed, captions too.
 
-    setting: what the user typed the path behind, such as --train.
+    setting: what the user typed the path behind, such as --train. cut: a sheet of equal tiles is so
+    many pictures.
     ValueError: no folder, no pictures in it, none that can be read.
     """
     bad: list[str] = []
-    pictures = folder(str(path), size, "skip", setting, bad)
-    return _album(str(path), pictures, size, pictures.captions, tuple(bad))
+    squares: list[UInt8[np.ndarray, "s s 3"]] = []
+    views: list[list[View]] = []
+    sheets: list[str] = []
+
+    def read(name: str, picture: Picture) -> list[tuple[str, UInt8[np.ndarray, "64 64 3"]]]:
+        tiles = tiles_of(picture) if cut else []
+        parts = [(f"{name} {place}", tile) for place, tile in tiles] or [(name, picture)]
+        centres = [part.rgb(part.centre) for _, part in parts]
+        found = [views_of(part, centre) for (_, part), centre in zip(parts, centres, strict=True)]
+        views.extend(found)
+        squares.extend(resize(centre, size) for centre in centres)
+        if tiles:
+            sheets.append(f"{name} ({len(tiles)})")
+        small = (resize(centre, SMALL) for centre in centres)
+        return [(part, square) for (part, _), square in zip(parts, small, strict=True)]
+
+    pictures = folder(str(path), size, "skip", setting, bad, read)
+    notes = pictures.notes
+    if sheets:
+        shown = ", ".join(sheets[:SHOWN]) + ", …" * (len(sheets) > SHOWN)
+        notes += (
+            f"{path}: sheets cut into their tiles, each of which counts (--whole takes them as "
+            f"they are): {shown}",
+        )
+    stack = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2).contiguous()
+    return _album(str(path), replace(pictures, notes=notes), stack, gathered(views), tuple(bad))
 
 
 def photographs(size: int) -> Album:
     """The embedded photographs: a reference for who has none."""
     pictures = photos(size)
-    return _album("embedded photographs", pictures, size, ("",) * len(PHOTOS))
+    squares = np.stack([pictures.read(k) for k in range(len(pictures.names))])
+    pixels = torch.from_numpy(squares).permute(0, 3, 1, 2).contiguous()
+    bare = replace(pictures, captions=("",) * len(PHOTOS))
+    return _album("embedded photographs", bare, pixels, squares_only(pixels))
 
 
 def _album(
     where: str,
     pictures: Pictures,
-    size: int,
-    captions: tuple[str, ...],
+    pixels: UInt8[Tensor, "n 3 s s"],
+    views: Views,
     bad_captions: tuple[str, ...] = (),
 ) -> Album:
-    count = len(pictures.names)
-    pixels = torch.empty((count, 3, size, size), dtype=torch.uint8)
-    for index, row in enumerate(pixels):
-        square = pictures.small[index] if size == SMALL else pictures.read(index)
-        row.copy_(torch.from_numpy(np.array(square)).permute(2, 0, 1))
     _, gone = drop_near_duplicates(pictures.small, NEAR_DUPLICATE)
-    group = list(range(count))
+    group = list(range(len(pixels)))
     for dropped, kept in gone:
         group[dropped] = kept
     return Album(
-        where, pixels, pictures.names, captions, tuple(group), pictures.unreadable, bad_captions,
-        pictures.passed_over, pictures.notes,
+        where, pixels, pictures.names, pictures.captions, tuple(group), pictures.unreadable,
+        bad_captions, pictures.passed_over, pictures.notes, views,
     )  # fmt: skip

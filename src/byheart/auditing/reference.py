@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-import torch
-
 from byheart.auditing.judging import own_reference
 from byheart.auditing.pictures import NEAR_DUPLICATE, Album, photographs
 from byheart.measure.copying import Reference
@@ -64,17 +62,17 @@ def alike(train: Album) -> list[str]:
     ]
 
 
-def reference_of(train: Album, unseen: Album | None) -> tuple[Reference, torch.Tensor, list[str]]:
+def reference_of(train: Album, unseen: Album | None) -> tuple[Reference, Album, list[str]]:
     """The reference, the real pictures that calibrate the searches (none: the training pictures),
     and what has to be said of it."""
-    none = train.pixels[:0]
+    none = train.only([])
     if unseen is not None:
         words = f"{len(unseen)} held-out pictures"
-        return own_reference(train.pixels, unseen.pixels, words), unseen.pixels, []
+        return own_reference(train.pixels, unseen.pixels, words), unseen, []
     distinct = train.distinct
     if len(distinct) >= FEWEST:
         words = f"the {len(distinct)} distinct training pictures themselves, each left out once"
-        return own_reference(train.pixels[distinct], none, words), none, [
+        return own_reference(train.pixels[distinct], none.pixels, words), none, [
             "No pictures were held out, so how often a picture that was never trained on would "
             "pass for a copy is unknown, and a source whose pictures are alike cannot be told from "
             "a model that copies. What counts as near, and what as novel or broken, was judged by "
@@ -83,10 +81,10 @@ def reference_of(train: Album, unseen: Album | None) -> tuple[Reference, torch.T
         ]  # fmt: skip
     photos = photographs(train.pixels.shape[-1])
     away = nearest(photos.pixels, train.pixels).rmse >= NEAR_DUPLICATE
-    pixels = photos.pixels[away]
-    words = f"{len(pixels)} embedded photographs, for want of pictures of the same kind"
-    made = own_reference(train.pixels, pixels, words)
-    return replace(made, images=none), pixels, [
+    kept = photos.only(away.nonzero()[:, 0].tolist())
+    words = f"{len(kept)} embedded photographs, for want of pictures of the same kind"
+    made = own_reference(train.pixels, kept.pixels, words)
+    return replace(made, images=none.pixels), kept, [
         f"With {len(distinct)} distinct training picture{'s' * (len(distinct) > 1)} and nothing "
         "held out, distances were measured against embedded photographs, which may be of quite "
         "another kind. Exact and very near copies are told all the same; what is novel, and what "

@@ -10,7 +10,7 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,14 @@ class Picture:
     @property
     def transparent(self) -> bool:
         return self.image.has_transparency_data
+
+    def reduced(self, side: int) -> Picture:
+        """Smaller by a whole factor, the short side twice `side` and more, where that can be told
+        from the colours alone."""
+        factor = min(self.size) // (2 * side)
+        if factor < 2 or self.image.mode not in {"RGB", "L", "CMYK"} or self.transparent:
+            return self
+        return replace(self, image=self.image.reduce(factor))
 
     def rgb(self, crop: Box, behind: str | None = "white") -> Image.Image:
         """Part of it as sRGB. behind: what shows through; None: the colours that transparency

@@ -12,12 +12,14 @@ from jaxtyping import UInt8
 from tqdm import tqdm
 
 from byheart.data.captions import CAPTION_COLUMNS, folder_captions, one_line, with_names
-from byheart.data.decode import opened, read_square, resize
+from byheart.data.decode import Picture, opened, read_square, resize
 from byheart.data.listing import OTHER_PICTURES, list_folder
 from byheart.data.sources import SMALL, Pictures
 from byheart.runtime.errors import short
 
 NAMED = 8  # files that a note names
+
+Read = Callable[[str, Picture], list[tuple[str, UInt8[np.ndarray, "64 64 3"]]]]
 
 
 def folder(
@@ -26,11 +28,13 @@ def folder(
     unreadable: str,
     setting: str = "images.path",
     bad_captions: list[str] | None = None,
+    read: Read | None = None,
 ) -> Pictures:
     """The pictures below a folder, by relative path, with their captions.
 
     setting: what the user typed the path behind. bad_captions: gets what is wrong with captions
     that cannot be used, and then only written ones count, no file's name; None: they are refused.
+    read: makes of a file one picture or several, each with its name; None: the centred square.
 
     What is no picture is passed over, and said in the notes. A picture that cannot be read is
     refused or, with unreadable="skip", left out and listed.
@@ -63,6 +67,7 @@ def folder(
         size,
         unreadable,
         listing.closed,
+        read,
     )
     passed = [*listing.passed_over, *(f"{name}: captions no picture" for name in written.unused)]
     notes = [said] * bool(said) + [*found.notes]
@@ -154,20 +159,24 @@ def _gather(
     size: int,
     unreadable: str,
     closed: Sequence[str] = (),
+    read: Read | None = None,
 ) -> Pictures:
     """Pictures from files or bytes, each decoded and reduced before the next is opened.
 
-    closed: "name: reason" of what could not be looked into before.
+    closed: "name: reason" of what could not be looked into before. read: as for `folder`.
     """
     small: list[UInt8[np.ndarray, "64 64 3"]] = []
-    kept: list[int] = []
+    kept: list[int] = []  # of each picture the file
+    said: list[str] = []
     lost, moving = [*closed], []
     for index, name in enumerate(tqdm(names, "read", unit="picture", leave=False, disable=None)):
         try:
             data = _known(source(index))
             with opened(data) as picture:
-                small.append(resize(picture.rgb(picture.centre), SMALL))
-            kept.append(index)
+                parts = read(name, picture) if read else [(name, _square(picture))]
+            small += [square for _, square in parts]
+            said += [part for part, _ in parts]
+            kept += [index] * len(parts)
             if picture.frames > 1:
                 moving.append(f"{name} ({picture.frames} frames)")
         except ValueError as error:
@@ -181,13 +190,17 @@ def _gather(
         )
     some = ", ".join(moving[:NAMED]) + ", …" * (len(moving) > NAMED)
     return Pictures(
-        tuple(names[index] for index in kept),
+        tuple(said),
         tuple(captions[index] for index in kept),
         np.stack(small),
         lambda position: read_square(_known(source(kept[position])), size),
         unreadable=tuple(lost),
         notes=(f"of an animation the first frame counts: {some}",) if moving else (),
     )
+
+
+def _square(picture: Picture) -> UInt8[np.ndarray, "64 64 3"]:
+    return resize(picture.rgb(picture.centre), SMALL)
 
 
 def _known(data: Path | bytes) -> Path | bytes:

@@ -84,8 +84,8 @@ class RunLog:
         wanted, used = os.environ.get("ACCELERATE_MIXED_PRECISION", "no"), self.accelerator
         if wanted not in {"no", used.mixed_precision}:
             self.say(
-                f"careful: accelerate was asked for --mixed_precision {wanted}, which has no effect: "
-                f"fit.precision={self.config.fit.precision} decides, which comes to "
+                f"careful: accelerate was asked for --mixed_precision {wanted}, which has no "
+                f"effect: fit.precision={self.config.fit.precision} decides, which comes to "
                 f"{'fp32' if used.mixed_precision == 'no' else used.mixed_precision} here"
             )
         for words in expected.advice:

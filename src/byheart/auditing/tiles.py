@@ -1,0 +1,118 @@
+"""A file that holds several pictures side by side, as programs save what they made: its tiles."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from byheart.data.decode import Box, Picture
+
+MOST, LEAST = 8, 32  # tiles along a side, and pixels of a tile's
+LONG = 1.8  # a tile's long side is at most so many times its short one (a telephone's 16:9)
+STEP = 2 / 255  # of a difference that is seen at a seam and not beside it
+SEAM, SHARE = 2.5, 0.45  # of all seams: times the usual difference; share of pixels that stand out
+ONE = 0.5  # and each by itself at least so much of both
+RIVALS = 0.01  # share of all other lines that may stand out more
+EVEN = 4  # of 255, within which a gap's pixels lie
+
+
+def tiles_of(picture: Picture) -> list[tuple[str, Picture]]:
+    """Each tile with its place, such as "row 1 column 2"; nothing where it is one picture."""
+    pixels = np.array(picture.rgb((0, 0, *picture.size)))
+    rows, columns = _bands(pixels)
+    if len(rows) * len(columns) < 2:
+        rows, columns = _seams(pixels)
+    if len(rows) * len(columns) < 2:
+        return []
+    boxes: list[tuple[str, Box]] = [
+        (f"row {i} column {k}", (left, upper, right, lower))
+        for i, (upper, lower) in enumerate(rows, 1)
+        for k, (left, right) in enumerate(columns, 1)
+    ]
+    return [(name, replace(picture, image=picture.image.crop(box))) for name, box in boxes]
+
+
+Spans = list[tuple[int, int]]
+
+
+def _bands(pixels: UInt8[np.ndarray, "h w 3"]) -> tuple[Spans, Spans]:
+    """Rows and columns of equal tiles with a gap of one colour between them."""
+    spans = []
+    for axis in (1, 0):
+        even = (pixels.max(axis).astype(int) - pixels.min(axis)).max(1) <= EVEN
+        spans.append(_between(even))
+    rows, columns = spans
+    heights, widths = ({b - a for a, b in one} for one in spans)
+    if not rows or not columns or len(rows) * len(columns) < 2:
+        return [], []
+    if max(heights) - min(heights) > 2 or max(widths) - min(widths) > 2:
+        return [], []
+    # Round a sheet there is no more than between its tiles, but for a caption above; a drawing of
+    # two alike things has its margins.
+    gaps = [b[0] - a[1] for one in spans for a, b in pairwise(one)]
+    height, width = pixels.shape[:2]
+    margins = [columns[0][0], width - columns[-1][1], height - rows[-1][1]]
+    if max(margins) > max(gaps) + 2:
+        return [], []
+    return (rows, columns) if _plausible(max(widths), max(heights)) else ([], [])
+
+
+def _between(even: np.ndarray) -> Spans:
+    """The stretches that are not even."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[True], even, [True]]).astype(int)))
+    return [(int(a), int(b)) for a, b in zip(edges[0::2], edges[1::2], strict=True)]
+
+
+def _plausible(width: int, height: int) -> bool:
+    return min(width, height) >= LEAST and max(width, height) <= LONG * min(width, height)
+
+
+def _seams(pixels: UInt8[np.ndarray, "h w 3"]) -> tuple[Spans, Spans]:
+    """Rows and columns of equal tiles without a gap: the most tiles of which every seam shows."""
+    height, width = pixels.shape[:2]
+    values = pixels.astype(np.float32) / 255
+    across = np.abs(np.diff(values, axis=1)).max(2).T  # (w - 1, h)
+    down = np.abs(np.diff(values, axis=0)).max(2)  # (h - 1, w)
+    best: tuple[int, int] = (1, 1)
+    for rows in _divisors(height):
+        for columns in _divisors(width):
+            if rows * columns <= best[0] * best[1]:
+                continue
+            if not _plausible(width // columns, height // rows):
+                continue
+            if _stand_out(across, columns) and _stand_out(down, rows):
+                best = rows, columns
+    if best == (1, 1):
+        return [], []
+    high, wide = height // best[0], width // best[1]
+    return ([(k * high, (k + 1) * high) for k in range(best[0])],
+            [(k * wide, (k + 1) * wide) for k in range(best[1])])  # fmt: skip
+
+
+def _divisors(side: int) -> list[int]:
+    return [count for count in range(1, MOST + 1) if side % count == 0]
+
+
+def _stand_out(differences: Float[np.ndarray, "k d"], count: int) -> bool:
+    """Whether at the `count` - 1 seams neighbours differ as they do nowhere else.
+
+    differences: of each line of pixels to the next.
+    """
+    means = differences.mean(1)
+    usual = max(float(np.median(means)), STEP)
+    length, found = (len(differences) + 1) // count, []
+    seams = [length * k - 1 for k in range(1, count)]
+    # A drawing in large pixels has such lines all over.
+    rivals = np.delete(means, seams) > means[seams].mean() if seams else np.zeros(1)
+    if rivals.mean() > RIVALS:
+        return False
+    for seam in seams:
+        beside = [differences[seam + k] for k in (-2, -1, 1, 2) if 0 <= seam + k < len(differences)]
+        stands = differences[seam] > np.max(beside, axis=0) + STEP
+        found.append((means[seam] / (SEAM * usual), stands.mean() / SHARE))
+        if min(found[-1]) < ONE:
+            return False
+    return count == 1 or bool(np.mean(found, axis=0).min() >= 1)
