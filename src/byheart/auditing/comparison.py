@@ -17,6 +17,8 @@ from byheart.measure.distance import rmse_matrix
 
 ASKED = (*CONDITIONS, "prompts", "folder")  # the user's own prompts; a folder of finished pictures
 
+ENOUGH = 10  # distinct training pictures, where none are held out
+
 Images = UInt8[Tensor, "k 3 s s"]
 
 
@@ -56,6 +58,11 @@ class Comparison:
     def either(self) -> Tensor:
         """Outputs that are copies, plain or altered."""
         return self.judged.findings.copied | self.altered.found
+
+    @property
+    def tells_kinds(self) -> bool:
+        """Whether there are real pictures enough, and of this kind, to tell broken from novel."""
+        return len(self.unseen) > 0 or len(self.train.distinct) >= ENOUGH
 
     @property
     def unseen(self) -> Images:

@@ -34,7 +34,7 @@ from byheart.measure.intervals import Rate, wilson
 from byheart.measure.kinds import KINDS
 from byheart.measure.ledger import ledger
 from byheart.measure.panel import Metric, panel
-from byheart.measure.resampling import clustered, difference
+from byheart.measure.resampling import above, clustered
 from byheart.measure.summary import (
     VERDICT_COLUMNS,
     VERSION,
@@ -101,10 +101,15 @@ AUDIT_COLUMNS = {
 }
 
 
+NOT_TOLD = {"kind": "", "reason": ""}  # of what is no copy, where broken and novel look alike
+
+
 def output_rows(compared: Comparison) -> list[dict[str, Any]]:
     """outputs.csv, in the order of the outputs."""
     found, altered = compared.judged.findings, compared.altered
     verdicts, detectors = cells(found), detector_rows(compared)
+    if not compared.tells_kinds:
+        verdicts = [one | ({} if one["copied"] else NOT_TOLD) for one in verdicts]
     rows = []
     for k in range(len(compared.asked)):
         words = altered.kind[k]
@@ -269,6 +274,9 @@ def _condition(compared: Comparison, name: str, by_chance: Rate) -> dict[str, An
         name, compared.asked, compared.judged.findings, len(compared.train), by_chance
     )
     if found is not None:
+        if not compared.tells_kinds:
+            found |= dict.fromkeys(("broken", "novel"))
+            found["kinds"] |= dict.fromkeys(("broken", "novel"))
         rows = rows_under(compared.asked, name)
         grid = (found["prompts"], found["noises"])
         hits = compared.either[rows].view(grid)
@@ -281,16 +289,19 @@ def _all(compared: Comparison, by_chance: Rate) -> dict[str, Any]:
     """Of all outputs together, each counted by itself."""
     count, copied = len(compared.asked), compared.judged.findings.copied
     plain = wilson(int(copied.sum()), count)
-    above, low, high = difference(plain, by_chance)
     rest = compared.judged.findings.kind[~compared.either]
     return {
         "outputs": count,
         "copied": rate_json(plain),
-        "above_chance": {"rate": above, "low": low, "high": high},
+        "above_chance": above(plain, by_chance),
         "altered": rate_json(wilson(int(compared.altered.found.sum()), count)),
         "either": rate_json(wilson(int(compared.either.sum()), count)),
         "exact": rate_json(wilson(int(compared.judged.findings.exact.sum()), count)),
-        "rest": {kind: int((rest == place).sum()) for place, kind in enumerate(KINDS) if place},
+        "rest": {
+            kind: int((rest == place).sum()) if compared.tells_kinds or kind == "blend" else None
+            for place, kind in enumerate(KINDS)
+            if place
+        },
         "images": len({*copies_of(compared)}),
     }
 

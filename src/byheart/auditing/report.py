@@ -138,9 +138,15 @@ def _altered_ones(hits: int, searched: int, plain: int, kinds: dict[str, int]) -
 
 def _rest(measures: dict[str, Any]) -> str:
     found = measures["all"]
-    rest, count = found["rest"], sum(found["rest"].values())
+    rest, count = found["rest"], found["outputs"] - _hits(found["either"])
     if count == 0:
         return "Nothing else came out."
+    if rest["novel"] is None:
+        rest_ = "one is" if count == 1 else f"{count:,} are"
+        return (
+            f"Whether the other {rest_} new or broken: n/a, since there are too few real pictures "
+            "to tell by. Add --held-out."
+        )
     if count == 1:
         (kind,) = (name for name, value in rest.items() if value)
         subject = "It" if found["outputs"] == 1 else "The other one"

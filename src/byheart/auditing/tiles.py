@@ -15,7 +15,7 @@ LONG = 1.8  # a tile's long side is at most so many times its short one (a telep
 STEP = 2 / 255  # of a difference that is seen at a seam and not beside it
 SEAM, SHARE = 2.5, 0.45  # of all seams: times the usual difference; share of pixels that stand out
 ONE = 0.5  # and each by itself at least so much of both
-RIVALS = 0.01  # share of all other lines that may stand out more
+RIVAL = 1.3  # times what the third of all other lines has
 EVEN = 4  # of 255, within which a gap's pixels lie
 
 
@@ -101,18 +101,20 @@ def _stand_out(differences: Float[np.ndarray, "k d"], count: int) -> bool:
 
     differences: of each line of pixels to the next.
     """
+    if count == 1:
+        return True
     means = differences.mean(1)
-    usual = max(float(np.median(means)), STEP)
-    length, found = (len(differences) + 1) // count, []
+    beside = np.pad(differences, ((2, 2), (0, 0)))
+    most = np.max([beside[k : k + len(means)] for k in (0, 1, 3, 4)], axis=0)
+    found = np.stack([
+        means / (SEAM * max(float(np.median(means)), STEP)),
+        (differences > most + STEP).mean(1) / SHARE,
+    ])  # fmt: skip
+    length = (len(means) + 1) // count
     seams = [length * k - 1 for k in range(1, count)]
-    # A drawing in large pixels has such lines all over.
-    rivals = np.delete(means, seams) > means[seams].mean() if seams else np.zeros(1)
-    if rivals.mean() > RIVALS:
+    if found[:, seams].min() < ONE or found[:, seams].mean(1).min() < 1:
         return False
-    for seam in seams:
-        beside = [differences[seam + k] for k in (-2, -1, 1, 2) if 0 <= seam + k < len(differences)]
-        stands = differences[seam] > np.max(beside, axis=0) + STEP
-        found.append((means[seam] / (SEAM * usual), stands.mean() / SHARE))
-        if min(found[-1]) < ONE:
-            return False
-    return count == 1 or bool(np.mean(found, axis=0).min() >= 1)
+    # A drawing in large pixels has such lines all over.
+    others = np.delete(means, seams)
+    alike = np.delete((found >= 1).all(0), seams).sum()
+    return bool(alike < count and means[seams].mean() >= RIVAL * np.sort(others)[-3])

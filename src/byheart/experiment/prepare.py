@@ -102,6 +102,7 @@ def prepare(config: Config, cache: Path, accelerator: Accelerator) -> Setup:
     latents = codec.encode(images.train)
     captions, asked, texts = _texts(config, images)
     vectors = embed([*texts], config.text, cache)
+    images = replace(images, notes=images.notes + _alike(captions, texts, vectors, config))
     schedule = build_schedule(config)
     shape, device = (latents.shape[1], latents.shape[2], latents.shape[3]), accelerator.device
     unet = fresh_network(config, shape, vectors.shape[-1], accelerator)
@@ -112,6 +113,22 @@ def prepare(config: Config, cache: Path, accelerator: Accelerator) -> Setup:
         config, images, against, codec, latents.to(device), captions, asked, texts, conditions,
         unet, device,
     )  # fmt: skip
+
+
+def _alike(
+    captions: tuple[str, ...], texts: tuple[str, ...], vectors: Float[Tensor, "p l d"],
+    config: Config,
+) -> tuple[str, ...]:  # fmt: skip
+    """What is to be said of captions that the network cannot tell apart."""
+    distinct = [*dict.fromkeys(captions)]
+    of = [vectors[texts.index(caption)].numpy().tobytes() for caption in distinct]
+    lost = len(of) - len(set(of))
+    if not lost:
+        return ()
+    return (
+        f"{lost:,} of {len(distinct):,} captions are like another up to the text encoder's last "
+        f"token (text.tokens={config.text.tokens}): the network cannot tell them apart",
+    )
 
 
 def fresh_network(

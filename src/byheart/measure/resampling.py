@@ -94,10 +94,11 @@ def clustered(hits: Bool[Tensor, "p k"], seed: int = 0) -> Rate:
 
     The hull of two intervals: Wilson's as if all outputs were independent, and the resampled one.
     So it is never narrower than Wilson's, nor without width where all hits are alike, which
-    resampling takes for certainty. All None where there are no outputs.
+    resampling takes for certainty. Wilson's alone where nothing repeats: one output of each prompt,
+    or of each noise. All None where there are no outputs.
     """
     plain = wilson(int(hits.sum()), hits.numel())
-    if plain.low is None or plain.high is None:
+    if plain.low is None or plain.high is None or 1 in hits.shape:
         return plain
     low, high = rate_interval(hits, seed)
     return Rate(plain.hits, plain.count, plain.rate, min(low, plain.low), max(high, plain.high))
@@ -118,6 +119,12 @@ def difference(rate: Rate, chance: Rate) -> tuple[float | None, float | None, fl
     low = p - q - hypot(p - rate.low, chance.high - q)
     high = p - q + hypot(rate.high - p, q - chance.low)
     return p - q, low, high
+
+
+def above(rate: Rate, chance: Rate) -> dict[str, float | None]:
+    """What chance leaves of a rate, with its interval: `difference`, but a share is never below 0."""
+    found = zip(("rate", "low", "high"), difference(rate, chance), strict=True)
+    return {name: None if value is None else max(0.0, value) for name, value in found}
 
 
 def _drawn(times: int, count: int, draws: torch.Generator) -> Float[Tensor, "r n"]:

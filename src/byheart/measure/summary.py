@@ -19,7 +19,7 @@ from byheart.measure.intervals import Rate, wilson
 from byheart.measure.kinds import KINDS, Findings
 from byheart.measure.panel import Metric
 from byheart.measure.prompt_effect import noise_effect, prompt_effect, same_image, steering
-from byheart.measure.resampling import clustered, difference
+from byheart.measure.resampling import above, clustered
 from byheart.runtime.processes import rows_of
 
 Images = UInt8[Tensor, "s 3 w w"]
@@ -60,7 +60,6 @@ def condition(
         return None
     grid, part = _grid(asked, rows), rows_of(findings, rows)
     kinds = {kind: clustered(_is(part, kind).view(grid)) for kind in KINDS}
-    above, low, high = difference(kinds["copied"], by_chance)
     count, copies = len(rows), int(part.copied.sum())
     rmse, level = part.rmse, psnr(part.rmse)
     return {
@@ -68,7 +67,7 @@ def condition(
         "prompts": grid[0],
         "noises": grid[1],
         "copied": rate_json(kinds["copied"]),
-        "above_chance": {"rate": above, "low": low, "high": high},
+        "above_chance": above(kinds["copied"], by_chance),
         # Of interest where images.duplicates repeats it; 1 of n by a uniform copier.
         "first_image": rate_json(clustered((part.copied & (part.nearest == 0)).view(grid))),
         "exact": rate_json(clustered(part.exact.view(grid))),

@@ -43,7 +43,7 @@ TYPES = {
 def early_answer(configs: Path) -> int | None:
     """What needs no network is answered before anything is imported that trains: --help, a mistake,
     a run that is done. The exit code; None where `run_command` has work to do."""
-    typed = sys.argv[1:]
+    typed = as_typed(sys.argv[1:])
     if {"-h", "--help"} & {*typed}:
         print(help_text(configs))
         return 0
@@ -84,7 +84,7 @@ def run_command(
     """
     from byheart.runtime.processes import report_failure, wait_for_all  # torch
 
-    typed = sys.argv[1:]
+    typed = as_typed(sys.argv[1:])
     words = [word for word in typed if word not in SWEEP]
     declare()
     if _inspects(words):
@@ -125,11 +125,36 @@ def typed(words: Sequence[str]) -> Config:
     """
     if not CONFIGS.is_dir():
         raise ValueError("settings need the source tree: install it with pip install -e .")
+    words = as_typed(words)
     try:
-        check(list(words), CONFIGS)
+        check(words, CONFIGS)
         return composed(words, CONFIGS)
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(one_line(error)) from error
+
+
+# What Hydra reads as a number or as true and false.
+NO_TEXT = re.compile(r"[+-]?(\d[\d_]*\.?[\d_]*|\.\d+)(e[+-]?\d+)?|[+-]?inf|nan|true|false", re.I)
+
+
+def as_typed(words: Sequence[str]) -> list[str]:
+    """Settings that are text stay as they were typed, `name=1e3` too, and `~` is the home folder,
+    as it is for a shell."""
+    text = {name for name, item in settings().items() if str(item.type).split(" ")[0] == "str"}
+    found = []
+    for word in words:
+        key, equals, value = word.partition("=")
+        if equals and key in text:
+            value = ",".join(_quoted(part) for part in value.split(","))
+        found.append(f"{key}{equals}{value}")
+    return found
+
+
+def _quoted(part: str) -> str:
+    if part == "~" or part.startswith("~/"):
+        part = os.path.expanduser(part).replace("'", r"\'")
+        return f"'{part}'"
+    return f"'{part}'" if NO_TEXT.fullmatch(part) else part
 
 
 def composed(words: Sequence[str], configs: Path) -> Config:

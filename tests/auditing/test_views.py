@@ -1,0 +1,156 @@
+"""What trainers make of a picture file, given back: found, and named for what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageOps
+
+from byheart.auditing.audit import Audit, audit
+from byheart.data.sources import photos
+
+SIDE = 128
+
+
+def wide(picture: Image.Image, ratio: float) -> Image.Image:
+    """The middle of a photograph, `ratio` times as wide as high."""
+    height = round(picture.height / ratio) if ratio > 1 else picture.height
+    width = picture.width if ratio > 1 else round(picture.height * ratio)
+    left, upper = (picture.width - width) // 2, (picture.height - height) // 2
+    return picture.crop((left, upper, left + width, upper + height))
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[Image.Image]:
+    found = photos(SIDE)
+    return [Image.fromarray(found.read(k)) for k in range(len(found.names))]
+
+
+TRAINED = (0, 2, 4, 6, 13, 15)  # of the photographs; the others are held out
+
+
+def audited(
+    tmp_path: Path,
+    pictures: list[Image.Image],
+    stored: Callable[[Image.Image, Path], None],
+    given_back: Callable[[Image.Image], Image.Image],
+) -> Audit:
+    """stored: writes a training picture; given_back: what a model that knows it makes."""
+    for name in ("train", "made", "unseen"):
+        (tmp_path / name).mkdir()
+    for k, picture in enumerate(pictures):
+        if k in TRAINED:
+            stored(picture, tmp_path / "train" / f"{k:02d}.png")
+            given_back(picture).save(tmp_path / "made" / f"{k:02d}.png")
+        else:
+            picture.save(tmp_path / "unseen" / f"{k:02d}.png")
+    return audit(
+        tmp_path / "train", tmp_path / "made", tmp_path / "unseen", out=tmp_path / "audit"
+    )  # fmt: skip
+
+
+def whole(picture: Image.Image, path: Path) -> None:
+    picture.save(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda p: p.transpose(Image.Transpose.ROTATE_90), "turned by"),
+        (lambda p: p.transpose(Image.Transpose.ROTATE_180), "turned by 180°"),
+        (lambda p: p.transpose(Image.Transpose.FLIP_TOP_BOTTOM), "upside down"),
+        (lambda p: p.transpose(Image.Transpose.TRANSPOSE), "mirrored along its diagonal"),
+        (ImageOps.invert, "negative"),
+    ],
+)
+def test_a_turned_or_negative_copy_is_found(
+    tmp_path: Path, pictures: list[Image.Image],
+    change: Callable[[Image.Image], Image.Image], said: str,
+) -> None:  # fmt: skip
+    found = audited(tmp_path, pictures, whole, change)
+    assert found.measures["all"]["either"]["rate"] == 1
+    kinds = found.measures["altered"]["kinds"]
+    # The grey wall and the bricks look as well when they are turned another way.
+    assert sum(count for kind, count in kinds.items() if said in kind) >= 5, kinds
+
+
+@pytest.mark.parametrize("ratio", [5 / 4, 3 / 2, 16 / 9, 2 / 3])
+def test_a_picture_squashed_to_a_square_is_found(
+    tmp_path: Path, pictures: list[Image.Image], ratio: float
+) -> None:
+    found = audited(
+        tmp_path, pictures, lambda p, path: wide(p, ratio).save(path),
+        lambda p: wide(p, ratio).resize((64, 64), Image.Resampling.LANCZOS),
+    )  # fmt: skip
+    assert found.measures["all"]["either"]["rate"] == 1
+
+
+@pytest.mark.parametrize("place", [0.0, 0.3, 0.97])
+def test_any_square_along_the_long_side_is_found(
+    tmp_path: Path, pictures: list[Image.Image], place: float
+) -> None:
+    def square(picture: Image.Image) -> Image.Image:
+        long = wide(picture, 2)
+        left = round(place * (long.width - long.height))
+        return long.crop((left, 0, left + long.height, long.height))
+
+    found = audited(tmp_path, pictures, lambda p, path: wide(p, 2).save(path), square)
+    assert found.measures["all"]["either"]["rate"] == 1
+
+
+def test_a_picture_that_a_trainer_took_as_it_is_stored_is_found(
+    tmp_path: Path, pictures: list[Image.Image]
+) -> None:
+    def sideways(picture: Image.Image, path: Path) -> None:
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        stored = wide(picture, 3 / 2).transpose(Image.Transpose.ROTATE_90)
+        stored.save(path, exif=exif.tobytes())
+
+    def as_stored(picture: Image.Image) -> Image.Image:
+        stored = wide(picture, 3 / 2).transpose(Image.Transpose.ROTATE_90)
+        return stored.resize((64, 64), Image.Resampling.LANCZOS)
+
+    found = audited(tmp_path, pictures, sideways, as_stored)
+    assert found.measures["all"]["either"]["rate"] == 1
+    kinds = found.measures["altered"]["kinds"]
+    assert sum(n for kind, n in kinds.items() if kind == "squashed as stored") >= 5, kinds
+
+
+@pytest.mark.parametrize("behind", ["black", None])
+def test_what_transparency_hides_is_found(
+    tmp_path: Path, pictures: list[Image.Image], behind: str | None
+) -> None:
+    """On black, or in the colours that lie under it, which `convert("RGB")` shows."""
+    mask = Image.new("L", (SIDE, SIDE), 0)
+    mask.paste(255, (30, 30, 98, 98))
+
+    def sprite(picture: Image.Image) -> Image.Image:
+        rgba = picture.convert("RGBA")
+        rgba.putalpha(mask)
+        return rgba
+
+    def seen(picture: Image.Image) -> Image.Image:
+        if behind is None:
+            return picture
+        return Image.composite(picture, Image.new("RGB", picture.size, behind), mask)
+
+    found = audited(tmp_path, pictures, lambda p, path: sprite(p).save(path), seen)
+    assert found.measures["all"]["either"]["rate"] == 1
+
+
+def test_pictures_that_were_never_trained_on_pass_no_more_often_than_is_said(
+    tmp_path: Path, pictures: list[Image.Image]
+) -> None:
+    """Half of the held-out ones as outputs, whatever way a picture may be looked at."""
+    for name in ("train", "made", "unseen"):
+        (tmp_path / name).mkdir()
+    for k, picture in enumerate(pictures):
+        name = "train" if k in TRAINED else ("made" if k % 4 == 1 else "unseen")
+        wide(picture, 3 / 2).save(tmp_path / name / f"{k}.png")
+    found = audit(
+        tmp_path / "train", tmp_path / "made", tmp_path / "unseen", out=tmp_path / "audit"
+    )  # fmt: skip
+    assert found.measures["all"]["either"]["rate"] == 0
