@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from huggingface_hub.errors import LocalEntryNotFoundError
 from omegaconf import OmegaConf
 from PIL import Image
@@ -171,7 +172,7 @@ def test_a_pipeline_that_breaks_down_is_one_line(error: Exception, said: str) ->
             raise error
 
     with pytest.raises(ValueError, match=said):
-        Pipeline(Broken(), Options()).generate("the fox", 0)
+        Pipeline(Broken(), Options(), []).generate("the fox", 0)
 
 
 def test_no_such_device_is_one_line() -> None:
@@ -263,3 +264,115 @@ def test_what_is_no_number_is_written_as_none_and_a_lost_picture_is_made_again(
     assert generate_all(lambda: fake, asked, tmp_path, 16).differences == [None, None]
     (tmp_path / "one_step" / "00001.png").unlink()
     assert len(generate_all(lambda: fake, asked, tmp_path, 16).one_step) == 2 and fake.asked == 3
+
+
+# ------------------------------------------------------------------------- as strangers keep them
+
+
+@pytest.mark.parametrize(
+    ("gone", "said"),
+    [
+        (["tokenizer/tokenizer.json"], "reads every prompt alike"),
+        (["tokenizer"], "reads every prompt alike"),
+        (["tokenizer/tokenizer_config.json"], "tokenizer_config.json is missing"),
+        (["scheduler"], "scheduler"),
+        (["text_encoder"], "text_encoder|safetensors"),
+    ],
+)
+def test_a_model_without_one_of_its_files_is_refused_in_a_line(
+    model: Path, gone: list[str], said: str
+) -> None:
+    for name in gone:
+        part = model / name
+        shutil.rmtree(part) if part.is_dir() else part.unlink()
+    with pytest.raises(ValueError, match=said) as error:
+        open_pipeline(str(model), None, Options())
+    assert "\n" not in str(error.value)
+
+
+def test_weights_of_any_variant_are_found_and_a_lost_safety_checker_is_not_missed(
+    model: Path,
+) -> None:
+    for file in [*model.rglob("*.safetensors")]:
+        file.rename(file.with_suffix(".bf16.safetensors"))
+    named(
+        model, safety_checker=["stable_diffusion", "StableDiffusionSafetyChecker"],
+        feature_extractor=["transformers", "CLIPImageProcessor"], requires_safety_checker=True,
+    )  # fmt: skip
+    opened = open_pipeline(str(model), None, Options(steps=1))
+    assert opened.pipeline.safety_checker is None and opened.notes == []
+    assert opened.generate("the fox", 0).image.size == (64, 64)
+
+
+def test_a_single_file_is_refused_with_the_way_to_a_folder(tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    save_file({"x": torch.zeros(1)}, file)
+    with pytest.raises(ValueError, match=r"from_single_file\(.*save_pretrained"):
+        open_pipeline(str(file), None, Options())
+
+
+@pytest.fixture(scope="module")
+def lora(tiny_pipeline: Path) -> dict[str, torch.Tensor]:
+    """A sound one as diffusers saves it, two weights for each of its layers."""
+    peft = pytest.importorskip("peft")
+    unet = UNet2DConditionModel.from_pretrained(tiny_pipeline, subfolder="unet")
+    unet.add_adapter(peft.LoraConfig(r=2, target_modules=["to_q", "to_k"]))
+    layers = peft.get_peft_model_state_dict(unet)
+    return {f"unet.{name}": weight.clone() for name, weight in layers.items()}
+
+
+def kohya(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same under the names that kohya's scripts give."""
+    found = {}
+    for name, weight in weights.items():
+        layer, _, which = name.removesuffix(".weight").rpartition(".lora_")
+        layer = "lora_unet_" + layer.removeprefix("unet.").replace(".", "_")
+        found[f"{layer}.lora_{'down' if which == 'A' else 'up'}.weight"] = weight
+        found[f"{layer}.alpha"] = torch.tensor(2.0)
+    return found
+
+
+def test_of_a_lora_what_is_not_in_use_is_counted(
+    tiny_pipeline: Path, tmp_path: Path, lora: dict[str, torch.Tensor],
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def notes(weights: dict[str, torch.Tensor]) -> list[str]:
+        save_file(weights, tmp_path / "lora.safetensors")
+        opened = open_pipeline(str(tiny_pipeline), str(tmp_path / "lora.safetensors"), Options())
+        return opened.notes
+
+    layers = len(lora) // 2
+    assert notes(lora) == notes(kohya(lora)) == []
+    foreign = {
+        name.replace("up_blocks", "other_blocks"): weight for name, weight in lora.items()
+    }
+    used = sum("other_blocks" not in name for name in foreign) // 2
+    assert 0 < used < layers
+    (said,) = notes(foreign)
+    assert f"{layers} layers" in said and f"{used} are in use" in said
+    scales = {
+        f"{name.removesuffix('.alpha')}.dora_scale": torch.ones(1)
+        for name in kohya(lora) if name.endswith(".alpha")
+    }  # fmt: skip
+    (said,) = notes(kohya(lora) | scales)
+    assert f"{layers} magnitudes" in said
+    capfd.readouterr()
+    with pytest.raises(ValueError, match="of other widths"):
+        notes({name: torch.zeros(2 * len(w), 2 * w.shape[1]) for name, w in lora.items()})
+    assert capfd.readouterr().err.count("\n") <= 1
+
+
+def test_that_no_prompt_changed_anything_is_said(tiny_pipeline: Path, tmp_path: Path) -> None:
+    """A text encoder whose weights are all zero reads nothing."""
+    shutil.copytree(tiny_pipeline, tmp_path / "deaf")
+    weights = tmp_path / "deaf" / "text_encoder" / "model.safetensors"
+    save_file({k: torch.zeros_like(w) for k, w in load_file(weights).items()}, weights)
+    save_all(tmp_path / "train", photographs()[:6])
+    for name, model in (("deaf", tmp_path / "deaf"), ("sound", tiny_pipeline)):
+        found = byheart.audit(
+            tmp_path / "train", pipeline=model, bank=2, noises=1, captions=0, steps=1,
+            out=tmp_path / name / "audit",
+        )  # fmt: skip
+        said = any("same outputs" in note for note in found.measures["notes"])
+        assert said == (name == "deaf")
+        assert any("none was known to ask" in note for note in found.measures["notes"])

@@ -92,8 +92,8 @@ def test_no_more_real_pictures_pass_a_search_than_may() -> None:
     calibration = calibrate(TRAIN, unseen, list(range(20)), seen, others)
     found = judging._searched(unseen, TRAIN, lambda row: [], judging.silent)
     found["view"], _ = search_views(others, seen, len(unseen))
-    for name, limit in calibration.tolerance.items():
-        assert int((found[name].distance < limit).sum()) <= judging.FALSE * len(unseen), name
+    passing = [found[name].distance < limit for name, limit in calibration.tolerance.items()]
+    assert int(torch.stack(passing).any(0).sum()) <= judging.FALSE * len(unseen)
     assert calibration.either.hits >= calibration.chance.hits and calibration.either.count == 22
     few = squares_only(unseen[:3])
     assert calibrate(TRAIN, unseen[:3], list(range(20)), seen, few).either.count == 0

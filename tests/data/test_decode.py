@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, PngImagePlugin
 
 from byheart.data.decode import MAX_PIXELS, opened, read_square, resize
 
@@ -248,3 +248,30 @@ def test_a_damaged_file_gives_a_picture_or_a_reason_and_nothing_else(kind: str) 
             assert read_square(bytes(data), 4).shape == (4, 4, 3)
         except ValueError as error:
             assert "\n" not in str(error) and len(str(error)) < 200
+
+
+def test_an_uncompressed_ycbcr_tiff_is_read() -> None:
+    image = Image.fromarray(GRADIENT)
+    found = read_square(encoded(image.convert("YCbCr"), "TIFF"), 16)
+    expected = np.array(image.convert("YCbCr").convert("RGB"))
+    assert (found == expected).all()
+
+
+def test_a_grey_of_32_bits_is_as_bright_as_its_values_say() -> None:
+    for top in (255, 65_535):
+        values = np.linspace(0, top, 256).round().astype(np.int32).reshape(16, 16)
+        found = read_square(encoded(Image.fromarray(values), "TIFF"), 16)
+        assert np.abs(found[..., 0].astype(float) - values * (255 / top)).max() <= 0.51
+
+
+def test_a_png_with_a_large_profile_or_text_is_read() -> None:
+    text = PngImagePlugin.PngInfo()
+    text.add_itxt("workflow", "x" * 3_000_000, zip=True)
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    profile += bytes(3_000_000)
+    profile[0:4] = struct.pack(">I", len(profile))
+    for data in (
+        encoded(Image.fromarray(GRADIENT), "PNG", pnginfo=text),
+        encoded(Image.fromarray(GRADIENT), "PNG", icc_profile=bytes(profile)),
+    ):
+        assert np.abs(read_square(data, 16).astype(int) - GRADIENT).max() <= 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import unicodedata
 from pathlib import Path
 
@@ -143,6 +144,70 @@ def test_the_usual_endings_are_pictures_and_scripts_and_texts_are_not() -> None:
     assert not picture_suffixes() & {".eps", ".ps", ".pdf", ".txt", ".csv", ".mpeg", ".h5"}
 
 
+def test_no_two_files_share_a_name_and_nothing_is_passed_over_without_a_word(
+    tmp_path: Path,
+) -> None:
+    root, apart = tmp_path / "mine", tmp_path / "apart"
+    for name in ("NFC", "NFD"):
+        save(root / unicodedata.normalize(name, "Käse.png"), 10 if name == "NFC" else 20)
+    for place, letter in enumerate("あいう"):  # Japanese names, unpacked as if they were UTF-8
+        save(tmp_path / "x.png", 40 + place)
+        bare = os.fsencode(root) + b"/" + f"写{letter}.png".encode("cp932")
+        os.rename(tmp_path / "x.png", bare)
+    save(root / "no ending.png", 90).rename(root / "no ending")
+    save(apart / "deep" / "linked.png", 100)
+    (root / "link").symlink_to(apart)
+    (root / "again").symlink_to(root)
+    (root / "gone").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(root / "pipe")
+    (root / "notes.pdf").write_bytes(b"%PDF")
+    (root / "metadata.json1").write_text("{}")
+    (root / "other.txt").write_text("of no picture here")
+    pictures = folder(str(root), 8, "refuse")
+    greys = {int(pictures.read(k)[0, 0, 0]) for k in range(len(pictures.names))}
+    assert greys == {10, 20, 40, 41, 42, 90, 100}
+    assert len({*pictures.names}) == len(pictures.names) == 7
+    assert "link/deep/linked.png" in pictures.names
+    named = {words.split(":")[0] for words in pictures.passed_over}
+    assert named == {"again", "gone", "pipe", "notes.pdf", "metadata.json1", "other.txt"}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"a.caption": "a fox"},
+        {"a.TXT": "a fox"},
+        {"a.png.txt": "a fox"},
+        {"a.txt": " ", "a.caption": "a fox"},
+        {"metadata.csv": "file_name,text,caption\na.png,,a fox\n"},
+    ],
+)
+def test_captions_are_found_where_tools_put_them(tmp_path: Path, files: dict[str, str]) -> None:
+    for place in (tmp_path, tmp_path / "train"):
+        save(place / "a.png")
+        for name, text in files.items():
+            (place / name).write_text(text)
+    pictures = folder(str(tmp_path), 8, "refuse")
+    assert pictures.captions == ("a fox", "a fox")
+
+
+def test_that_file_names_stand_for_captions_is_said(tmp_path: Path) -> None:
+    for k in range(3):
+        save(tmp_path / f"IMG_{k}.png")
+    (tmp_path / "IMG_1.txt").write_text("a fox")
+    (note,) = folder(str(tmp_path), 8, "refuse").notes
+    assert "IMG 0" in note and "IMG 2" in note and "IMG 1" not in note
+    assert folder(str(tmp_path), 8, "skip", bad_captions=[]).captions == ("", "a fox", "")
+
+
+def test_of_an_animation_the_first_frame_counts_and_that_is_said(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (8, 8), (grey, grey, grey)) for grey in (50, 200, 90)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    pictures = folder(str(tmp_path), 8, "refuse")
+    assert (pictures.read(0) == 50).all()
+    assert any("a.gif (3 frames)" in note for note in pictures.notes)
+
+
 # --------------------------------------------------------------------------------------- hub
 
 
@@ -169,6 +234,26 @@ def test_a_local_data_set_gives_rows_with_captions_or_numbers(offline_hub: Path)
     pictures = hub(str(root), 16, "refuse")
     assert pictures.captions == ("number 0", "number 1", "number 2")
     assert pictures.read(2).tolist() == [[[80] * 3] * 16] * 16
+
+
+def test_a_data_set_is_captioned_by_the_column_that_holds_words(offline_hub: Path) -> None:
+    import datasets
+
+    good = {"bytes": save(offline_hub / "good.png").read_bytes(), "path": None}
+    for number, (columns, captions) in enumerate([
+        ({"prompt": ["a fox", ""]}, ("a fox", "1")),
+        ({"text": ["", "a jay"], "caption": ["a fox", "a frog"]}, ("a fox", "a jay")),
+        ({"left": ["x", "y"], "right": ["z", "w"]}, ("0", "1")),
+    ]):  # fmt: skip
+        kinds = {"image": datasets.Image(), **{name: datasets.Value("string") for name in columns}}
+        rows = datasets.Dataset.from_dict(
+            {"image": [good, good], **columns}, datasets.Features(kinds)
+        )
+        (offline_hub / f"set{number}").mkdir()
+        rows.to_parquet(str(offline_hub / f"set{number}" / "train.parquet"))
+        pictures = hub(str(offline_hub / f"set{number}"), 8, "refuse")
+        assert pictures.captions == captions
+        assert ("row numbers" in pictures.notes[0]) == any(word.isdigit() for word in captions)
 
 
 def test_rows_without_a_readable_picture_are_refused_or_skipped(offline_hub: Path) -> None:

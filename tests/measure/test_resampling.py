@@ -10,6 +10,7 @@ from torch import Tensor
 from byheart.measure import resampling
 from byheart.measure.intervals import Rate, wilson
 from byheart.measure.resampling import (
+    above,
     by_prompt_and_noise,
     clustered,
     difference,
@@ -135,6 +136,19 @@ def test_of_independent_prompts_it_is_wilsons() -> None:
         hits = coins(400, 1, seed=seed)
         plain = wilson(int(hits.sum()), 400)
         assert width(clustered(hits)) == pytest.approx(width(plain), rel=0.06)
+
+
+def test_where_neither_prompt_nor_noise_repeats_it_is_wilsons() -> None:
+    hits = torch.zeros(100, 1, dtype=torch.bool)
+    hits[:3] = True
+    assert clustered(hits) == clustered(hits.T) == wilson(3, 100)
+
+
+def test_what_chance_leaves_is_never_below_0() -> None:
+    assert above(wilson(3, 100), wilson(30, 100)) == {"rate": 0.0, "low": 0.0, "high": 0.0}
+    left = above(wilson(30, 100), wilson(0, 100))
+    assert tuple(left.values()) == difference(wilson(30, 100), wilson(0, 100))
+    assert above(wilson(3, 100), wilson(0, 0)) == {"rate": None, "low": None, "high": None}
 
 
 def test_noises_that_all_agree_count_once() -> None:

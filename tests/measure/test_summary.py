@@ -11,7 +11,7 @@ from byheart.data.prompts import Question
 from byheart.measure.intervals import wilson
 from byheart.measure.kinds import KINDS, Findings
 from byheart.measure.panel import Metric
-from byheart.measure.resampling import clustered, difference
+from byheart.measure.resampling import above, clustered
 from byheart.measure.summary import (
     condition,
     panel_of,
@@ -49,9 +49,8 @@ def test_a_condition_in_numbers_by_hand() -> None:
     assert found["copied"]["rate"] == 0.5 and found["copied"]["count"] == 6
     of_first = torch.tensor([[True, True, False], [False, False, False]])  # copies of image 0
     assert found["first_image"] == rate_json(clustered(of_first))
-    above, low, high = difference(clustered(hits), chance)
-    assert found["above_chance"] == {"rate": above, "low": low, "high": high}
-    assert above == pytest.approx(0.4)
+    assert found["above_chance"] == above(clustered(hits), chance)
+    assert found["above_chance"]["rate"] == pytest.approx(0.4)
     assert found["exact"]["rate"] == pytest.approx(1 / 6)
     for kind in KINDS[1:]:
         assert found[kind] == found["kinds"][kind]["rate"] == pytest.approx(1 / 6)

@@ -14,6 +14,7 @@ from support.composing import CONFIGS
 
 from byheart.config import Config
 from byheart.config import settings as declared
+from byheart.runtime import command
 from byheart.runtime.command import run_command
 
 
@@ -280,3 +281,13 @@ def test_whatever_is_typed_never_ends_in_a_traceback(words: list[str]) -> None:
     else:
         assert code == 2 and seen == [] and error.count("\n") == 1
         assert error.startswith("byheart: ") and "Traceback" not in error
+
+
+def test_text_stays_as_it_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in ("1e3", "true", "1_000", "1.50", "007", "a fox", ".5", "nan"):
+        assert command.typed([f"captions.shared={text}"]).captions.shared == text
+        assert command.typed([f"captions.shared='{text}'"]).captions.shared == text
+    assert command.typed(["fit.lr=1e-3"]).fit.lr == 1e-3
+    monkeypatch.setenv("HOME", "/home/o'neil, a b")
+    found = command.typed(["images=folder", "images.path=~/pics"])
+    assert found.images.path == "/home/o'neil, a b/pics"

@@ -17,6 +17,7 @@ from byheart.measure.distance import rmse_matrix
 
 ASKED = (*CONDITIONS, "prompts", "folder")  # the user's own prompts; a folder of finished pictures
 
+SMALLEST = 0.35  # of a side: about the finest windows of the search "inside", 12 of 34
 ENOUGH = 10  # distinct training pictures, where none are held out
 
 Images = UInt8[Tensor, "k 3 s s"]
@@ -81,6 +82,44 @@ class Comparison:
             of_output |= dict(zip(part, distances.min(1).values.tolist(), strict=True))
             smallest = torch.minimum(smallest, distances.min(0).values)
         return OneSteps(of_output, smallest)
+
+
+# What a search is called, beside the verdict; after the names in `Calibration.tolerance`.
+SEARCHED = {
+    "whole": "recoloured or mirrored",
+    "view": "turned by 90°, 180° or 270°, upside down, negative",
+    "crop": "cropped to half the side",
+    "shift": "shifted",
+    "part": "a quarter of the picture",
+    "inside": f"pasted in at {SMALLEST:.0%} of the side and more",
+}
+SEEN = {
+    "squashed": "squashed to a square",
+    "the square": "another square along the long side",
+    "on black": "on black",
+    "with its transparency": "with its transparency dropped",
+    "as stored": "as it is stored, without EXIF's turn",
+}
+
+
+def scope(compared: Comparison) -> dict[str, list[str]]:
+    """What was searched and what was not, from what ran."""
+    names, n = compared.train.views.names, len(compared.train)
+    found = ["the centred square as it is"]
+    found += [words for key, words in SEARCHED.items() if key in compared.calibration.tolerance]
+    missed = [words for key, words in SEARCHED.items() if key not in compared.calibration.tolerance]
+    for part, words in SEEN.items():
+        of = compared.train.views.of[[k for k, name in enumerate(names) if part in name]]
+        if count := len(of.unique()):
+            which = "all" if count == n else f"{count:,} of {n:,}"
+            found.append(f"{words} ({which} training pictures, where it differs)")
+    missed += [
+        "turned by another angle",
+        "two such changes at once",
+        f"pieces below {SMALLEST:.0%} of the side",
+        "the same thing drawn or photographed anew",
+    ]
+    return {"searched": found, "not_searched": missed}
 
 
 def closest_outputs(compared: Comparison) -> list[tuple[int, float, bool]]:

@@ -17,6 +17,7 @@ from byheart.auditing.comparison import (
     closest_outputs,
     copies_of,
     detector_rows,
+    scope,
 )
 from byheart.auditing.judging import judge_all, places
 from byheart.data.images import ImageSet, content_hash
@@ -240,6 +241,7 @@ def measures_of(compared: Comparison) -> dict[str, Any]:
             "chance": rate_json(compared.calibration.chance),
             "kinds": dict(Counter(words for words in compared.altered.kind if words)),
         },
+        "scope": scope(compared),
         "controls": _controls(compared),
         **_effects(compared),
         "denoising": None,

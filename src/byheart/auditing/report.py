@@ -61,7 +61,12 @@ def heading(measures: dict[str, Any]) -> str:
 def verdict(measures: dict[str, Any]) -> list[str]:
     """The result in sentences, the most important first."""
     parts = [*_either(measures), _copies(measures), *_altered(measures), _rest(measures)]
-    return [*parts, *_marked(measures)]
+    return [*parts, *_scope(measures["scope"]), *_marked(measures)]
+
+
+def _scope(scope: dict[str, list[str]]) -> list[str]:
+    return [f"Searched: {'; '.join(scope['searched'])}. Not searched: "
+            f"{'; '.join(scope['not_searched'])}."]  # fmt: skip
 
 
 def _either(measures: dict[str, Any]) -> list[str]:

@@ -122,7 +122,7 @@ def difference(rate: Rate, chance: Rate) -> tuple[float | None, float | None, fl
 
 
 def above(rate: Rate, chance: Rate) -> dict[str, float | None]:
-    """What chance leaves of a rate, with its interval: `difference`, but a share is never below 0."""
+    """What chance leaves of a rate, with its interval: `difference`, never below 0."""
     found = zip(("rate", "low", "high"), difference(rate, chance), strict=True)
     return {name: None if value is None else max(0.0, value) for name, value in found}
 
