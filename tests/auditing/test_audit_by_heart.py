@@ -115,3 +115,15 @@ def test_what_our_main_job_taught_is_found_by_path(
     assert other.measures["all"]["rest"]["novel"] == 0
     assert other.measures["all"]["rest"]["broken"] == other.measures["all"]["outputs"]
     assert float(other.rows[0]["one_step_rmse"]) > 2 * float(found.rows[0]["one_step_rmse"])
+    # Shown pictures: what it knows it cleans far better; one picture's worth is all it can go to.
+    shown = byheart.audit(
+        train, pipeline=learned, held_out=held_out, out=tmp_path / "a", gap=True, cycles=4, **few
+    ).measures
+    for level in shown["denoising"][2:-1]:
+        assert level["train"] < 0.5 * level["held_out"]
+        assert level["ideal_train"] <= level["train"]
+    starts = shown["cycles"]["starts"]
+    assert starts["outputs"]["copies_after"]["rate"] == starts["train"]["kept"]["rate"] == 1
+    assert starts["held_out"]["kept"]["rate"] < 0.5
+    plain = {name: shown[name] for name in shown if name not in ("denoising", "cycles", "command")}
+    assert plain == {name: found.measures[name] for name in plain}

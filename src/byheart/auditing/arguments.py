@@ -49,6 +49,11 @@ FLAGS = {
     "steps": Flag("sampling steps (the pipeline's or run's own)", int, None, (1, 10**4)),
     "guidance": Flag("guidance scale (the pipeline's or run's own)", float, None, (0, 100)),
     "side": Flag("pixels a side of what is made (its own)", int, None, (8, 4096)),
+    "gap": Flag("show the model training and held-out pictures: how well it cleans each", None),
+    "cycles": Flag(
+        "rounds of a little noise and cleaning, from outputs, training and held-out pictures: what "
+        "comes up that plain sampling did not (100 and more)", int, None, (1, 10**5),
+    ),
     "device": Flag("cpu, cuda, mps (cuda where there is one)"),
     "half": Flag("half precision, for a GPU", None),
     "allow_pickle": Flag(
@@ -88,6 +93,8 @@ class Arguments:
     guidance: float | None
     side: int | None
     half: bool
+    gap: bool
+    cycles: int | None
     whole: bool
     allow_pickle: bool
 

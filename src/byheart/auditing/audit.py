@@ -45,6 +45,7 @@ from byheart.auditing.pictures import Album, open_album
 from byheart.auditing.pipeline import ImageModel, Options
 from byheart.auditing.reference import alike, bad_captions, really_unseen, reference_of
 from byheart.auditing.report import ImagePair, worst, write_audit_page
+from byheart.auditing.views import squares_only
 from byheart.data.prompts import Question
 from byheart.runtime.files import write_json, write_text
 
@@ -91,6 +92,8 @@ def audit(
     side: int | None = None,
     device: str | None = None,
     half: bool = False,
+    gap: bool = False,
+    cycles: int | None = None,
     whole: bool = False,
     allow_pickle: bool = False,
     fail_above: float | None = None,
@@ -153,10 +156,25 @@ def audit(
         )  # fmt: skip
 
         # page
-        measures = measures_of(compared) | {
-            "notes": notes,
-            "command": typed.command(device=device, fail_above=fail_above, out=where),
-        }
+
+        def copies_in(pictures: torch.Tensor) -> list[int]:
+            """The training images that some of them are copies of, plain or altered."""
+            plain = judge_all(pictures, train_pixels, reference).findings
+            views = squares_only(pictures), album.views, real.views
+            more = altered_copies(pictures, ~plain.copied, train_pixels, held, calibration, views)
+            nearest = plain.nearest.where(plain.copied, more.nearest)
+            return [int(t) for t in nearest[plain.copied | more.found]]
+
+        seen = _shown_to(model, compared, other, copies_in, typed)
+        notes += seen.pop("notes")
+        measures = (
+            measures_of(compared)
+            | seen
+            | {
+                "notes": notes,
+                "command": typed.command(device=device, fail_above=fail_above, out=where),
+            }
+        )
         rows, lines = audit_rows(compared), output_rows(compared)
         write_text(folder / "audit.csv", table(rows, AUDIT_COLUMNS))
         write_text(folder / "outputs.csv", table(lines, OUTPUT_COLUMNS))
@@ -196,8 +214,9 @@ def _ask(
     generated = generate_all(lambda: model, asked, folder, train.pixels.shape[-1])
     notes = model.notes + unmoved_by_prompts(asked, generated.album)
     known = Model(
-        model.parameters, model.conditional, generated.differences, generated.one_step, notes
-    )
+        model.parameters, model.conditional, generated.differences, generated.one_step, notes,
+        model.shown if typed.gap or typed.cycles else None,
+    )  # fmt: skip
     return asked, generated.album, known
 
 
@@ -236,6 +255,35 @@ def _open(typed: Arguments, asked: list[Question], asking: Options, folder: Path
     if has_whole_pipeline(path):
         path = str(Path(path) / "model")
     return open_pipeline(path, typed.lora, asking)
+
+
+def _shown_to(
+    model: Model | None,
+    compared: Comparison,
+    unseen: Album | None,
+    copies_in: Callable[[torch.Tensor], list[int]],
+    typed: Arguments,
+) -> dict[str, Any]:
+    """What a model does with pictures that it is shown: `denoising`, `cycles` and what is to be
+    said of them."""
+    found: dict[str, Any] = {"denoising": None, "cycles": None, "notes": []}
+    if model is None or not (typed.gap or typed.cycles):
+        return found
+    from byheart.auditing.inside import cycles, denoising  # diffusers
+
+    if model.shown is None:
+        found["notes"] = ["--gap and --cycles: not measured, since the model is no UNet with the "
+                          "usual noise schedule."]  # fmt: skip
+        return found
+    if typed.gap:
+        found["denoising"] = denoising(model.shown, compared.train, unseen, typed.seed)
+    if typed.cycles:
+        albums = {"outputs": compared.outputs, "train": compared.train}
+        albums |= {"held_out": unseen} if unseen is not None else {}
+        found["cycles"] = cycles(
+            model.shown, albums, copies_in, compared.reference.near, typed.cycles, typed.seed
+        )
+    return found
 
 
 def _pairs(compared: Comparison) -> Callable[[str, str], ImagePair]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, UInt8
@@ -14,6 +15,9 @@ from byheart.auditing.pictures import Album
 from byheart.data.prompts import CONDITIONS, Question
 from byheart.measure.copying import Reference
 from byheart.measure.distance import rmse_matrix
+
+if TYPE_CHECKING:  # diffusers takes seconds to import, and folders do without it
+    from byheart.auditing.inside import Shown
 
 ASKED = (*CONDITIONS, "prompts", "folder")  # the user's own prompts; a folder of finished pictures
 
@@ -32,6 +36,7 @@ class Model:
     differences: list[float | None]  # one for each output
     one_step: dict[int, Tensor]  # of each output its one-step picture (3, s, s), where there is one
     notes: list[str]  # what is to be said of it
+    shown: Shown | None  # to show it pictures
 
 
 @dataclass(frozen=True)

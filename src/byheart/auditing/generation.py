@@ -172,7 +172,7 @@ def generate_all(
     names = tuple(_file(folder, k).name for k in range(len(asked)))
     album = Album(
         str(folder / "outputs"), pixels, names, ("",) * len(names), tuple(range(len(names))), (),
-        views=squares_only(pixels),
+        views=squares_only(pixels), read=lambda k, side: read_square(_file(folder, k), side),
     )  # fmt: skip
     steps = {k: _square(_one_step(folder, k), size) for k in range(len(asked))
              if known[k]["one_step"]}  # fmt: skip

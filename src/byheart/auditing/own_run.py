@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from byheart.auditing.inside import Shown
 from byheart.auditing.pipeline import (
     Generated,
     Options,
@@ -44,6 +45,15 @@ class OwnRun:
     @property
     def parameters(self) -> int:
         return parameters(self.unet)
+
+    @property
+    def shown(self) -> Shown:
+        given = self.given
+        return Shown(
+            self.unet, given.schedule, self.config.images.size, self.codec.encode,
+            lambda latents: self.codec.decode(latents.cpu()), given.prompts[0],
+            torch.device(self.asking.device),
+        )  # fmt: skip
 
     @property
     def notes(self) -> list[str]:

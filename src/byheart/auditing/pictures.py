@@ -8,7 +8,9 @@ views, in grey and small.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,10 @@ SHOWN = 5  # sheets that a note names
 NEAR_DUPLICATE = 0.05  # RMSE in [0, 1] at 64 x 64 below which two pictures are called one
 
 
+Square = UInt8[np.ndarray, "s s 3"]
+Read = Callable[[int, int], Square]
+
+
 @dataclass(frozen=True)
 class Album:
     """Pictures by relative path, in the order of their names.
@@ -37,6 +43,7 @@ class Album:
     bad_captions: what is wrong with captions that cannot be read.
     passed_over: "name: why" of what is no picture. notes: what is to be said of the folder.
     views: what else of each a model may have learned, where it differs.
+    read: the picture at a place as a square of another side; None where a file holds several.
     """
 
     where: str
@@ -49,6 +56,7 @@ class Album:
     passed_over: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     views: Views = field(default_factory=lambda: gathered([]))
+    read: Read | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -66,6 +74,10 @@ class Album:
         """Places of the pictures without the near-duplicates of earlier ones."""
         return sorted(set(self.group))
 
+    @staticmethod
+    def _read_kept(read: Read, kept: list[int], place: int, side: int) -> Square:
+        return read(kept[place], side)
+
     def only(self, kept: list[int]) -> Album:
         """The pictures at these places; each its own group."""
         return Album(
@@ -79,6 +91,7 @@ class Album:
             self.passed_over,
             self.notes,
             self.views.only(kept),
+            None if self.read is None else partial(self._read_kept, self.read, kept),
         )
 
 
@@ -140,5 +153,5 @@ def _album(
         group[dropped] = kept
     return Album(
         where, pixels, pictures.names, pictures.captions, tuple(group), pictures.unreadable,
-        bad_captions, pictures.passed_over, pictures.notes, views,
+        bad_captions, pictures.passed_over, pictures.notes, views, pictures.read,
     )  # fmt: skip

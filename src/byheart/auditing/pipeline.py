@@ -18,13 +18,20 @@ from typing import Any, Protocol
 
 import diffusers
 import torch
-from diffusers import AutoPipelineForText2Image, DiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    AutoPipelineForText2Image,
+    DiffusionPipeline,
+    UNet2DConditionModel,
+    UNet2DModel,
+)
 from huggingface_hub import constants
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image
 from safetensors import safe_open
 from torch import Tensor
 
+from byheart.auditing.inside import Shown
 from byheart.data.codec import to_8bit
 from byheart.data.pretrained import folder_or_hub, not_fetched, quiet_loading
 from byheart.model.ideal import image_of
@@ -61,6 +68,9 @@ class ImageModel(Protocol):
 
     @property
     def notes(self) -> list[str]: ...  # what is to be said of it
+
+    @property
+    def shown(self) -> Shown | None: ...  # to show it pictures; None: it is not of that kind
 
     def generate(self, prompt: str, noise: int) -> Generated: ...
 
@@ -239,6 +249,39 @@ class Pipeline:
         difference, one_step = self._first_step(prompt, noise) if self.conditional else (None, None)
         return Generated(image.convert("RGB"), difference, one_step)
 
+    @property
+    def shown(self) -> Shown | None:
+        """Of a UNet with the usual noise schedule, in latents or in pixels."""
+        pipeline, network = self.pipeline, self.network
+        schedule = getattr(pipeline, "scheduler", None)
+        if not hasattr(schedule, "alphas_cumprod") or not hasattr(schedule, "add_noise"):
+            return None
+        device = next(network.parameters()).device
+        if isinstance(network, UNet2DModel):
+
+            def plain(x: Tensor, t: Tensor, words: Tensor, return_dict: bool) -> Any:
+                return network(x, t, return_dict=return_dict)
+
+            return Shown(plain, schedule, int(network.config.sample_size), _in_range, to_8bit,
+                         torch.zeros(1, 1), device)  # fmt: skip
+        vae = getattr(pipeline, "vae", None)
+        fits = (
+            isinstance(network, UNet2DConditionModel)
+            and network.config.addition_embed_type is None
+            and isinstance(vae, AutoencoderKL)
+            and network.config.in_channels == vae.config.latent_channels
+            and hasattr(pipeline, "encode_prompt")
+        )
+        if not fits:
+            return None
+        side = self.asking.side or int(network.config.sample_size) * int(pipeline.vae_scale_factor)
+        with torch.inference_mode():
+            empty = pipeline.encode_prompt("", device, 1, False)[0][0]
+        return Shown(
+            network, schedule, side, lambda images: _encoded(vae, images),
+            lambda latents: to_8bit(_decoded(vae, latents.to(device))), empty, device,
+        )  # fmt: skip
+
     def _called(self, prompt: str, noise: int, **changed: Any) -> Any:
         asking, takes = self.asking, self._takes
         given = {
@@ -296,6 +339,17 @@ class Pipeline:
         kind = getattr(self.pipeline.scheduler.config, "prediction_type", "")
         x0 = clean(x, said[None], float(schedule[seen.timestep]), kind)
         return difference, None if x0 is None else picture(to_8bit(_decoded(vae, x0))[0])
+
+
+def _in_range(images: UInt8[Tensor, "k 3 s s"]) -> Float[Tensor, "k 3 s s"]:
+    return images.float() / 127.5 - 1
+
+
+def _encoded(vae: Any, images: UInt8[Tensor, "k 3 s s"]) -> Float[Tensor, "k c h w"]:
+    shift = getattr(vae.config, "shift_factor", None) or 0.0
+    with torch.inference_mode():
+        latent = vae.encode(_in_range(images).to(vae.device, vae.dtype)).latent_dist.mode()
+    return ((latent.float() - shift) * vae.config.scaling_factor).cpu()
 
 
 def _decoded(vae: Any, x0: Tensor) -> Tensor:

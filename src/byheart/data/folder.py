@@ -193,7 +193,7 @@ def _gather(
         tuple(said),
         tuple(captions[index] for index in kept),
         np.stack(small),
-        lambda position: read_square(_known(source(kept[position])), size),
+        lambda position, side=size: read_square(_known(source(kept[position])), side),
         unreadable=tuple(lost),
         notes=(f"of an animation the first frame counts: {some}",) if moving else (),
     )

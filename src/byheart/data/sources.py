@@ -29,7 +29,7 @@ class Pictures:
     names: tuple[str, ...]
     captions: tuple[str, ...]
     small: UInt8[np.ndarray, "k 64 64 3"]
-    read: Callable[[int], UInt8[np.ndarray, "s s 3"]]
+    read: Callable[..., UInt8[np.ndarray, "s s 3"]]  # place -> picture; files: place, side too
     attribution: str = ""
     unreadable: tuple[str, ...] = ()  # "name: reason" of what was left out
     passed_over: tuple[str, ...] = ()  # "name: why" of what is no picture

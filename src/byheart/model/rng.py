@@ -18,6 +18,7 @@ class Stream(IntEnum):
     RANDOM_CAPTION = 4
     DENOISING = 5
     STEPS = 6
+    CYCLES = 7
 
 
 def seed_of(seed: int, stream: Stream, *index: int) -> int:
