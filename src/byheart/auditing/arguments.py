@@ -38,9 +38,10 @@ FLAGS = {
     ),
     "pipeline": Flag(
         "instead of --outputs: a diffusers pipeline's folder or hub id, or a finished run "
-        "outputs/<name>/<run>", asks=False,
+        "outputs/<name>/<run>; several, such as the checkpoints of one training, make one page",
+        asks=False,
     ),
-    "lora": Flag("a LoRA on top of it: safetensors file, folder or hub id"),
+    "lora": Flag("a LoRA on top of it: safetensors file, folder or hub id; or several"),
     "prompts": Flag("text file, a prompt a line, instead of the bank's"),
     "bank": Flag("unseen prompts of the bank (16)", int, 16, (1, 10**4)),
     "captions": Flag("training captions asked for, at most (32)", int, 32, (0, 10**6)),

@@ -110,7 +110,7 @@ def audit(
     """
     typed, others = checked(locals())
     where, device = others["out"], others["device"]
-    folder = Path(where) if where is not None else _default(Path(typed.train))
+    folder = Path(where) if where is not None else default_folder(Path(typed.train))
     typed, notes = _as_sampled(typed)
     notes += same_folders(typed)
 
@@ -184,7 +184,7 @@ def audit(
     return Audit(measures, rows, folder, fail_above)
 
 
-def _default(train: Path) -> Path:
+def default_folder(train: Path) -> Path:
     name = re.sub(r"[^\w.-]+", "-", train.expanduser().resolve().name).strip(".-") or "train"
     return Path("outputs") / "audit" / name
 

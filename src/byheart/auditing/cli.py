@@ -6,12 +6,16 @@ import argparse
 import shutil
 import sys
 import textwrap
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from byheart.auditing.arguments import FLAGS, flag
 from byheart.runtime.environment import quiet_libraries
 from byheart.runtime.errors import INTERRUPTED
 
+if TYPE_CHECKING:
+    from byheart.auditing.audit import Audit
+
+SEVERAL = ("pipeline", "lora")  # of which several make one page
 ABOVE = 3  # exit code: more copies than --fail-above allows
 
 
@@ -30,6 +34,8 @@ def add_parser(commands: Any) -> None:
         how: dict[str, Any] = {"action": "store_true"} if one.type is None else {"type": one.type}
         if name == "train":
             how["required"] = True
+        if name in SEVERAL:
+            how["nargs"] = "+"
         command.add_argument(flag(name), help=one.help, **how)
     command.set_defaults(do=_audit)
 
@@ -38,7 +44,6 @@ def _audit(typed: argparse.Namespace) -> int:
     """Do it, print the verdict, and return the exit code."""
     quiet_libraries()
     from byheart.auditing.audit import audit
-    from byheart.auditing.report import fail_line, heading, verdict
 
     if typed.allow_pickle and typed.pipeline:
         print(
@@ -46,11 +51,38 @@ def _audit(typed: argparse.Namespace) -> int:
             "program that whoever made them put in",
             file=sys.stderr,
         )
+    given = {name: value for name, value in vars(typed).items() if name != "do"}
+    models = {name: given[name] or [] for name in SEVERAL}
+    given |= {name: one[0] if one else None for name, one in models.items()}
     try:
-        found = audit(**{name: value for name, value in vars(typed).items() if name != "do"})
+        if any(len(one) > 1 for one in models.values()):
+            return _several(given, models)
+        found = audit(**given)
     except KeyboardInterrupt:
         print("byheart: stopped: the same command goes on from there", file=sys.stderr)
         return INTERRUPTED
+    return _told(found, typed.fail_above)
+
+
+def _several(given: dict[str, Any], models: dict[str, list[str]]) -> int:
+    from byheart.auditing.several import audit_several, heading
+
+    (which, several), *more = [(name, one) for name, one in models.items() if len(one) > 1]
+    if more:
+        raise ValueError("--pipeline and --lora: several of each: type several of one of them")
+    del given[which]
+    found = audit_several(several, which, **given)
+    print(f"{heading(found.rows)}.\n")
+    for row in found.rows:
+        print(f"{row['either']:7.1%}  {row['model']}")
+    print(f"\n{found.page}")
+    return ABOVE if any(one.failed for one in found.audits) else 0
+
+
+def _told(found: Audit, fail_above: float | None) -> int:
+    """Print the verdict. The exit code."""
+    from byheart.auditing.report import fail_line, heading, verdict
+
     measures = found.measures
     lost = sum(len(measures["unreadable"][where]) for where in ("train", "outputs", "held_out"))
     notes = measures["notes"]
@@ -62,5 +94,6 @@ def _audit(typed: argparse.Namespace) -> int:
     print(found.page)
     if not found.failed:
         return 0
-    print(f"byheart: {fail_line(measures, typed.fail_above)}", file=sys.stderr)
+    assert fail_above is not None
+    print(f"byheart: {fail_line(measures, fail_above)}", file=sys.stderr)
     return ABOVE

@@ -31,6 +31,7 @@ from byheart.measure.copying import (
     tolerance_curve,
     unseen_pictures,
 )
+from byheart.measure.generalization import generalization
 from byheart.measure.intervals import Rate, wilson
 from byheart.measure.kinds import KINDS
 from byheart.measure.ledger import ledger
@@ -249,6 +250,9 @@ def measures_of(compared: Comparison) -> dict[str, Any]:
         "tolerance": tolerance_curve(found, real, compared.reference),
         "margin": margin_curve(found, real, compared.reference),
         "ledger": _ledger(compared) if model else None,
+        "generalization": generalization(
+            compared.outputs.pixels, pixels, compared.unseen, []
+        ) if len(compared.unseen) else None,
         "detectors": _detectors(compared),
         "reference": reference_json(compared.reference) | {"held_out": len(compared.unseen) > 0},
         "weights": None,

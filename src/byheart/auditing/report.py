@@ -14,7 +14,7 @@ from markupsafe import Markup
 from PIL import Image, ImageDraw
 
 from byheart.runtime.files import write_text
-from byheart.show.charts import margin_of, tolerance_of
+from byheart.show.charts import denoising_of, margin_of, tolerance_of
 from byheart.show.pages import template
 from byheart.show.pictures import enlarged, png_bytes
 from byheart.show.plots import svg
@@ -267,6 +267,7 @@ def write_audit_page(
         lost_count=len(lost),
         columns=columns,
         traits=TRAITS,
+        denoising=Markup(svg(denoising_of(measures["denoising"] or []))),
         tolerance=Markup(svg(tolerance_of(measures["tolerance"]))),
         margin=Markup(svg(margin_of(measures["margin"], measures["reference"]["rule"]["margin"]))),
     )
