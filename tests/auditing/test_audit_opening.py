@@ -343,9 +343,7 @@ def test_of_a_lora_what_is_not_in_use_is_counted(
 
     layers = len(lora) // 2
     assert notes(lora) == notes(kohya(lora)) == []
-    foreign = {
-        name.replace("up_blocks", "other_blocks"): weight for name, weight in lora.items()
-    }
+    foreign = {name.replace("up_blocks", "other_blocks"): weight for name, weight in lora.items()}
     used = sum("other_blocks" not in name for name in foreign) // 2
     assert 0 < used < layers
     (said,) = notes(foreign)

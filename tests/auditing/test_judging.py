@@ -8,7 +8,7 @@ from torch import Tensor
 
 from byheart.auditing import judging
 from byheart.auditing.judging import altered_copies, calibrate, judge_all, own_reference
-from byheart.auditing.views import search_views, squares_only
+from byheart.auditing.views import Looks, search_looks, squares_only
 from byheart.measure.kinds import KINDS, examine
 
 
@@ -18,6 +18,10 @@ def blobs(count: int, seed: int) -> Tensor:
     coarse = torch.rand(count, 3, 6, 6, generator=draws)
     fine = torch.nn.functional.interpolate(coarse, (32, 32), mode="bicubic").clamp(0, 1)
     return (fine * 255).round().to(torch.uint8)
+
+
+def looks(images: Tensor) -> Looks:
+    return Looks(squares_only(images))
 
 
 TRAIN, HELD_OUT = blobs(20, 1), blobs(12, 2)
@@ -70,15 +74,15 @@ def test_a_copier_of_constant_quality_is_seen_alike_at_every_n() -> None:
 
 
 def test_altered_copies_are_searched_where_asked_and_told_from_chance() -> None:
-    seen, unseen = squares_only(TRAIN), squares_only(HELD_OUT)
+    seen, unseen = looks(TRAIN), looks(HELD_OUT)
     calibration = calibrate(TRAIN, HELD_OUT, list(range(20)), seen, unseen)
     assert calibration.chance.count == 12 and calibration.chance.hits <= 2
     turned = TRAIN[4:5].transpose(2, 3)
     outputs = torch.cat([TRAIN[:3].flip(3), 255 - TRAIN[3:4] // 2, turned, blobs(4, 5)])
     asked = torch.ones(9, dtype=torch.bool)
     asked[1] = False
-    views = squares_only(outputs), seen, unseen
-    found = altered_copies(outputs, asked, TRAIN, HELD_OUT, calibration, views)
+    wholes = looks(outputs), seen, unseen
+    found = altered_copies(outputs, asked, TRAIN, HELD_OUT, calibration, wholes)
     words = ["mirrored", "", "mirrored", "a negative", "mirrored along its diagonal"]
     assert found.kind[:5] == words
     assert found.nearest[[0, 2, 3, 4]].tolist() == [0, 2, 3, 4]
@@ -88,22 +92,50 @@ def test_altered_copies_are_searched_where_asked_and_told_from_chance() -> None:
 
 def test_no_more_real_pictures_pass_a_search_than_may() -> None:
     unseen = blobs(22, 4)  # 5 % lie between two of them
-    seen, others = squares_only(TRAIN), squares_only(unseen)
+    seen, others = looks(TRAIN), looks(unseen)
     calibration = calibrate(TRAIN, unseen, list(range(20)), seen, others)
     found = judging._searched(unseen, TRAIN, lambda row: [], judging.silent)
-    found["view"], _ = search_views(others, seen, len(unseen))
+    found["view"], _ = search_looks(others, seen, len(unseen))["view"]
     passing = [found[name].distance < limit for name, limit in calibration.tolerance.items()]
     assert int(torch.stack(passing).any(0).sum()) <= judging.FALSE * len(unseen)
     assert calibration.either.hits >= calibration.chance.hits and calibration.either.count == 22
-    few = squares_only(unseen[:3])
+    few = looks(unseen[:3])
     assert calibrate(TRAIN, unseen[:3], list(range(20)), seen, few).either.count == 0
 
 
 def test_a_search_is_calibrated_without_an_images_own_near_duplicates() -> None:
     twins = torch.cat([TRAIN, TRAIN])
     group = [*range(20), *range(20)]
-    views, none = squares_only(twins), squares_only(TRAIN[:0])
-    apart = calibrate(twins, TRAIN[:0], group, views, none)
+    wholes, none = looks(twins), looks(TRAIN[:0])
+    apart = calibrate(twins, TRAIN[:0], group, wholes, none)
     assert all(value > 0.05 for value in apart.reference.values())
-    alone = calibrate(twins, TRAIN[:0], list(range(40)), views, none)
+    alone = calibrate(twins, TRAIN[:0], list(range(40)), wholes, none)
     assert alone.reference["whole"] < 0.01
+
+
+def test_what_a_descriptor_finds_is_calibrated_on_held_out_pictures() -> None:
+    """Descriptors of one family are alike (0.9 and more, where a paper's threshold is 0.75), and
+    only what is more alike than held-out pictures ever are to a training picture is found."""
+    draws = torch.Generator().manual_seed(0)
+    common = torch.nn.functional.normalize(torch.randn(64, generator=draws), dim=0)
+
+    def described(images: Tensor, like: Tensor | None = None) -> Looks:
+        noise = torch.randn(len(images), 64, generator=draws) / 8
+        rows = torch.nn.functional.normalize(common + 0.3 * noise, dim=1)
+        return Looks(squares_only(images), rows if like is None else like)
+
+    unseen = blobs(40, 4)
+    seen, others = described(TRAIN), described(unseen)
+    assert seen.descriptors is not None and others.descriptors is not None
+    assert float((others.descriptors @ seen.descriptors.T).min()) > 0.75
+    calibration = calibrate(TRAIN, unseen, list(range(20)), seen, others)
+    assert calibration.either.hits <= 0.05 * 40 + 1
+    outputs = blobs(6, 5)
+    like = described(outputs).descriptors
+    assert like is not None
+    like[2] = seen.descriptors[7]
+    wholes = Looks(squares_only(outputs), like), seen, others
+    asked = torch.ones(6, dtype=torch.bool)
+    found = altered_copies(outputs, asked, TRAIN, unseen, calibration, wholes)
+    assert found.kind[2] == "by the descriptor" and int(found.nearest[2]) == 7
+    assert found.kind.count("by the descriptor") <= 2

@@ -64,6 +64,10 @@ FLAGS = {
         "take each file of --outputs as one picture; as it comes, a sheet of equal tiles is cut",
         None, asks=False,
     ),
+    "descriptor": Flag(
+        "weights of the copy-detection descriptor SSCD (safetensors, or its TorchScript file): "
+        "finds crops and redrawn copies; its threshold comes from held-out pictures", asks=False,
+    ),
     "size": Flag("pixels a side compared (64)", int, 64, (16, 256), asks=False),
     "fail_above": Flag(
         "exit code 3 if the lower end of the 95 %% interval of the rate of copies, plain or "
@@ -72,7 +76,7 @@ FLAGS = {
     ),
     "out": Flag("folder to write to (outputs/audit/<name of --train>)", asks=False),
 }  # fmt: skip
-PATHS = ("train", "outputs", "held_out", "pipeline", "prompts", "lora", "out")
+PATHS = ("train", "outputs", "held_out", "pipeline", "prompts", "lora", "descriptor", "out")
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ class Arguments:
     pipeline: str | None
     prompts: str | None
     lora: str | None
+    descriptor: str | None
     size: int
     bank: int
     captions: int

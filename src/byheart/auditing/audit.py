@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tqdm import tqdm
@@ -45,9 +45,14 @@ from byheart.auditing.pictures import Album, open_album
 from byheart.auditing.pipeline import ImageModel, Options
 from byheart.auditing.reference import alike, bad_captions, really_unseen, reference_of
 from byheart.auditing.report import ImagePair, worst, write_audit_page
-from byheart.auditing.views import squares_only
+from byheart.auditing.views import Looks, squares_only
 from byheart.data.prompts import Question
 from byheart.runtime.files import write_json, write_text
+
+if TYPE_CHECKING:
+    from byheart.measure.sscd import Descriptor
+
+SIDE = 288  # pixels of a picture that is described; SSCD's own
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,7 @@ def audit(
     side: int | None = None,
     device: str | None = None,
     half: bool = False,
+    descriptor: str | Path | None = None,
     gap: bool = False,
     cycles: int | None = None,
     whole: bool = False,
@@ -113,6 +119,8 @@ def audit(
     folder = Path(where) if where is not None else default_folder(Path(typed.train))
     typed, notes = _as_sampled(typed)
     notes += same_folders(typed)
+
+    embed = _descriptor(typed.descriptor)
 
     # pictures
     cut = not typed.whole
@@ -138,6 +146,9 @@ def audit(
             model = None
             record("")
 
+        albums = {"train": album, "outputs": given, "real": real}
+        looks = {name: _looks(name, one, embed) for name, one in albums.items()}
+
         # judge -> search for altered copies
         train_pixels, made, held = album.pixels, given.pixels, reference.images
         with _progress("judge", len(given)) as advance:
@@ -145,12 +156,14 @@ def audit(
         copied = judged.findings.copied
         with _progress("calibrate", None) as advance:
             calibration = calibrate(
-                train_pixels, real.pixels, list(album.group), album.views, real.views, advance
+                train_pixels, real.pixels, list(album.group), looks["train"], looks["real"], advance
             )
         rest = (~copied).nonzero()[:, 0]
         with _progress("search", len(rest) * len(SEARCHES)) as advance:
-            views = given.views, album.views, real.views
-            altered = altered_copies(made, ~copied, train_pixels, held, calibration, views, advance)
+            wholes = looks["outputs"], looks["train"], looks["real"]
+            altered = altered_copies(
+                made, ~copied, train_pixels, held, calibration, wholes, advance
+            )
         compared = Comparison(
             album, given, unseen, asked, reference, calibration, judged, altered, model, typed.seed
         )  # fmt: skip
@@ -160,8 +173,9 @@ def audit(
         def copies_in(pictures: torch.Tensor) -> list[int]:
             """The training images that some of them are copies of, plain or altered."""
             plain = judge_all(pictures, train_pixels, reference).findings
-            views = squares_only(pictures), album.views, real.views
-            more = altered_copies(pictures, ~plain.copied, train_pixels, held, calibration, views)
+            ours = Looks(squares_only(pictures), embed(pictures) if embed else None)
+            wholes = ours, looks["train"], looks["real"]
+            more = altered_copies(pictures, ~plain.copied, train_pixels, held, calibration, wholes)
             nearest = plain.nearest.where(plain.copied, more.nearest)
             return [int(t) for t in nearest[plain.copied | more.found]]
 
@@ -257,6 +271,17 @@ def _open(typed: Arguments, asked: list[Question], asking: Options, folder: Path
     return open_pipeline(path, typed.lora, asking)
 
 
+def _descriptor(path: str | None) -> Descriptor | None:
+    if path is None:
+        return None
+    from byheart.measure.sscd import load_sscd  # transformers' ResNet: only where it is asked for
+
+    try:
+        return load_sscd(path)
+    except ValueError as error:
+        raise ValueError(f"--descriptor {error}") from None
+
+
 def _shown_to(
     model: Model | None,
     compared: Comparison,
@@ -284,6 +309,21 @@ def _shown_to(
             model.shown, albums, copies_in, compared.reference.near, typed.cycles, typed.seed
         )
     return found
+
+
+def _looks(name: str, album: Album, embed: Descriptor | None) -> Looks:
+    """The pictures as wholes; described at SSCD's own size, where a file is one picture."""
+    if embed is None:
+        return Looks(album.views)
+    rows = []
+    for k in tqdm(range(len(album)), f"describe {name}", unit="picture", disable=None):
+        square = album.pixels[k] if album.read is None else _large(album.read(k, SIDE))
+        rows.append(embed(square[None]))
+    return Looks(album.views, torch.cat(rows) if rows else torch.empty(0, 512))
+
+
+def _large(square: Any) -> torch.Tensor:
+    return torch.from_numpy(square).permute(2, 0, 1).contiguous()
 
 
 def _pairs(compared: Comparison) -> Callable[[str, str], ImagePair]:

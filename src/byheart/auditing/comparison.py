@@ -96,6 +96,7 @@ SEARCHED = {
     "crop": "cropped to half the side",
     "shift": "shifted",
     "part": "a quarter of the picture",
+    "descriptor": "by the descriptor",
     "inside": f"pasted in at {SMALLEST:.0%} of the side and more",
 }
 SEEN = {
@@ -113,6 +114,7 @@ def scope(compared: Comparison) -> dict[str, list[str]]:
     found = ["the centred square as it is"]
     found += [words for key, words in SEARCHED.items() if key in compared.calibration.tolerance]
     missed = [words for key, words in SEARCHED.items() if key not in compared.calibration.tolerance]
+    missed = [f"{words} (--descriptor)" if "descriptor" in words else words for words in missed]
     for part, words in SEEN.items():
         of = compared.train.views.of[[k for k, name in enumerate(names) if part in name]]
         if count := len(of.unique()):

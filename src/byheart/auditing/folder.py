@@ -18,7 +18,7 @@ from byheart.runtime.lock import locked
 RECORD, LOCK = "settings.json", ".audit.lock"
 # Not in the record: the outputs do not follow from them, and may be judged by others later. By
 # which they were stands in measures.json, in `command`.
-JUDGED_BY = ("held_out", "size", "whole", "gap", "cycles")
+JUDGED_BY = ("held_out", "size", "whole", "gap", "cycles", "descriptor")
 WEIGHTS = (".safetensors", ".bin", ".pt", ".ckpt")
 SETTINGS = ("model_index.json", "scheduler_config.json", "config.json", "config.yaml")
 

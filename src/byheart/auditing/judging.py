@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from byheart.auditing.matching import SEARCHES, Matches, Search, at_once, search
-from byheart.auditing.views import Views, search_views
+from byheart.auditing.views import Looks, search_looks
 from byheart.measure.copying import STANDARD, Reference, judge
 from byheart.measure.distance import root
 from byheart.measure.intervals import Rate, wilson
@@ -28,6 +28,7 @@ ALTERED_KINDS = {
     "crop": "crop",
     "inside": "pasted in",
     "part": "part",
+    "descriptor": "by the descriptor",
 }  # in the order in which they are believed
 
 Images = UInt8[Tensor, "k 3 s s"]
@@ -112,15 +113,15 @@ def calibrate(
     train: Images,
     held_out: Images,
     group: list[int],
-    seen: Views,
-    unseen: Views,
+    seen: Looks,
+    unseen: Looks,
     advance: Advance = silent,
 ) -> Calibration:
     """What the searches find where there is nothing to find: in held-out pictures; without any, in
     training images compared with the others.
 
     group: of each training image the place of the one it is a near-duplicate of. seen, unseen: the
-    views of the training images and of the held-out ones.
+    training images and the held-out ones as wholes.
     """
     apart: Callable[[int], list[int]] = lambda row: []  # noqa: E731
     chosen = places(len(held_out), MOST).tolist()
@@ -133,7 +134,8 @@ def calibrate(
             members.setdefault(head, []).append(place)
         apart = lambda row: members[group[chosen[row]]]  # noqa: E731
     found = _searched(real, train, apart, advance)
-    found["view"], _ = search_views(others, seen, len(real), apart)
+    looks = search_looks(others, seen, len(real), apart)
+    found |= {name: matches for name, (matches, _) in looks.items()}
     references = {
         name: float(known.double().quantile(0.5))
         for name, one in found.items()
@@ -153,9 +155,13 @@ def calibrate(
 def _limits(
     distances: dict[str, Tensor], references: dict[str, float], passing: int
 ) -> dict[str, float]:
-    """Of each search a third of its reference, and at most what so many real pictures reach."""
+    """Of each search a third of its reference, and at most what so many real pictures reach. A
+    descriptor is calibrated by the latter alone: what its distances mean nobody knows before."""
     return {
-        name: min(reference * STANDARD.tolerance, float(distances[name].sort().values[passing]))
+        name: min(
+            torch.inf if name == "descriptor" else reference * STANDARD.tolerance,
+            float(distances[name].sort().values[passing]),
+        )
         for name, reference in references.items()
     }
 
@@ -187,14 +193,14 @@ def altered_copies(
     train: Images,
     held_out: Images,
     calibration: Calibration,
-    views: tuple[Views, Views, Views],
+    looks: tuple[Looks, Looks, Looks],
     advance: Advance = silent,
 ) -> Altered:
     """Of each output the altered copy that it is: within the search's tolerance of a training image
     and closer to it than to any held-out image. Of several the first in ALTERED_KINDS counts.
 
-    asked: which outputs are searched; of a plain copy nothing more need be found. views: of the
-    outputs, of the training images and of the held-out ones.
+    asked: which outputs are searched; of a plain copy nothing more need be found. looks: the
+    outputs, the training images and the held-out ones as wholes.
     """
     count = len(outputs)
     kind = [""] * count
@@ -207,8 +213,10 @@ def altered_copies(
     place_of = {k: row for row, k in enumerate(places_.tolist())}
     if len(places_) and calibration.tolerance:
         found = _searched(outputs[places_], train, lambda row: [], advance)
-        of_outputs, seen, unseen_ = views[0].only(places_.tolist()), *views[1:]
-        found["view"], words = search_views(of_outputs, seen, len(places_))
+        of_outputs, seen, unseen_ = looks[0].only(places_.tolist()), *looks[1:]
+        wholes = search_looks(of_outputs, seen, len(places_))
+        found |= {name: matches for name, (matches, _) in wholes.items()}
+        words = {name: said for name, (_, said) in wholes.items()}
         close = {
             name: found[name].distance < limit for name, limit in calibration.tolerance.items()
         }
@@ -216,7 +224,8 @@ def altered_copies(
         if len(held_out) and len(rows):
             unseen = _searched(outputs[places_[rows]], held_out, lambda row: [], silent)
             some = of_outputs.only(rows.tolist())
-            unseen["view"], _ = search_views(some, unseen_, len(rows))
+            others = search_looks(some, unseen_, len(rows))
+            unseen |= {name: matches for name, (matches, _) in others.items()}
             for name in close:
                 close[name][rows] &= found[name].distance[rows] < unseen[name].distance
         for name in ALTERED_KINDS:
@@ -229,7 +238,7 @@ def altered_copies(
             rho = torch.where(new, whole.distance / calibration.reference[name], rho)
             best = _chosen(new, whole, best)
             for k in new.nonzero()[:, 0].tolist():
-                said = words[place_of[k]] if name == "view" else ALTERED_KINDS[name]
+                said = words[name][place_of[k]] if name in words else ALTERED_KINDS[name]
                 if best.mirrored[k]:
                     said = "mirrored" if name == "whole" else f"mirrored, {said}"
                 kind[k] = said

@@ -57,6 +57,20 @@ class Views:
         return Views(self.greys[chosen], torch.tensor(of, dtype=torch.long), names)
 
 
+@dataclass(frozen=True)
+class Looks:
+    """Whole pictures as they are compared beside their windows: in other views, and by a learned
+    descriptor (rows of length 1) where there is one."""
+
+    views: Views
+    descriptors: Float[Tensor, "n d"] | None = None
+
+    def only(self, kept: list[int]) -> Looks:
+        chosen = torch.tensor(kept, dtype=torch.long)
+        rows = None if self.descriptors is None else self.descriptors[chosen]
+        return Looks(self.views.only(kept), rows)
+
+
 def views_of(picture: Picture, centre: Image.Image) -> list[View]:
     """Names and greys, the centred square first; each that differs from all before it.
 
@@ -123,6 +137,31 @@ def squares_only(images: UInt8[Tensor, "k 3 s s"]) -> Views:
         else torch.empty((0, SIDE, SIDE), dtype=torch.uint8)
     )
     return Views(whole, torch.arange(len(images)), ("",) * len(images))
+
+
+def search_looks(
+    outputs: Looks,
+    train: Looks,
+    count: int,
+    apart: Callable[[int], list[int]] = lambda output: [],
+) -> dict[str, tuple[Matches, list[str]]]:
+    """Of each of `count` outputs the closest training picture by each look, and what it is then."""
+    found = {"view": search_views(outputs.views, train.views, count, apart)}
+    if outputs.descriptors is not None and train.descriptors is not None:
+        alike = outputs.descriptors @ train.descriptors.T
+        for k in range(count):
+            alike[k, apart(k)] = -torch.inf
+        best = alike.max(1) if len(train.descriptors) else None
+        whole = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(count, 4)
+        nearest = torch.zeros(count, dtype=torch.long) if best is None else best.indices
+        distance = torch.full((count,), torch.inf)
+        if best is not None:
+            distance = (1 - best.values).clamp(min=0).sqrt().float()
+        plain = torch.zeros(count, dtype=torch.bool)
+        found["descriptor"] = (
+            Matches(nearest, distance, plain, whole, whole), ["by the descriptor"] * count,
+        )  # fmt: skip
+    return found
 
 
 def search_views(

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import ResNetConfig, ResNetModel
 
+from byheart.measure.torchscript import tensors_of_torchscript
 from byheart.runtime.errors import short
 
 SIDE = 288  # pixels; SSCD's README
@@ -33,13 +34,17 @@ CONVERT = (
 ALLOWED = "the weights of a ResNet-50 SSCD are needed, such as sscd_disc_mixup"
 
 
-def load_sscd(path: str) -> Callable[[UInt8[Tensor, "k 3 w w"]], Float[Tensor, "k 512"]]:
+Descriptor = Callable[[UInt8[Tensor, "k 3 w w"]], Float[Tensor, "k 512"]]
+
+
+def load_sscd(path: str) -> Descriptor:
     """A function from 8-bit images to descriptors of length 1.
 
     It takes one image at a time: a descriptor must not depend on the images beside it.
 
     path: a .safetensors file with the names of `sscd_disc_mixup.torchvision.pt`, or of its twin
-        `.classy.pt`; the other ResNet-50 models of the same table fit as well.
+        `.classy.pt`, or the `.torchscript.pt`, of which the tensors are read and nothing is run;
+        the other ResNet-50 models of the same table fit as well.
 
     ValueError: another kind of file, or weights that are not a ResNet-50 SSCD's.
     """
@@ -69,13 +74,15 @@ def _descriptor(model: nn.ModuleDict, image: UInt8[Tensor, "3 w w"]) -> Float[Te
 
 
 def _read(path: str) -> dict[str, Tensor]:
+    if not path.endswith(".safetensors") and (found := tensors_of_torchscript(path)):
+        return found
     if not path.endswith(".safetensors"):
         # A .pt file is a pickle, which can run any program.
         old = path if path.endswith(".pt") else "sscd_disc_mixup.torchvision.pt"
         command = CONVERT.format(old=old, new=old.removesuffix(".pt") + ".safetensors")
         raise ValueError(
-            f"{path}: SSCD weights are read from .safetensors only; convert the .torchvision.pt "
-            f"file (not the TorchScript one) once: {command}"
+            f"{path}: SSCD weights are read from .safetensors, and from the .torchscript.pt, which "
+            f"is not run; convert another file once: {command}"
         )
     try:
         return load_file(path)
