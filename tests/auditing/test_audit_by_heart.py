@@ -14,6 +14,7 @@ from support.launching import STORY, story
 from support.pictures_for_audit import photographs, save_all
 
 import byheart
+from byheart.auditing.several import audit_several, heading
 from byheart.data.codec import to_8bit, to_signed
 from byheart.data.decode import resize
 
@@ -115,6 +116,18 @@ def test_what_our_main_job_taught_is_found_by_path(
     assert other.measures["all"]["rest"]["novel"] == 0
     assert other.measures["all"]["rest"]["broken"] == other.measures["all"]["outputs"]
     assert float(other.rows[0]["one_step_rmse"]) > 2 * float(found.rows[0]["one_step_rmse"])
+    # The two on one page, in the order of their steps, whatever order they are typed in.
+    shutil.copytree(learned, tmp_path / "step-200")
+    shutil.copytree(untrained, tmp_path / "step-50")
+    models = [str(tmp_path / "step-200"), str(tmp_path / "step-50")]
+    several = audit_several(
+        models, "pipeline", str(train), held_out=held_out, out=tmp_path / "c", **few
+    )
+    assert [row["step"] for row in several.rows] == [50, 200]
+    assert [row["either"] for row in several.rows] == [0, 1]
+    assert heading(several.rows) == "Copies begin between step 50 and step 200"
+    assert several.audits[1].measures["all"] == found.measures["all"]
+    assert several.rows[1]["nearest"] < 0.5 < several.rows[0]["nearest"]
     # Shown pictures: what it knows it cleans far better; one picture's worth is all it can go to.
     shown = byheart.audit(
         train, pipeline=learned, held_out=held_out, out=tmp_path / "a", gap=True, cycles=4, **few

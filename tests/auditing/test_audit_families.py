@@ -106,7 +106,7 @@ def sd3(tokenizer: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def train(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_all(tmp_path_factory.mktemp("train"), photographs()[:6])
+    return save_all(tmp_path_factory.mktemp("train"), photographs()[:10])
 
 
 @pytest.fixture(params=[sd2, sdxl, sd3], ids=lambda family: family.__name__)

@@ -30,7 +30,7 @@ FEW = {"bank": 2, "noises": 2, "captions": 1, "steps": 2, "size": 32}
 
 @pytest.fixture(scope="module")
 def train(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = save_all(tmp_path_factory.mktemp("train"), photographs()[:6])
+    folder = save_all(tmp_path_factory.mktemp("train"), photographs()[:10])
     (folder / "001.txt").write_text("a wall of bricks", encoding="utf-8")
     return folder
 
@@ -117,7 +117,7 @@ def test_held_out_pictures_that_come_later_are_judged_by_and_nothing_is_asked_ag
     assert count == first.measures["all"]["outputs"] == 6
     assert not first.measures["reference"]["held_out"]
     assert "--held-out" in first.measures["notes"][0]
-    held = save_all(tmp_path / "held", photographs()[6:])
+    held = save_all(tmp_path / "held", photographs()[10:])
     again = byheart.audit(
         train, pipeline=tiny_pipeline, held_out=held, fail_above=0.5, **few | {"size": 24}
     )

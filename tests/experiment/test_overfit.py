@@ -68,8 +68,8 @@ def in_process(story, monkeypatch, *overrides: str) -> int:
 def test_a_run_without_a_network_leaves_every_promised_file(finished):
     assert {f.name for f in finished.iterdir()} == {
         "config.yaml", "pictures.json", "environment.json", "training.jsonl", "checkpoints",
-        "model", "outputs.csv", "outputs.npz", "outputs.png", "measures.json", "report.html", "trajectory.jsonl",
-        "learning.webp", "denoising.webp",
+        "model", "outputs.csv", "outputs.npz", "outputs.png", "measures.json", "report.html",
+        "trajectory.jsonl", "learning.webp", "denoising.webp",
     }  # fmt: skip
     above = {f.name for f in finished.parent.iterdir()} - {finished.name}
     assert above == {"curve.csv", "curve.svg", "curve.png", "figures", "report.html"}

@@ -280,7 +280,7 @@ def test_the_password_is_never_typed_in_the_open(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_sweep_is_not_run_again_where_it_is_finished(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     typed: list[list[str]] = []
@@ -293,8 +293,7 @@ def test_the_sweep_is_not_run_again_where_it_is_finished(
     with pytest.raises(ValueError, match="ended with code 3"):
         door.small_sweep()
     assert typed[0][1:] == [str(door.STORY), "-m", "experiment=lesson"]
-    assert "three minutes" in capsys.readouterr().out
-    for n in (1, 3, 10):
+    for n in door.COUNTS:
         (tmp_path / door.SMALL / f"n{n}-s0").mkdir(parents=True)
         (tmp_path / door.SMALL / f"n{n}-s0" / "report.html").touch()
     door.small_sweep()

@@ -8,7 +8,6 @@ pictures -> (ask the model) -> judge -> search for altered copies -> page, top t
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -130,7 +129,7 @@ def audit(
     unseen = open_album(typed.held_out, typed.size, "--held-out") if typed.held_out else None
     for one in (album, given, unseen):
         if one is not None:
-            print(f"byheart: {one.line}", file=sys.stderr)
+            print(one.line, flush=True)
     other, said = really_unseen(unseen, album)
     reference, real, more = reference_of(album, other)
     notes += alike(album) + said + more + bad_captions([album, given])

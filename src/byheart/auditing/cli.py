@@ -81,7 +81,7 @@ def _several(given: dict[str, Any], models: dict[str, list[str]]) -> int:
 
 def _told(found: Audit, fail_above: float | None) -> int:
     """Print the verdict. The exit code."""
-    from byheart.auditing.report import fail_line, heading, verdict
+    from byheart.auditing.report import fail_line, heading, searched, verdict
 
     measures = found.measures
     lost = sum(len(measures["unreadable"][where]) for where in ("train", "outputs", "held_out"))
@@ -89,7 +89,7 @@ def _told(found: Audit, fail_above: float | None) -> int:
     if lost:
         notes = [*notes, f"{lost} file{'s' * (lost > 1)} could not be read: listed on the page."]
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 100
-    for words in [f"{heading(measures)}.", *verdict(measures), *notes]:
+    for words in [f"{heading(measures)}.", *verdict(measures), searched(measures), *notes]:
         print(*textwrap.wrap(words, width), sep="\n", end="\n\n")
     print(found.page)
     if not found.failed:

@@ -250,9 +250,7 @@ def measures_of(compared: Comparison) -> dict[str, Any]:
         "tolerance": tolerance_curve(found, real, compared.reference),
         "margin": margin_curve(found, real, compared.reference),
         "ledger": _ledger(compared) if model else None,
-        "generalization": generalization(
-            compared.outputs.pixels, pixels, compared.unseen, []
-        ) if len(compared.unseen) else None,
+        "generalization": _generalization(compared),
         "detectors": _detectors(compared),
         "reference": reference_json(compared.reference) | {"held_out": len(compared.unseen) > 0},
         "weights": None,
@@ -273,6 +271,18 @@ def measures_of(compared: Comparison) -> dict[str, Any]:
             "held_out": list(compared.held_out.passed_over) if compared.held_out else [],
         },
     }  # fmt: skip
+
+
+def _generalization(compared: Comparison) -> dict[str, Any] | None:
+    if not len(compared.unseen):
+        return None
+    found = generalization(
+        compared.outputs.pixels, compared.train.pixels, compared.unseen, levels=[]
+    )
+    for part in found.values():  # as it comes back from JSON
+        if part is not None:
+            part["counts"] = list(part["counts"])
+    return found
 
 
 def _condition(compared: Comparison, name: str, by_chance: Rate) -> dict[str, Any] | None:

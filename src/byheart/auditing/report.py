@@ -61,12 +61,14 @@ def heading(measures: dict[str, Any]) -> str:
 def verdict(measures: dict[str, Any]) -> list[str]:
     """The result in sentences, the most important first."""
     parts = [*_either(measures), _copies(measures), *_altered(measures), _rest(measures)]
-    return [*parts, *_scope(measures["scope"]), *_marked(measures)]
+    return [*parts, *_marked(measures)]
 
 
-def _scope(scope: dict[str, list[str]]) -> list[str]:
-    return [f"Searched: {'; '.join(scope['searched'])}. Not searched: "
-            f"{'; '.join(scope['not_searched'])}."]  # fmt: skip
+def searched(measures: dict[str, Any]) -> str:
+    """What the verdict rests on and what it does not, to stand beside it."""
+    scope = measures["scope"]
+    return (f"Searched: {'; '.join(scope['searched'])}. Not searched: "
+            f"{'; '.join(scope['not_searched'])}.")  # fmt: skip
 
 
 def _either(measures: dict[str, Any]) -> list[str]:
@@ -256,7 +258,7 @@ def write_audit_page(
     page = template("audit.html", "byheart.auditing").render(
         m=measures,
         heading=heading(measures),
-        sentences=verdict(measures),
+        sentences=[*verdict(measures), searched(measures)],
         asked=ASKED,
         kinds=KINDS_SAID,
         groups=groups[:GROUPS],

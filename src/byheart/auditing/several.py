@@ -55,7 +55,7 @@ def audit_several(models: list[str], which: str, train: str, **given: Any) -> Se
         raise ValueError(f"--{which}: the same model twice: type each of them once")
     steps = _steps(models)
     order = sorted(range(len(models)), key=lambda k: steps[k] if steps else k)
-    folder = Path(given.pop("out") or default_folder(Path(train)))
+    folder = Path(given.pop("out", None) or default_folder(Path(train)))
     names = _names(models)
     audits = [audit(train, out=folder / names[k], **(given | {which: models[k]})) for k in order]
     rows = [

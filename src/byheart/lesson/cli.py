@@ -15,7 +15,8 @@ from byheart.show.runs import begun_runs, finished_runs
 
 ROOT = Path(__file__).resolve().parents[3]
 STORY = ROOT / "train" / "overfit.py"
-SMALL = Path("outputs") / "lesson"  # where configs/experiment/lesson.yaml writes
+SMALL = Path("outputs") / "lesson-avatars"  # where configs/experiment/lesson.yaml writes
+COUNTS = (1, 10, 3000)  # pictures of its runs
 PASSWORD = "BYHEART_LESSON_PASSWORD"
 
 
@@ -25,7 +26,7 @@ def add_parser(commands: Any) -> None:
         help="a page a class can play with, on the runs of a sweep",
         description="Open a web page on the finished runs of a folder: ask any prompt, watch the "
         "curve, find your own tolerance, count the bits, teach a picture. Without a folder a small "
-        "sweep runs first, about three minutes on two cores. Only this machine sees it, "
+        "sweep runs first, about eight minutes on two cores. Only this machine sees it, "
         "unless --host says otherwise.",
         allow_abbrev=False,
     )
@@ -62,7 +63,7 @@ def open_lesson(folder: str | None, host: str, port: int | None, ask_password: b
     place = SMALL if folder is None else Path(folder)
     if folder is not None:
         check_folder(place)
-    # Before three minutes of work: whether the page can be opened at all.
+    # Before minutes of work: whether the page can be opened at all.
     check_gradio()
     free_port(host, port)
     if folder is None:
@@ -92,16 +93,16 @@ def check_folder(
 
 
 def small_sweep() -> None:
-    """1, 3 and 10 images, by train/overfit.py as a process of its own; finished runs are kept.
+    """1, 10 and 3,000 avatars, by train/overfit.py as a process of its own; finished runs are kept.
 
     ValueError: the source tree is missing, or the sweep failed.
     """
     if not STORY.exists():
         raise ValueError("byheart lesson needs the source tree: install it with pip install -e .")
-    if not all((SMALL / f"n{n}-s0" / "report.html").exists() for n in (1, 3, 10)):
+    if not all((SMALL / f"n{n}-s0" / "report.html").exists() for n in COUNTS):
         print(
-            "no folder was named: first a small sweep, 1, 3 and 10 pictures into "
-            f"{SMALL}; about three minutes on two cores. Ctrl-C stops it, and the same "
+            "no folder was named: first a small sweep, 1, 10 and 3,000 pictures into "
+            f"{SMALL}; about eight minutes on two cores. Ctrl-C stops it, and the same "
             "command goes on from there.",
             flush=True,
         )

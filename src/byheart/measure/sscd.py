@@ -81,8 +81,8 @@ def _read(path: str) -> dict[str, Tensor]:
         old = path if path.endswith(".pt") else "sscd_disc_mixup.torchvision.pt"
         command = CONVERT.format(old=old, new=old.removesuffix(".pt") + ".safetensors")
         raise ValueError(
-            f"{path}: SSCD weights are read from .safetensors, and from the .torchscript.pt, which "
-            f"is not run; convert another file once: {command}"
+            f"{path}: SSCD weights are read from .safetensors only, and from the .torchscript.pt, "
+            f"which is not run; convert the .torchvision.pt file once: {command}"
         )
     try:
         return load_file(path)
