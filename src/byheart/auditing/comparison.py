@@ -22,8 +22,8 @@ if TYPE_CHECKING:  # diffusers takes seconds to import, and folders do without i
 ASKED = (*CONDITIONS, "prompts", "folder")  # the user's own prompts; a folder of finished pictures
 
 SMALLEST = 0.35  # of a side: about the finest windows of the search "inside", 12 of 34
-# Real pictures, trained on or held out. Of sound photographs, with nothing held out, half are called
-# broken beside 5 training photographs, 35 % beside 10, 22 % beside 16 (LOG.md).
+# Real pictures, trained on or held out. Of sound photographs, with nothing held out, half are
+# called broken beside 5 training photographs, 35 % beside 10, 22 % beside 16 (LOG.md).
 ENOUGH = 10
 
 Images = UInt8[Tensor, "k 3 s s"]
