@@ -103,7 +103,7 @@ def open_album(path: str | Path, size: int, setting: str, cut: bool = False) -> 
     ValueError: no folder, no pictures in it, none that can be read.
     """
     bad: list[str] = []
-    squares: list[UInt8[np.ndarray, "s s 3"]] = []
+    squares: list[UInt8[Tensor, "3 s s"]] = []
     views: list[list[View]] = []
     sheets: list[str] = []
 
@@ -113,7 +113,10 @@ def open_album(path: str | Path, size: int, setting: str, cut: bool = False) -> 
         centres = [part.rgb(part.centre) for _, part in parts]
         found = [views_of(part, centre) for (_, part), centre in zip(parts, centres, strict=True)]
         views.extend(found)
-        squares.extend(resize(centre, size) for centre in centres)
+        squares.extend(
+            torch.from_numpy(resize(centre, size)).permute(2, 0, 1).contiguous()
+            for centre in centres
+        )
         if tiles:
             sheets.append(f"{name} ({len(tiles)})")
         small = (resize(centre, SMALL) for centre in centres)
@@ -127,8 +130,10 @@ def open_album(path: str | Path, size: int, setting: str, cut: bool = False) -> 
             f"{path}: sheets cut into their tiles, each of which counts (--whole takes them as "
             f"they are): {shown}",
         )
-    stack = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2).contiguous()
-    return _album(str(path), replace(pictures, notes=notes), stack, gathered(views), tuple(bad))
+    album = _album(
+        str(path), replace(pictures, notes=notes), torch.stack(squares), gathered(views), tuple(bad)
+    )
+    return replace(album, read=None) if sheets else album
 
 
 def photographs(size: int) -> Album:

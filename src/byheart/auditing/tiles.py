@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from byheart.data.decode import Box, Picture
 
 MOST, LEAST = 8, 32  # tiles along a side, and pixels of a tile's
 LONG = 1.8  # a tile's long side is at most so many times its short one (a telephone's 16:9)
-STEP = 2 / 255  # of a difference that is seen at a seam and not beside it
+STEP = 2  # of 255: a difference that is seen at a seam and not beside it
 SEAM, SHARE = 2.5, 0.45  # of all seams: times the usual difference; share of pixels that stand out
 ONE = 0.5  # and each by itself at least so much of both
 RIVAL = 1.3  # times what the third of all other lines has
@@ -73,48 +73,52 @@ def _plausible(width: int, height: int) -> bool:
 def _seams(pixels: UInt8[np.ndarray, "h w 3"]) -> tuple[Spans, Spans]:
     """Rows and columns of equal tiles without a gap: the most tiles of which every seam shows."""
     height, width = pixels.shape[:2]
-    values = pixels.astype(np.float32) / 255
-    across = np.abs(np.diff(values, axis=1)).max(2).T  # (w - 1, h)
-    down = np.abs(np.diff(values, axis=0)).max(2)  # (h - 1, w)
-    best: tuple[int, int] = (1, 1)
-    for rows in _divisors(height):
-        for columns in _divisors(width):
-            if rows * columns <= best[0] * best[1]:
-                continue
-            if not _plausible(width // columns, height // rows):
-                continue
-            if _stand_out(across, columns) and _stand_out(down, rows):
-                best = rows, columns
-    if best == (1, 1):
-        return [], []
-    high, wide = height // best[0], width // best[1]
-    return ([(k * high, (k + 1) * high) for k in range(best[0])],
-            [(k * wide, (k + 1) * wide) for k in range(best[1])])  # fmt: skip
+    values = pixels.astype(np.int16)
+    across = _lines(np.abs(np.diff(values, axis=1)).max(2).T)
+    down = _lines(np.abs(np.diff(values, axis=0)).max(2))
+    fit = [
+        (rows, columns)
+        for rows in _divisors(height)
+        for columns in _divisors(width)
+        if _plausible(width // columns, height // rows)
+        and across.stand_out(columns)
+        and down.stand_out(rows)
+    ]
+    rows, columns = max(fit, key=lambda pair: pair[0] * pair[1], default=(1, 1))
+    high, wide = height // rows, width // columns
+    return ([(k * high, (k + 1) * high) for k in range(rows)],
+            [(k * wide, (k + 1) * wide) for k in range(columns)])  # fmt: skip
 
 
 def _divisors(side: int) -> list[int]:
     return [count for count in range(1, MOST + 1) if side % count == 0]
 
 
-def _stand_out(differences: Float[np.ndarray, "k d"], count: int) -> bool:
-    """Whether at the `count` - 1 seams neighbours differ as they do nowhere else.
+@dataclass(frozen=True)
+class _Lines:
+    """Of each line of pixels how it differs from the next."""
 
-    differences: of each line of pixels to the next.
-    """
-    if count == 1:
-        return True
+    means: Float[np.ndarray, " k"]
+    found: Float[np.ndarray, "2 k"]  # usual difference and share of pixels, over what a seam has
+
+    def stand_out(self, count: int) -> bool:
+        """Whether at the `count` - 1 seams neighbours differ as they do nowhere else."""
+        if count == 1:
+            return True
+        length = (len(self.means) + 1) // count
+        seams = [length * k - 1 for k in range(1, count)]
+        if self.found[:, seams].min() < ONE or self.found[:, seams].mean(1).min() < 1:
+            return False
+        # A drawing in large pixels has such lines all over.
+        others = np.delete(self.means, seams)
+        alike = np.delete((self.found >= 1).all(0), seams).sum()
+        return bool(alike < count and self.means[seams].mean() >= RIVAL * np.sort(others)[-3])
+
+
+def _lines(differences: Int[np.ndarray, "k d"]) -> _Lines:
     means = differences.mean(1)
     beside = np.pad(differences, ((2, 2), (0, 0)))
     most = np.max([beside[k : k + len(means)] for k in (0, 1, 3, 4)], axis=0)
-    found = np.stack([
-        means / (SEAM * max(float(np.median(means)), STEP)),
-        (differences > most + STEP).mean(1) / SHARE,
-    ])  # fmt: skip
-    length = (len(means) + 1) // count
-    seams = [length * k - 1 for k in range(1, count)]
-    if found[:, seams].min() < ONE or found[:, seams].mean(1).min() < 1:
-        return False
-    # A drawing in large pixels has such lines all over.
-    others = np.delete(means, seams)
-    alike = np.delete((found >= 1).all(0), seams).sum()
-    return bool(alike < count and means[seams].mean() >= RIVAL * np.sort(others)[-3])
+    usual = SEAM * max(float(np.median(means)), STEP)
+    shares = (differences > most + STEP).mean(1) / SHARE
+    return _Lines(means, np.stack([means / usual, shares]))

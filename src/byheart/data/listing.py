@@ -10,6 +10,7 @@ import os
 import stat
 import unicodedata
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from byheart.data.decode import is_picture, picture_suffixes
@@ -50,8 +51,11 @@ class Listing:
 
     def name_of(self, written: Path) -> str:
         """The name here of a path below the folder, as somebody wrote it down."""
-        exact = {self.below(path): name for name, path in self.pictures.items()}
-        return exact.get(written.as_posix(), display_name(written))
+        return self._exact.get(written.as_posix(), display_name(written))
+
+    @cached_property
+    def _exact(self) -> dict[str, str]:
+        return {self.below(path): name for name, path in self.pictures.items()}
 
 
 def list_folder(root: Path) -> Listing:

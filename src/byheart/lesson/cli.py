@@ -26,7 +26,7 @@ def add_parser(commands: Any) -> None:
         help="a page a class can play with, on the runs of a sweep",
         description="Open a web page on the finished runs of a folder: ask any prompt, watch the "
         "curve, find your own tolerance, count the bits, teach a picture. Without a folder a small "
-        "sweep runs first, about eight minutes on two cores. Only this machine sees it, "
+        "sweep runs first, about nine minutes on two cores. Only this machine sees it, "
         "unless --host says otherwise.",
         allow_abbrev=False,
     )
@@ -102,7 +102,7 @@ def small_sweep() -> None:
     if not all((SMALL / f"n{n}-s0" / "report.html").exists() for n in COUNTS):
         print(
             "no folder was named: first a small sweep, 1, 10 and 3,000 pictures into "
-            f"{SMALL}; about eight minutes on two cores. Ctrl-C stops it, and the same "
+            f"{SMALL}; about nine minutes on two cores. Ctrl-C stops it, and the same "
             "command goes on from there.",
             flush=True,
         )
