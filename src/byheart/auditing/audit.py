@@ -2,7 +2,8 @@
 
     byheart.audit("my_photos", outputs="generated", held_out="other_photos")
 
-pictures -> (ask the model) -> judge -> search for altered copies -> page, top to bottom.
+pictures -> (ask the model) -> judge -> search for altered copies -> (show the model pictures) -> page,
+top to bottom.
 """
 
 from __future__ import annotations
@@ -118,7 +119,6 @@ def audit(
     folder = Path(where) if where is not None else default_folder(Path(typed.train))
     typed, notes = _as_sampled(typed)
     notes += same_folders(typed)
-
     embed = _descriptor(typed.descriptor)
 
     # pictures
@@ -167,8 +167,7 @@ def audit(
             album, given, unseen, asked, reference, calibration, judged, altered, model, typed.seed
         )  # fmt: skip
 
-        # page
-
+        # show the model pictures
         def copies_in(pictures: torch.Tensor) -> list[int]:
             """The training images that some of them are copies of, plain or altered."""
             plain = judge_all(pictures, train_pixels, reference).findings
@@ -180,14 +179,12 @@ def audit(
 
         seen = _shown_to(model, compared, other, copies_in, typed)
         notes += seen.pop("notes")
-        measures = (
-            measures_of(compared)
-            | seen
-            | {
-                "notes": notes,
-                "command": typed.command(device=device, fail_above=fail_above, out=where),
-            }
-        )
+
+        # page
+        measures = measures_of(compared) | seen | {
+            "notes": notes,
+            "command": typed.command(device=device, fail_above=fail_above, out=where),
+        }  # fmt: skip
         rows, lines = audit_rows(compared), output_rows(compared)
         write_text(folder / "audit.csv", table(rows, AUDIT_COLUMNS))
         write_text(folder / "outputs.csv", table(lines, OUTPUT_COLUMNS))
