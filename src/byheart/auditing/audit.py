@@ -2,8 +2,8 @@
 
     byheart.audit("my_photos", outputs="generated", held_out="other_photos")
 
-pictures -> (ask the model) -> judge -> search for altered copies -> (show the model pictures) -> page,
-top to bottom.
+pictures -> (ask the model) -> judge -> search for altered copies -> (show the model pictures)
+-> page, top to bottom.
 """
 
 from __future__ import annotations
