@@ -148,7 +148,7 @@ def test_neighbouring_seeds_purposes_and_steps_are_unrelated() -> None:
 def test_a_purpose_keeps_its_number_and_a_seed_its_draw() -> None:
     assert {stream.name: stream.value for stream in Stream} == {
         "WEIGHTS": 0, "ORDER": 1, "BATCH": 2, "OUTPUT": 3, "RANDOM_CAPTION": 4,
-        "DENOISING": 5, "STEPS": 6,
+        "DENOISING": 5, "STEPS": 6, "CYCLES": 7,
     }  # fmt: skip
     assert seed_of(0, Stream.WEIGHTS) == 7896617691693857887
     draws = torch.randint(0, 1000, (4,), generator=generator("cpu", 1, Stream.BATCH, 2))
