@@ -41,7 +41,7 @@ from byheart.auditing.measures import (
     output_rows,
     table,
 )
-from byheart.auditing.pictures import Album, open_album
+from byheart.auditing.pictures import Album, channels_first, open_album
 from byheart.auditing.pipeline import ImageModel, Options
 from byheart.auditing.reference import alike, bad_captions, really_unseen, reference_of
 from byheart.auditing.report import ImagePair, worst, write_audit_page
@@ -51,8 +51,6 @@ from byheart.runtime.files import write_json, write_text
 
 if TYPE_CHECKING:
     from byheart.measure.sscd import Descriptor
-
-SIDE = 288  # pixels of a picture that is described; SSCD's own
 
 
 @dataclass(frozen=True)
@@ -311,15 +309,13 @@ def _looks(name: str, album: Album, embed: Descriptor | None) -> Looks:
     """The pictures as wholes; described at SSCD's own size, where a file is one picture."""
     if embed is None:
         return Looks(album.views)
+    from byheart.measure.sscd import SIDE  # imported already, by whoever made `embed`
+
     rows = []
     for k in tqdm(range(len(album)), f"describe {name}", unit="picture", disable=None):
-        square = album.pixels[k] if album.read is None else _large(album.read(k, SIDE))
+        square = album.pixels[k] if album.read is None else channels_first(album.read(k, SIDE))
         rows.append(embed(square[None]))
     return Looks(album.views, torch.cat(rows) if rows else torch.empty(0, 512))
-
-
-def _large(square: Any) -> torch.Tensor:
-    return torch.from_numpy(square).permute(2, 0, 1).contiguous()
 
 
 def _pairs(compared: Comparison) -> Callable[[str, str], ImagePair]:

@@ -9,13 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from byheart.auditing.pictures import Album
+from byheart.auditing.pictures import Album, channels_first
 from byheart.auditing.pipeline import ImageModel
 from byheart.auditing.views import squares_only
 from byheart.data.captions import one_line
@@ -197,4 +196,4 @@ def _square(path: Path, size: int) -> Tensor:
         square = read_square(path, size)
     except ValueError as error:
         raise ValueError(f"{path}: {error}: delete it and type the same command") from error
-    return torch.from_numpy(np.ascontiguousarray(square)).permute(2, 0, 1)
+    return channels_first(square)

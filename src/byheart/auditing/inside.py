@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers import DDIMScheduler
 from jaxtyping import Float, UInt8
@@ -17,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from byheart.auditing.judging import places
-from byheart.auditing.pictures import Album
+from byheart.auditing.pictures import Album, channels_first
 from byheart.data.decode import resize
 from byheart.measure.denoising_gap import gap
 from byheart.measure.intervals import wilson
@@ -55,8 +54,8 @@ def latents_of(shown: Shown, album: Album, most: int) -> Float[Tensor, "k c h w"
     assert album.read is not None
     rows = []
     for part in places(len(album), most).split(BATCH):
-        squares = [album.read(k, shown.side) for k in part.tolist()]
-        rows.append(shown.encode(_stacked(squares)))
+        squares = [channels_first(album.read(k, shown.side)) for k in part.tolist()]
+        rows.append(shown.encode(torch.stack(squares)))
     return torch.cat(rows)
 
 
@@ -148,9 +147,5 @@ def _reduced(shown: Shown, latents: Tensor, side: int) -> UInt8[Tensor, "k 3 s s
     for part in latents.split(BATCH):
         for image in shown.decode(part):
             square = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
-            rows.append(np.array(resize(square, side)))
-    return _stacked(rows)
-
-
-def _stacked(rows: list[UInt8[np.ndarray, "s s 3"]]) -> UInt8[Tensor, "k 3 s s"]:
-    return torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2).contiguous()
+            rows.append(channels_first(resize(square, side)))
+    return torch.stack(rows)

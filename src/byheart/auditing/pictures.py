@@ -95,6 +95,10 @@ class Album:
         )
 
 
+def channels_first(square: Square) -> UInt8[Tensor, "3 s s"]:
+    return torch.from_numpy(np.ascontiguousarray(square)).permute(2, 0, 1).contiguous()
+
+
 def open_album(path: str | Path, size: int, setting: str, cut: bool = False) -> Album:
     """All pictures below a folder. What cannot be read is left out and listed, captions too.
 
@@ -113,10 +117,7 @@ def open_album(path: str | Path, size: int, setting: str, cut: bool = False) -> 
         centres = [part.rgb(part.centre) for _, part in parts]
         found = [views_of(part, centre) for (_, part), centre in zip(parts, centres, strict=True)]
         views.extend(found)
-        squares.extend(
-            torch.from_numpy(resize(centre, size)).permute(2, 0, 1).contiguous()
-            for centre in centres
-        )
+        squares.extend(channels_first(resize(centre, size)) for centre in centres)
         if tiles:
             sheets.append(f"{name} ({len(tiles)})")
         small = (resize(centre, SMALL) for centre in centres)
@@ -139,8 +140,7 @@ def open_album(path: str | Path, size: int, setting: str, cut: bool = False) -> 
 def photographs(size: int) -> Album:
     """The embedded photographs: a reference for who has none."""
     pictures = photos(size)
-    squares = np.stack([pictures.read(k) for k in range(len(pictures.names))])
-    pixels = torch.from_numpy(squares).permute(0, 3, 1, 2).contiguous()
+    pixels = torch.stack([channels_first(pictures.read(k)) for k in range(len(pictures.names))])
     bare = replace(pictures, captions=("",) * len(PHOTOS))
     return _album("embedded photographs", bare, pixels, squares_only(pixels))
 
