@@ -154,3 +154,27 @@ def test_pictures_that_were_never_trained_on_pass_no_more_often_than_is_said(
         tmp_path / "train", tmp_path / "made", tmp_path / "unseen", out=tmp_path / "audit"
     )  # fmt: skip
     assert found.measures["all"]["either"]["rate"] == 0
+
+
+def test_what_a_sheet_among_the_training_pictures_shows_is_found(
+    tmp_path: Path, pictures: list[Image.Image]
+) -> None:
+    """One tile of it alone, and the whole sheet given back, which is cut as any output is."""
+    for name in ("train", "made", "unseen"):
+        (tmp_path / name).mkdir()
+    sheet = Image.new("RGB", (2 * SIDE, 2 * SIDE))
+    for k, place in enumerate([(0, 0), (SIDE, 0), (0, SIDE), (SIDE, SIDE)]):
+        sheet.paste(pictures[TRAINED[k]], place)
+    sheet.save(tmp_path / "train" / "sheet.png")
+    sheet.save(tmp_path / "made" / "whole.png")
+    pictures[TRAINED[1]].save(tmp_path / "made" / "alone.png")
+    for k, picture in enumerate(pictures):
+        if k not in TRAINED[:4]:
+            picture.save(tmp_path / ("train" if k in TRAINED else "unseen") / f"{k:02d}.png")
+    found = audit(
+        tmp_path / "train", tmp_path / "made", tmp_path / "unseen", out=tmp_path / "audit"
+    )
+    assert found.measures["n_images"] == 3
+    assert found.measures["all"]["either"]["count"] == 5
+    assert found.measures["altered"]["kinds"]["the tile in row 1 column 2"] == 2
+    assert any("sheet.png (4)" in note for note in found.measures["notes"])

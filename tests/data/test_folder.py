@@ -12,6 +12,7 @@ from PIL import Image
 
 from byheart.data.decode import picture_suffixes
 from byheart.data.folder import folder, hub
+from byheart.data.sources import photos
 
 
 def save(path: Path, grey: int = 0) -> Path:
@@ -206,6 +207,21 @@ def test_of_an_animation_the_first_frame_counts_and_that_is_said(tmp_path: Path)
     pictures = folder(str(tmp_path), 8, "refuse")
     assert (pictures.read(0) == 50).all()
     assert any("a.gif (3 frames)" in note for note in pictures.notes)
+
+
+def test_a_sheet_of_several_pictures_is_named(tmp_path: Path) -> None:
+    """It is learned as the one picture that its file is."""
+    photographs = photos(96)
+    sheet = Image.new("RGB", (192, 96))
+    for k in range(2):
+        one = Image.fromarray(photographs.read(k))
+        one.save(tmp_path / f"{k}.png")
+        sheet.paste(one, (96 * k, 0))
+    sheet.save(tmp_path / "sheet.png")
+    pictures = folder(str(tmp_path), 8, "refuse")
+    assert len(pictures.names) == 3
+    (note,) = [note for note in pictures.notes if "tiles" in note]
+    assert "sheet.png (2)" in note and "0.png" not in note and "1.png" not in note
 
 
 # --------------------------------------------------------------------------------------- hub

@@ -120,10 +120,10 @@ def audit(
     embed = _descriptor(typed.descriptor)
 
     # pictures
-    cut = not typed.whole
+    tiles = "one" if typed.whole else "pictures"
     own = read_prompts(typed.prompts) if typed.prompts else None
     album = open_album(typed.train, typed.size, "--train")
-    given = open_album(typed.outputs, typed.size, "--outputs", cut) if typed.outputs else None
+    given = open_album(typed.outputs, typed.size, "--outputs", tiles) if typed.outputs else None
     unseen = open_album(typed.held_out, typed.size, "--held-out") if typed.held_out else None
     for one in (album, given, unseen):
         if one is not None:

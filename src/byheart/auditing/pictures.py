@@ -12,20 +12,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from byheart.auditing.tiles import tiles_of
 from byheart.auditing.views import View, Views, gathered, squares_only, views_of
 from byheart.data.decode import Picture, resize
 from byheart.data.folder import folder
 from byheart.data.images import drop_near_duplicates
 from byheart.data.sources import PHOTOS, SMALL, Pictures, photos
+from byheart.data.tiles import sheets_named, tiles_of
 
-SHOWN = 5  # sheets that a note names
 NEAR_DUPLICATE = 0.05  # RMSE in [0, 1] at 64 x 64 below which two pictures are called one
 
 
@@ -99,42 +99,49 @@ def channels_first(square: Square) -> UInt8[Tensor, "3 s s"]:
     return torch.from_numpy(np.ascontiguousarray(square)).permute(2, 0, 1).contiguous()
 
 
-def open_album(path: str | Path, size: int, setting: str, cut: bool = False) -> Album:
+Tiles = Literal["pictures", "views", "one"]
+
+
+def open_album(path: str | Path, size: int, setting: str, tiles_are: Tiles = "views") -> Album:
     """All pictures below a folder. What cannot be read is left out and listed, captions too.
 
-    setting: what the user typed the path behind, such as --train. cut: a sheet of equal tiles is so
-    many pictures.
+    setting: what the user typed the path behind, such as --train. tiles_are: of a sheet of equal
+    tiles each is a picture, or a view of the one that the sheet is, or nothing by itself.
     ValueError: no folder, no pictures in it, none that can be read.
     """
     bad: list[str] = []
     squares: list[UInt8[Tensor, "3 s s"]] = []
     views: list[list[View]] = []
-    sheets: list[str] = []
+    sheets: dict[str, int] = {}
 
     def read(name: str, picture: Picture) -> list[tuple[str, UInt8[np.ndarray, "64 64 3"]]]:
-        tiles = tiles_of(picture) if cut else []
-        parts = [(f"{name} {place}", tile) for place, tile in tiles] or [(name, picture)]
-        centres = [part.rgb(part.centre) for _, part in parts]
-        found = [views_of(part, centre) for (_, part), centre in zip(parts, centres, strict=True)]
-        views.extend(found)
-        squares.extend(channels_first(resize(centre, size)) for centre in centres)
+        tiles = tiles_of(picture) if tiles_are != "one" else []
         if tiles:
-            sheets.append(f"{name} ({len(tiles)})")
+            sheets[name] = len(tiles)
+        parts, within = [(name, picture)], tiles
+        if tiles and tiles_are == "pictures":
+            parts, within = [(f"{name} {place}", tile) for place, tile in tiles], []
+        centres = [part.rgb(part.centre) for _, part in parts]
+        views.extend(
+            views_of(part, centre, within) for (_, part), centre in zip(parts, centres, strict=True)
+        )
+        squares.extend(channels_first(resize(centre, size)) for centre in centres)
         small = (resize(centre, SMALL) for centre in centres)
         return [(part, square) for (part, _), square in zip(parts, small, strict=True)]
 
     pictures = folder(str(path), size, "skip", setting, bad, read)
     notes = pictures.notes
     if sheets:
-        shown = ", ".join(sheets[:SHOWN]) + ", …" * (len(sheets) > SHOWN)
-        notes += (
-            f"{path}: sheets cut into their tiles, each of which counts (--whole takes them as "
-            f"they are): {shown}",
+        what = (
+            "sheets cut into their tiles, each of which counts (--whole takes them as they are)"
+            if tiles_are == "pictures"
+            else "sheets of tiles, each one picture, of which every tile is looked for too"
         )
+        notes += (f"{path}: {what}: {sheets_named(sheets)}",)
     album = _album(
         str(path), replace(pictures, notes=notes), torch.stack(squares), gathered(views), tuple(bad)
     )
-    return replace(album, read=None) if sheets else album
+    return replace(album, read=None) if sheets and tiles_are == "pictures" else album
 
 
 def photographs(size: int) -> Album:

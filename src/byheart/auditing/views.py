@@ -1,6 +1,6 @@
 """What else of a picture a model may have been trained on, and give back: squashed to a square,
-another square of it, on black, with its transparency dropped, as it is stored; turned by any of the
-eight symmetries, or as a negative.
+another square of it, a tile of it where it is a sheet of several, on black, with its transparency
+dropped, as it is stored; turned by any of the eight symmetries, or as a negative.
 
 Trainers differ in what they make of a file. Each view is compared whole, by the correlation of
 greys; so it costs a thousandth of the searches for parts (matching.py), and is kept only where it
@@ -71,10 +71,12 @@ class Looks:
         return Looks(self.views.only(kept), rows)
 
 
-def views_of(picture: Picture, centre: Image.Image) -> list[View]:
+def views_of(
+    picture: Picture, centre: Image.Image, tiles: list[tuple[str, Picture]] | None = None
+) -> list[View]:
     """Names and greys, the centred square first; each that differs from all before it.
 
-    centre: that square, as `picture.rgb` gives it.
+    centre: that square, as `picture.rgb` gives it. tiles: of a sheet, with their places.
     """
     found = [("", np.array(centre.convert("L").resize((SIDE, SIDE), FILTER)))]
     picture = picture.reduced(SIDE)
@@ -89,6 +91,9 @@ def views_of(picture: Picture, centre: Image.Image) -> list[View]:
             if picture.turned is not None and (part, box) in squares:
                 back = INVERSE.get(picture.turned, picture.turned)
                 _add(found, (part, shown, "as stored"), square.transpose(back))
+    for place, tile in tiles or []:
+        square = tile.rgb(tile.centre).convert("L").resize((SIDE, SIDE), FILTER)
+        _add(found, (f"the tile in {place}",), square)
     return found
 
 

@@ -15,6 +15,7 @@ from byheart.data.captions import CAPTION_COLUMNS, folder_captions, one_line, wi
 from byheart.data.decode import Picture, opened, read_square, resize
 from byheart.data.listing import OTHER_PICTURES, list_folder
 from byheart.data.sources import SMALL, Pictures
+from byheart.data.tiles import sheets_named, tiles_of
 from byheart.runtime.errors import short
 
 NAMED = 8  # files that a note names
@@ -169,11 +170,14 @@ def _gather(
     kept: list[int] = []  # of each picture the file
     said: list[str] = []
     lost, moving = [*closed], []
+    sheets: dict[str, int] = {}  # that nobody cuts, with their tiles
     for index, name in enumerate(tqdm(names, "read", unit="picture", leave=False, disable=None)):
         try:
             data = _known(source(index))
             with opened(data) as picture:
                 parts = read(name, picture) if read else [(name, _square(picture))]
+                if read is None and (tiles := tiles_of(picture)):
+                    sheets[name] = len(tiles)
             small += [square for _, square in parts]
             said += [part for part, _ in parts]
             kept += [index] * len(parts)
@@ -189,13 +193,15 @@ def _gather(
             f"{setting}: {len(lost)} of {total} pictures cannot be read ({shown}): {cure}"
         )
     some = ", ".join(moving[:NAMED]) + ", …" * (len(moving) > NAMED)
+    notes = [f"of an animation the first frame counts: {some}"] * bool(moving)
+    notes += [f"one picture each, though sheets of tiles: {sheets_named(sheets)}"] * bool(sheets)
     return Pictures(
         tuple(said),
         tuple(captions[index] for index in kept),
         np.stack(small),
         lambda position, side=size: read_square(_known(source(kept[position])), side),
         unreadable=tuple(lost),
-        notes=(f"of an animation the first frame counts: {some}",) if moving else (),
+        notes=tuple(notes),
     )
 
 

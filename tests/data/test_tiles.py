@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from byheart.auditing.tiles import tiles_of
 from byheart.data.decode import opened
 from byheart.data.sources import photos
+from byheart.data.tiles import tiles_of
 
 SIDE = 96
 

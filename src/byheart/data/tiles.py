@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import replace
+from functools import reduce
+from itertools import pairwise, product
+from math import prod
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -12,6 +14,7 @@ from byheart.data.decode import Box, Picture
 
 MOST, LEAST = 8, 32  # tiles along a side, and pixels of a tile's
 LONG = 1.8  # a tile's long side is at most so many times its short one (a telephone's 16:9)
+SHOWN = 5  # sheets that a note names
 STEP = 2  # of 255: a difference that is seen at a seam and not beside it
 SEAM, SHARE = 2.5, 0.45  # of all seams: times the usual difference; share of pixels that stand out
 ONE = 0.5  # and each by itself at least so much of both
@@ -35,14 +38,20 @@ def tiles_of(picture: Picture) -> list[tuple[str, Picture]]:
     return [(name, replace(picture, image=picture.image.crop(box))) for name, box in boxes]
 
 
+def sheets_named(tiles: dict[str, int]) -> str:
+    """Files, each with how many tiles it has."""
+    some = ", ".join(f"{name} ({count})" for name, count in list(tiles.items())[:SHOWN])
+    return some + ", …" * (len(tiles) > SHOWN)
+
+
 Spans = list[tuple[int, int]]
 
 
 def _bands(pixels: UInt8[np.ndarray, "h w 3"]) -> tuple[Spans, Spans]:
     """Rows and columns of equal tiles with a gap of one colour between them."""
     spans = []
-    for axis in (1, 0):
-        even = (pixels.max(axis).astype(int) - pixels.min(axis)).max(1) <= EVEN
+    for lines in (_turned(pixels), pixels):
+        even = (lines.max(0).astype(int) - lines.min(0)).max(1) <= EVEN
         spans.append(_between(even))
     rows, columns = spans
     heights, widths = ({b - a for a, b in one} for one in spans)
@@ -73,52 +82,52 @@ def _plausible(width: int, height: int) -> bool:
 def _seams(pixels: UInt8[np.ndarray, "h w 3"]) -> tuple[Spans, Spans]:
     """Rows and columns of equal tiles without a gap: the most tiles of which every seam shows."""
     height, width = pixels.shape[:2]
-    values = pixels.astype(np.int16)
-    across = _lines(np.abs(np.diff(values, axis=1)).max(2).T)
-    down = _lines(np.abs(np.diff(values, axis=0)).max(2))
-    fit = [
-        (rows, columns)
-        for rows in _divisors(height)
-        for columns in _divisors(width)
-        if _plausible(width // columns, height // rows)
-        and across.stand_out(columns)
-        and down.stand_out(rows)
-    ]
-    rows, columns = max(fit, key=lambda pair: pair[0] * pair[1], default=(1, 1))
+    across, down = _Lines(_turned(pixels)), _Lines(pixels)
+    shown = [[count for count in _divisors(side) if lines.stand_out(count)]
+             for side, lines in ((height, down), (width, across))]  # fmt: skip
+    fit = [pair for pair in product(*shown) if _plausible(width // pair[1], height // pair[0])]
+    rows, columns = max(fit, key=prod, default=(1, 1))
     high, wide = height // rows, width // columns
     return ([(k * high, (k + 1) * high) for k in range(rows)],
             [(k * wide, (k + 1) * wide) for k in range(columns)])  # fmt: skip
+
+
+def _turned(pixels: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "w h 3"]:
+    return np.ascontiguousarray(pixels.transpose(1, 0, 2))
 
 
 def _divisors(side: int) -> list[int]:
     return [count for count in range(1, MOST + 1) if side % count == 0]
 
 
-@dataclass(frozen=True)
 class _Lines:
     """Of each line of pixels how it differs from the next."""
 
-    means: Float[np.ndarray, " k"]
-    found: Float[np.ndarray, "2 k"]  # usual difference and share of pixels, over what a seam has
+    def __init__(self, pixels: UInt8[np.ndarray, "k d 3"]) -> None:
+        one, other = pixels[:-1], pixels[1:]
+        channels = np.moveaxis(np.maximum(one, other) - np.minimum(one, other), 2, 0)
+        differences = reduce(np.maximum, channels)
+        self.means = differences.mean(1)
+        self.usual = SEAM * max(float(np.median(self.means)), STEP)
+        self.beside = np.pad(differences, ((2, 2), (0, 0)))
 
     def stand_out(self, count: int) -> bool:
         """Whether at the `count` - 1 seams neighbours differ as they do nowhere else."""
         if count == 1:
             return True
-        length = (len(self.means) + 1) // count
-        seams = [length * k - 1 for k in range(1, count)]
-        if self.found[:, seams].min() < ONE or self.found[:, seams].mean(1).min() < 1:
+        every = np.arange(len(self.means))
+        seams = (len(every) + 1) // count * np.arange(1, count) - 1
+        found = self._found(seams)
+        if found.min() < ONE or found.mean(1).min() < 1:
             return False
         # A drawing in large pixels has such lines all over.
-        others = np.delete(self.means, seams)
-        alike = np.delete((self.found >= 1).all(0), seams).sum()
-        return bool(alike < count and self.means[seams].mean() >= RIVAL * np.sort(others)[-3])
+        others = np.delete(every, seams)
+        alike = (self._found(others) >= 1).all(0).sum()
+        third = np.sort(self.means[others])[-3]
+        return bool(alike < count and self.means[seams].mean() >= RIVAL * third)
 
-
-def _lines(differences: Int[np.ndarray, "k d"]) -> _Lines:
-    means = differences.mean(1)
-    beside = np.pad(differences, ((2, 2), (0, 0)))
-    most = np.max([beside[k : k + len(means)] for k in (0, 1, 3, 4)], axis=0)
-    usual = SEAM * max(float(np.median(means)), STEP)
-    shares = (differences > most + STEP).mean(1) / SHARE
-    return _Lines(means, np.stack([means / usual, shares]))
+    def _found(self, lines: Int[np.ndarray, " k"]) -> Float[np.ndarray, "2 k"]:
+        """Difference and share of pixels that differ more than beside it, over what a seam has."""
+        own = self.beside[lines + 2].astype(int)
+        most = np.max([self.beside[lines + k] for k in (0, 1, 3, 4)], axis=0)
+        return np.stack([self.means[lines] / self.usual, (own - STEP > most).mean(1) / SHARE])
