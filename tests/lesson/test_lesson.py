@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,8 @@ from PIL import Image
 from support.lesson_runs import huge_png
 
 from byheart.cli import main
-from byheart.lesson import ask, game, ledger, tolerance
+from byheart.lesson import answers, ask, game, ledger, queue, tolerance
 from byheart.lesson import cli as door
-from byheart.lesson import queue as turns
 from byheart.lesson import serve as server
 from byheart.lesson import teacher as teaching
 from byheart.lesson.guard import Guard
@@ -32,10 +32,11 @@ def pixels(value: int = 0, side: int = 8) -> np.ndarray:
     return np.full((side, side, 3), value, dtype=np.uint8)
 
 
-def answer(**changed: Any) -> ask.Answer:
-    plain = ask.Answer(
+def answer(**changed: Any) -> answers.Answer:
+    plain = answers.Answer(
         noise=0, output=pixels(), nearest=pixels(9), index=2, caption=HOSTILE, rmse=0.0353,
-        rho=0.12, exact=False, kind="copied", steps=np.stack([pixels(3), pixels()]),
+        rho=0.12, exact=False, kind="copied", noisy=np.stack([pixels(7), pixels(5)]),
+        steps=np.stack([pixels(3), pixels()]),
     )  # fmt: skip
     return replace(plain, **changed)
 
@@ -47,7 +48,7 @@ def test_nothing_typed_is_a_tag_or_a_template() -> None:
     made = safe(HOSTILE)
     assert not set(made) & set("<>${}`\"'")
     for html in (
-        ask.shown([answer()], HOSTILE, 3), picture(pixels(), HOSTILE), trouble(HOSTILE),
+        ask.shown([answer()], [HOSTILE], 3), picture(pixels(), HOSTILE), trouble(HOSTILE),
         sprite(np.stack([pixels()]), HOSTILE),
         chart(Panel("", HOSTILE, "", (Series(HOSTILE, (Point(1, 1),), "#000000"),)), HOSTILE),
     ):  # fmt: skip
@@ -56,64 +57,142 @@ def test_nothing_typed_is_a_tag_or_a_template() -> None:
 
 
 def test_a_prompt_is_one_line_of_bounded_length() -> None:
-    assert ask.checked("  a \n red\tfox ") == "a red fox"
+    assert answers.combined(["  a \n red\tfox "], 1) == [("a red fox", 0)]
     with pytest.raises(ValueError, match=r"20,000 characters: 1,000 are allowed"):
-        ask.checked("x" * 20_000)
+        answers.combined(["x" * 20_000], 1)
+    with pytest.raises(ValueError, match="1 to 8 are allowed"):
+        answers.combined(["x"], 9)
 
 
 # what is said
 
 
-# turns
+# the desk
 
 
-def test_one_works_some_wait_and_the_others_are_told() -> None:
-    room, inside, go = turns.Turns(waiting=2), threading.Semaphore(0), threading.Event()
+class Room:
+    """A desk whose answers wait until they are let go; what it was asked, and what became of it."""
 
-    def sit(who: str) -> None:
-        with room.turn(who):
-            inside.release()
-            go.wait(10)
+    def __init__(self, **settings: int) -> None:
+        self.asked: list[tuple[Any, list[queue.Wanted]]] = []
+        self.go = threading.Semaphore(0)
+        self.told: dict[str, list[queue.News[str]]] = {}
+        self.desk: queue.Desk[str] = queue.Desk(self._answer, **settings)
+        self.threads: list[threading.Thread] = []
 
-    sitting = [threading.Thread(target=sit, args=(str(k),)) for k in range(3)]
-    for thread in sitting:
-        thread.start()
-    assert inside.acquire(timeout=10)
-    while len(room._inside) < 3:
-        pass
-    assert not inside.acquire(timeout=0.2)  # one at a time
-    with pytest.raises(ValueError, match="busy: 3 others are waiting"), room.turn("late"):
-        pass
-    with pytest.raises(ValueError, match="busy: your last question"), room.turn("0"):
-        pass
-    go.set()
-    for thread in sitting:
-        thread.join(10)
-    with room.turn("late"):
-        pass
+    def _answer(self, network: Any, wanted: Any, show: queue.Show) -> list[str]:
+        self.asked.append((network, list(wanted)))
+        assert self.go.acquire(timeout=20)
+        if network == "broken":
+            raise ValueError("it is broken")
+        show(1, 2, [prompt.upper() for prompt, _ in wanted])
+        return [f"{network} {prompt} {noise}" for prompt, noise in wanted]
+
+    def sit(self, who: str, network: str, *prompts: str) -> None:
+        """Ask, and come back when the question has been taken down."""
+
+        def listen() -> None:
+            told = self.told[who] = []
+            try:
+                for news in self.desk.ask(who, network, [(prompt, 0) for prompt in prompts]):
+                    told.append(news)
+            except ValueError as error:
+                told.append(queue.News(answers=(str(error),)))
+
+        self.threads.append(threading.Thread(target=listen))
+        self.threads[-1].start()
+        until(lambda: bool(self.told.get(who)))
+
+    def answers(self) -> dict[str, tuple[str, ...] | None]:
+        for thread in self.threads:
+            thread.join(20)
+        return {who: told[-1].answers for who, told in self.told.items()}
+
+
+def until(there: Any) -> None:
+    ends = time.monotonic() + 20
+    while not there():
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+
+
+def test_what_waits_for_one_network_is_answered_together() -> None:
+    room = Room()
+    room.sit("first", "a", "x")
+    until(lambda: bool(room.asked))
+    room.sit("second", "a", "y")
+    room.sit("third", "b", "y")
+    room.sit("fourth", "a", "x", "z")  # x is known by then
+    later = ("second", "third", "fourth")
+    until(lambda: [room.told[who][-1].before for who in later] == [1, 3, 1])
+    room.go.release(3)
+    assert room.answers() == {
+        "first": ("a x 0",), "second": ("a y 0",), "third": ("b y 0",), "fourth": ("a x 0", "a z 0"),
+    }  # fmt: skip
+    assert room.asked == [("a", [("x", 0)]), ("a", [("y", 0), ("z", 0)]), ("b", [("y", 0)])]
+    seen = [news for news in room.told["fourth"] if news.step]
+    assert all((news.steps, news.seen) == (2, ("Z",)) for news in seen)
+    room.sit("fifth", "a", "z")  # nobody is asked again
+    assert room.answers()["fifth"] == ("a z 0",) and len(room.asked) == 3
+
+
+def test_some_wait_and_the_others_are_told() -> None:
+    room = Room(waiting=2)
+    for who in ("0", "1", "2"):
+        room.sit(who, who, "x")
+    with pytest.raises(ValueError, match="busy: 3 others are waiting"):
+        next(room.desk.ask("late", "a", [("x", 0)]))
+    with pytest.raises(ValueError, match="busy: your last question"):
+        next(room.desk.ask("0", "a", [("x", 0)]))
+    room.go.release(4)
+    assert room.answers() == {who: (f"{who} x 0",) for who in ("0", "1", "2")}
+    room.sit("late", "a", "x")
+    assert room.answers()["late"] == ("a x 0",)
+
+
+def test_who_goes_away_is_not_answered() -> None:
+    room = Room()
+    room.sit("first", "a", "x")
+    until(lambda: bool(room.asked))
+    gone = room.desk.ask("gone", "b", [("x", 0)])
+    next(gone)
+    del gone
+    room.go.release(2)
+    room.answers()
+    room.sit("first", "a", "y")
+    room.answers()
+    assert [network for network, _ in room.asked] == ["a", "a"]
+
+
+def test_what_cannot_be_answered_is_told_to_all_who_asked_and_the_desk_goes_on() -> None:
+    room = Room()
+    room.sit("first", "a", "x")
+    room.sit("second", "broken", "x")
+    room.sit("third", "broken", "y")
+    room.go.release(3)
+    told = room.answers()
+    assert told["second"] == told["third"] == ("it is broken",)
+    room.sit("fourth", "a", "y")
+    assert room.answers()["fourth"] == ("a y 0",)
 
 
 def test_nobody_asks_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr(turns.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(turns, "REMEMBERED", 5)
-    room = turns.Turns(a_minute=3)
+    monkeypatch.setattr(queue, "REMEMBERED", 5)
+    pace = queue.Pace(3, 60, "asked")
     for _ in range(3):
-        with room.turn("eager"):
-            now[0] += 1
+        pace.check("eager", now[0])
+        pace.count("eager", now[0])
+        now[0] += 1
     with pytest.raises(
         ValueError, match=r"this page has asked 3 times within a minute.*57 seconds"
     ):
-        room._enter("eager", now[0])
-    with room.turn("calm"):
-        pass
-    now[0] += 58
-    with room.turn("eager"):
-        pass
+        pace.check("eager", now[0])
+    pace.check("calm", now[0])
+    pace.check("eager", now[0] + 58)
     for k in range(20):
-        with room.turn(str(k)):
-            pass
-    assert len(room._pace._times) == 5
+        pace.count(str(k), now[0])
+    assert len(pace._times) == 5
 
 
 # tolerance

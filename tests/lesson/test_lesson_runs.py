@@ -21,10 +21,10 @@ from support.lesson_runs import TAUGHT, small_sweep, wait_for
 
 from byheart.lesson import curve, game, ledger, tolerance
 from byheart.lesson import teacher as teaching
-from byheart.lesson.ask import MOST_NOISES, answers
+from byheart.lesson.answers import MOST_NOISES, Answer, answers, combined
 from byheart.lesson.cli import check_folder
 from byheart.lesson.guard import who
-from byheart.lesson.models import ModelCache, load
+from byheart.lesson.models import Model, ModelCache, load
 from byheart.lesson.queue import AT_ONCE
 from byheart.lesson.session import Session
 from byheart.lesson.teacher import Teacher
@@ -48,6 +48,10 @@ def one_thread() -> Iterator[None]:
 # asking
 
 
+def told(model: Model, prompt: str, noises: int) -> list[Answer]:
+    return answers(model, combined([prompt], noises), lambda step, steps, seen: None)
+
+
 def test_a_typed_prompt_gives_what_the_run_itself_made(folder: Path) -> None:
     """The run's own unseen prompts, its captions and the empty prompt; but for rounding."""
     for run in finished_runs(folder):
@@ -55,7 +59,7 @@ def test_a_typed_prompt_gives_what_the_run_itself_made(folder: Path) -> None:
         wanted = {(row["prompt"], int(row["noise"])): k for k, row in enumerate(made.rows)}
         assert len({prompt for prompt, _ in wanted}) >= 4
         for prompt in dict.fromkeys(prompt for prompt, _ in wanted):
-            for answer in answers(model, prompt, 2):
+            for answer in told(model, prompt, 2):
                 k = wanted[prompt, answer.noise]
                 assert np.abs(answer.output.astype(int) - made.pixels[k]).max() <= 1
                 assert np.array_equal(answer.nearest, made.nearest([k])[0])
@@ -67,7 +71,7 @@ def test_a_typed_prompt_gives_what_the_run_itself_made(folder: Path) -> None:
 
 def test_any_other_prompt_is_answered_and_every_step_seen(folder: Path) -> None:
     model = load(folder / "n3-own-s0")
-    found = answers(model, "nobody has ever typed this", MOST_NOISES)
+    found = told(model, "nobody has ever typed this", MOST_NOISES)
     assert [answer.noise for answer in found] == [*range(MOST_NOISES)]
     for answer in found:
         assert answer.steps.shape == (model.setup.config.sample.steps, 16, 16, 3)
@@ -76,10 +80,28 @@ def test_any_other_prompt_is_answered_and_every_step_seen(folder: Path) -> None:
     assert not np.array_equal(found[0].steps[0], found[0].output)
     cache = folder.parent / ".cache"
     before = len([*cache.iterdir()])
-    answers(model, "nor this", 1)
+    told(model, "nor this", 1)
     assert len([*cache.iterdir()]) == before  # what a class types does not pile up
-    with pytest.raises(ValueError, match="1 to 8 are allowed"):
-        answers(model, "x", 9)
+
+
+def test_an_answer_depends_on_nothing_that_is_answered_beside_it(folder: Path) -> None:
+    """But for rounding. And every step is shown as it is kept."""
+    model = load(folder / "n3-own-s0")
+    alone = {prompt: told(model, prompt, 2) for prompt in ("a fox", "my aunt", "")}
+    wanted = combined([*alone], 2)
+    seen: list[tuple[int, list[Any]]] = []
+    together = answers(model, wanted, lambda step, steps, some: seen.append((step, [*some])))
+    for k, (prompt, noise) in enumerate(wanted):
+        one = alone[prompt][noise]
+        assert (one.noise, one.index, one.kind) == (noise, together[k].index, together[k].kind)
+        assert np.abs(one.steps.astype(int) - together[k].steps).max() <= 1
+        assert np.abs(one.noisy.astype(int) - together[k].noisy).max() <= 1
+        for step, some in seen:
+            given, guess = some[k]
+            assert np.array_equal(given, together[k].noisy[step - 1])
+            if step < len(together[k].steps):
+                assert np.array_equal(guess, together[k].steps[step - 1])
+    assert seen
 
 
 def test_few_models_stay_in_memory(folder: Path) -> None:
@@ -175,16 +197,18 @@ def test_a_run_that_finishes_moves_no_place(folder: Path, growing: Path, tmp_pat
         next(c for c in places if c["props"].get("elem_id") == "n-slider")["props"]["maximum"] > 9
     )
     there, ask = named(page, "there"), heard(page, "ask", "click")
-    _, words, _, shown, _ = there(0, "shared", ())
+    _, words, _, shown, _, seen = there(0, "shared", ())
+    assert "has seen only these 3 pictures" in seen
     assert shown == (3,) and "3 training images" in words
     shutil.copytree(folder / "n1-shared-s0", growing / "n1-shared-s0")
-    assert "of the 3 training images" in ask("x", 0, "shared", 1, shown, None)
+    *places, answered = ask("x", 0, "shared", 1, shown, "", None)
+    assert "of the 3 training images" in answered and "next" in places[0]
     by_place = next(fn.fn for fn in page.fns.values() if fn.api_name == "ask")
     html = by_place("x", 0, "shared", 1, None)
     assert "of the one training image" in html and "Captions:" not in html
     instead = "Captions: one caption for all. No network of 1 image was trained with “each its own”"
     assert instead in by_place("x", 0, "own", 1, None)
-    slider, words, captions, now, _ = there(0, "shared", shown)
+    slider, words, captions, now, *_ = there(0, "shared", shown)
     assert now == (1, 3) and slider["value"] == 1 and "<b data-n-said>3 training" in words
     assert captions["value"] == "shared"
     limits = {fn.concurrency_limit for fn in page.fns.values() if fn.concurrency_id == "model"}
@@ -427,7 +451,7 @@ def test_a_picture_is_learned_in_a_process_of_its_own(tmp_path: Path) -> None:
     look = teacher.look()
     assert look.state == "learned", look.words + lesson.said.read_text()
     assert look.losses[-1][0] == 12 and look.live is None
-    assert answers(load(lesson.run.path), "a red car", 2)[0].index == 0
+    assert told(load(lesson.run.path), "a red car", 2)[0].index == 0
     assert teacher.taught is lesson
 
 

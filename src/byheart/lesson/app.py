@@ -41,7 +41,7 @@ def build(session: Session) -> gr.Blocks:
             f"runs of <b>{safe(name)}</b>.</p></header>"
         )
         gr.HTML(opening, apply_default_css=False, elem_id="opening")
-        with gr.Tabs(elem_id="parts"):
+        with gr.Tabs(elem_id="parts") as parts:
             tabs = {name: gr.Tab(name, id=name) for name in PARTS}
         timers = {name: gr.Timer(EVERY, active=False) for name in PARTS}
         # Before what else a part does when it is opened: Gradio waits for each in turn, and the
@@ -51,11 +51,19 @@ def build(session: Session) -> gr.Blocks:
         for name, part in PARTS.items():
             with tabs[name]:
                 part(session, page, tabs[name], timers[name])
+        page.load(_opened_at, outputs=parts, **quiet)
         closing = gr.HTML(apply_default_css=False, elem_id="closing")
         gr.on([page.load, *(tab.select for tab in tabs.values())], lambda: _closing(session),
               outputs=closing, **quiet)  # fmt: skip
     page.queue(max_size=QUEUE, default_concurrency_limit=WAITING)
+    session.warm()
     return page
+
+
+def _opened_at(request: gr.Request) -> object:
+    """The part that the address names, as the page's script writes it there."""
+    part = dict(request.query_params).get("part")
+    return gr.Tabs(selected=part) if part in PARTS else gr.skip()
 
 
 def _looking_at(name: str) -> Callable[[], list[object]]:

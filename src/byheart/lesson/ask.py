@@ -3,86 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
 
 import gradio as gr
 import numpy as np
-import torch
 from jaxtyping import UInt8
 
+from byheart.lesson.answers import MOST_NOISES, Answer
 from byheart.lesson.guard import who
 from byheart.lesson.html import images, picture, safe, said, sprite, trouble
-from byheart.lesson.models import Model
-from byheart.lesson.queue import AT_ONCE
+from byheart.lesson.queue import AT_ONCE, News
 from byheart.lesson.session import Session
 from byheart.measure.copying import STANDARD
-from byheart.measure.kinds import KINDS, examine
-from byheart.model.sample import sample
-from byheart.show.runs import Finished
+from byheart.show.runs import Finished, read_outputs
 
-LONGEST = 1000  # characters of a prompt; the encoder reads the first few dozen words
-MOST_NOISES = 8
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One output beside its nearest training image."""
-
-    noise: int
-    output: UInt8[np.ndarray, "s s 3"]
-    nearest: UInt8[np.ndarray, "s s 3"]
-    index: int  # of the nearest, from 0
-    caption: str  # its own
-    rmse: float  # in [0, 1]
-    rho: float  # rmse / reference distance
-    exact: bool
-    kind: str  # of KINDS
-    steps: UInt8[np.ndarray, "t s s 3"]  # what the sampler expected to end at, after each step
-
-
-def checked(prompt: str) -> str:
-    """The prompt on one line. ValueError: too long to be one."""
-    if len(prompt) > LONGEST:
-        raise ValueError(
-            f"a prompt of {len(prompt):,} characters: {LONGEST:,} are allowed; type a shorter one"
-        )
-    return " ".join(prompt.split())
-
-
-def answers(model: Model, prompt: str, noises: int) -> list[Answer]:
-    """One output for each of the initial noises 0 … noises-1, as the run itself makes them.
-
-    On the CPU what the run was asked comes out as in its outputs.npz but for rounding: fewer are
-    computed together here, and now and then a value is another by one of 255. ValueError: a prompt
-    that is too long, or another number of noises than 1 … 8.
-    """
-    setup = model.setup
-    prompt = prompt if prompt in setup.texts else checked(prompt)
-    if not 1 <= noises <= MOST_NOISES:
-        raise ValueError(f"{noises} noises: 1 to {MOST_NOISES} are allowed")
-    vectors, row = model.prompts(prompt)
-    given = replace(setup.conditions, prompts=vectors)
-    guesses: list[torch.Tensor] = []
-    latents = sample(
-        setup.unet, given, torch.full((noises,), row), torch.arange(noises),
-        setup.config.seed, setup.config.sample, setup.device,
-        watch=lambda noisy, guess: guesses.append(guess.cpu()),
-    )  # fmt: skip
-    outputs = setup.codec.decode(latents)
-    # The last step may end beyond its own guess: what is watched ends on the output.
-    frames = [*(setup.codec.decode(guess) for guess in guesses[:-1]), outputs]
-    steps = torch.stack(frames, dim=1).permute(0, 1, 3, 4, 2).numpy()
-    found = examine(outputs, setup.images.train, setup.reference)
-    train = setup.images.train.permute(0, 2, 3, 1).numpy()
-    return [
-        Answer(
-            k, steps[k, -1], train[index], index, setup.images.train_captions[index],
-            float(found.rmse[k]), float(found.rho[k]), bool(found.exact[k]),
-            KINDS[int(found.kind[k])], steps[k],
-        )
-        for k, index in enumerate(found.nearest.tolist())
-    ]  # fmt: skip
+SHOWN = 24  # training pictures that are shown of many
+Pixels = UInt8[np.ndarray, "s s 3"]
 
 
 def sentence(answer: Answer, n: int) -> str:
@@ -102,7 +40,7 @@ def sentence(answer: Answer, n: int) -> str:
     return f"{nothing} It is a new picture."
 
 
-def summary(found: list[Answer], n: int) -> str:
+def summary(found: Sequence[Answer], n: int) -> str:
     """All outputs in one line."""
     copies = sum(answer.kind == "copied" for answer in found)
     image = "the one training image" if n == 1 else f"one of the {n} training images"
@@ -115,40 +53,103 @@ def summary(found: list[Answer], n: int) -> str:
     return f"{how_many} of {len(found)} outputs {verb} {what} of {image}."
 
 
-def shown(found: list[Answer], prompt: str, n: int, aside: str = "") -> str:
-    """The answers as HTML, everything that was typed escaped.
+def under_way(news: News[Answer], prompts: Sequence[str]) -> str:
+    """A question that is not answered yet: its place, or what its outputs have come to."""
+    if not news.step:
+        place = "Yours is next" if not news.before else f"{news.before} before yours"
+        return said(f"{place}: about {max(1, round(news.seconds))} s.")
+    typed = " and ".join(_quoted(prompt) for prompt in prompts)
+    cards = "".join(
+        f'<figure class="other"><div class="pair"><div>{_films(given[None], expected[None], "")}'
+        "</div></div></figure>"
+        for given, expected in news.seen
+    )
+    return (
+        '<section class="answers" style="--step: 0; --steps: 1">'
+        f'{said(f"{typed}: step {news.step} of {news.steps}")}<div class="cards">{cards}</div>'
+        "</section>"
+    )
 
-    aside: what else is to be known about who answers.
+
+def shown(found: Sequence[Answer], prompts: Sequence[str], n: int, aside: str = "") -> str:
+    """The answers as HTML, everything that was typed escaped; those of two prompts side by side.
+
+    found: of the first prompt, then as many of the second. aside: what else is to be known about
+    who answers.
     """
-    typed = f"“{safe(prompt)}”" if prompt.strip() else "The empty prompt"
+    each = len(found) // len(prompts)
+    by_prompt = [found[k * each : (k + 1) * each] for k in range(len(prompts))]
+    told = " ".join(
+        f"{_quoted(prompt)}: {summary(mine, n)}"
+        for prompt, mine in zip(prompts, by_prompt, strict=True)
+    )
+    if len(prompts) > 1:
+        apart = [np.sqrt(np.square((a.output / 255.0) - b.output / 255.0).mean())
+                 for a, b in zip(*by_prompt, strict=True)]  # fmt: skip
+        told += (
+            f" From the same noise the two prompts’ pictures are {100 * np.mean(apart):.1f} % apart"
+            " on average, where black and white are 100 %."
+        )
     steps = len(found[0].steps)
-    cards = "".join(_card(answer, n) for answer in found)
+    cards = "".join(_card(mine, n) for mine in zip(*by_prompt, strict=True))
     return (
         f'<section class="answers" style="--step: {steps - 1}; --steps: {steps}">'
-        f'<p class="said" role="status">{typed}: {summary(found, n)}</p>'
-        f"{f'<p class=faint role=status>{safe(aside)}</p>' if aside else ''}"
+        f"{said(told)}{f'<p class=faint role=status>{safe(aside)}</p>' if aside else ''}"
         '<div class="watch"><button type="button" data-play>Watch the noise become a picture'
         "</button> <label>denoising step <output data-now>"
         f'{steps} of {steps}</output><input type="range" data-step min="1" max="{steps}" '
         f'value="{steps}" aria-label="denoising step"></label></div>'
         f'<div class="cards">{cards}</div>'
-        "<p class=faint>ρ is the distance to the nearest training image, measured in the distance "
-        "between a typical unseen picture and its nearest other; a copy has at most "
-        f"{STANDARD.tolerance:.2f}. rmse: 0 is equal, 1 is black against white.</p></section>"
+        "<details class=faint><summary>what the numbers mean</summary><p>ρ is the distance to the "
+        "nearest training image, measured in the distance between a typical unseen picture and its "
+        f"nearest other; a copy has at most {STANDARD.tolerance:.2f}. rmse: 0 is equal, 1 is black "
+        "against white.</p></details></section>"
     )
 
 
-def _card(answer: Answer, n: int) -> str:
-    words = sentence(answer, n)
-    tag = "copied" if answer.kind == "copied" else "other"
+def _quoted(prompt: str) -> str:
+    return f"“{safe(prompt)}”" if prompt.strip() else "The empty prompt"
+
+
+def _films(
+    noisy: UInt8[np.ndarray, "t s s 3"], steps: UInt8[np.ndarray, "t s s 3"], words: str
+) -> str:
+    """What the network is given at every step, above what it makes of it."""
+    given = f"{sprite(noisy, 'what the network is given')}<small>the network is given this</small>"
+    return f"{given}{sprite(steps, words or 'its guess')}<small>and guesses this</small>"
+
+
+def _card(mine: Sequence[Answer], n: int) -> str:
+    """Outputs from one noise, one for each prompt, beside what the first of them is like."""
+    first, words = mine[0], [sentence(answer, n) for answer in mine]
+    tag = "copied" if first.kind == "copied" else "other"
+    films = "".join(
+        f"<div>{_films(answer.noisy, answer.steps, f'output of noise {answer.noise + 1}: {one}')}"
+        "</div>"
+        for answer, one in zip(mine, words, strict=True)
+    )
+    numbers = "; ".join(f"ρ {answer.rho:.3f}, rmse {answer.rmse:.4f}" for answer in mine)
+    verdict = words[0] if len(set(words)) == 1 else " · ".join(words)
     return (
-        f'<figure class="{tag}"><div class="pair"><div>'
-        f"{sprite(answer.steps, f'output of noise {answer.noise + 1}: {words}')}"
-        "<small>output</small></div><div>"
-        f"{picture(answer.nearest, f'nearest training image: {answer.caption}')}"
-        f"<small>nearest training image: {safe(answer.caption)}</small></div></div>"
-        f"<figcaption><b>{words}</b><br>noise {answer.noise + 1} · ρ {answer.rho:.3f} · "
-        f"rmse {answer.rmse:.4f}</figcaption></figure>"
+        f'<figure class="{tag}"><div class="pair">{films}<div class="like">'
+        f"{picture(first.nearest, f'nearest training image: {first.caption}')}"
+        f"<small>nearest training image: {safe(first.caption)}</small></div></div>"
+        f"<figcaption><b>{verdict}</b><details class=faint><summary>numbers</summary>noise "
+        f"{first.noise + 1}: {numbers}</details></figcaption></figure>"
+    )
+
+
+@lru_cache(maxsize=16)
+def only_these(path: Path, headline: str, n: int, made_at: int) -> str:
+    """The pictures that a run's network was trained on, and that it has seen no other."""
+    train = read_outputs(path, headline).train
+    some = train if len(train) <= SHOWN else train[:SHOWN]
+    row = "".join(picture(one, f"training image {k + 1}") for k, one in enumerate(some))
+    what = "this picture" if n == 1 else f"these {n:,} pictures"
+    more = f" ({len(some)} of them)" if n > len(some) else ""
+    return (
+        f'<div class="seen"><p class="said">This network has seen only {what}{more}.</p>'
+        f"<div>{row}</div></div>"
     )
 
 
@@ -160,40 +161,48 @@ WORDS = {"shared": "one caption for all", "own": "each its own", "none": "none",
 
 
 def ask_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:
-    gr.Markdown(
-        "## Type any prompt\n"
-        "This network was trained on a few pictures and has never seen anything else. "
-        "Ask it for whatever you like."
-    )
+    seen = gr.HTML(elem_id="seen", apply_default_css=False)
     prompt = gr.Textbox(
-        label="prompt", placeholder="anything at all; Enter asks", lines=1, max_lines=1,
-        elem_id="prompt", autofocus=True,
+        label="ask it for anything", placeholder="anything at all; Enter asks", lines=1,
+        max_lines=1, elem_id="prompt", autofocus=True,
     )  # fmt: skip
     with gr.Row(elem_classes="ideas"):
         ideas = [gr.Button(words, size="sm", variant="secondary") for words in EXAMPLES]
     with gr.Row():
         with gr.Column(min_width=200):
-            place = gr.Slider(0, MOST_PLACES, value=0, step=1, label="training images n",
-                              elem_id="n-slider", buttons=[])  # fmt: skip
+            place = gr.Slider(
+                0, MOST_PLACES, value=0, step=1, label="who answers", elem_id="n-slider",
+                buttons=[],
+            )  # fmt: skip
             ticks = gr.HTML("", elem_id="n-said", apply_default_css=False)
-        noises = gr.Slider(
-            1, MOST_NOISES, value=NOISES, step=1, label="noises at once", elem_id="noises",
-            min_width=220, buttons=[],
-        )  # fmt: skip
         mode = gr.Radio([*WORDS], value="shared", label="captions it was trained with",
                         elem_id="captions", min_width=220, visible=False)  # fmt: skip
+    with gr.Accordion("more: a second prompt, other noises", open=False):
+        second = gr.Textbox(
+            label="a second prompt, through the same noises", lines=1, max_lines=1,
+            placeholder="left empty: none", elem_id="second",
+        )  # fmt: skip
+        noises = gr.Slider(
+            1, MOST_NOISES, value=NOISES, step=1, label="pictures, each from its own noise",
+            elem_id="noises", buttons=[],
+        )  # fmt: skip
     button = gr.Button("Ask", variant="primary", elem_id="ask")
     result = gr.HTML(elem_id="answer", apply_default_css=False)
     shown_ns = gr.State(())  # what the places stood for when they were shown
 
-    def there(place: float, mode: str | None, before: Sequence[int]) -> object:
-        """What the slider and the captions stand for now; what was chosen stays chosen."""
+    def there(
+        place: float, mode: str | None, before: Sequence[int], wanted: int = 0
+    ) -> tuple[object, ...]:
+        """What the slider and the captions stand for now; what was chosen stays chosen.
+
+        wanted: the n that an address asks for.
+        """
         try:
             ns, modes, waiting = session.ns, session.modes, not session.runs
         except ValueError as error:
-            return gr.skip(), trouble(error), gr.skip(), (), gr.Timer(active=False)
+            return gr.skip(), trouble(error), gr.skip(), (), gr.Timer(active=False), ""
         words = safe(f"There is nobody to ask yet: {session.nothing_yet}.")
-        chosen = before[int(place)] if place < len(before) else None
+        chosen = wanted or (before[int(place)] if place < len(before) else None)
         at = ns.index(chosen) if chosen in ns else 0
         names = [(WORDS.get(name, name), name) for name in modes]
         kept = mode if before and mode in modes else modes[0] if modes else None
@@ -203,7 +212,29 @@ def ask_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) ->
             gr.update(choices=names, value=kept, visible=len(modes) > 1),
             tuple(ns),
             gr.Timer(active=waiting),
+            has_seen(at, kept or "shared", ns),
         )
+
+    def has_seen(place: float, mode: str, shown_ns: Sequence[int]) -> str:
+        try:
+            run = session.run(int(place), mode, shown_ns)
+            made_at = (run.path / "measures.json").stat().st_mtime_ns
+            return only_these(run.path, run.headline, run.n, made_at)
+        except (
+            ValueError,
+            OSError,
+            KeyError,
+        ):  # said elsewhere; without its pictures there is none
+            return ""
+
+    def arrive(
+        place: float, mode: str | None, before: Sequence[int], request: gr.Request
+    ) -> object:
+        """What the address says is chosen; one answer is ready, whatever it is."""
+        typed = dict(request.query_params)
+        n = typed.get("n", "")
+        found = there(place, mode, before, int(n) if n.isdecimal() else 0)
+        return *found, typed.get("prompt", EXAMPLES[0])
 
     def wait(place: float, mode: str | None, before: Sequence[int]) -> object:
         """Until the sweep's first run is finished; then the timer stands still."""
@@ -211,35 +242,40 @@ def ask_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) ->
 
     def ask(
         prompt: str, place: float, mode: str, noises: float, shown_ns: Sequence[int],
-        request: gr.Request,
-    ) -> str:  # fmt: skip
+        second: str, request: gr.Request,
+    ) -> Iterator[str]:  # fmt: skip
         try:
-            with session.turns.turn(who(request)):
-                run = session.run(int(place), mode, shown_ns)
-                model = session.models.model(run.path)
-                found = answers(model, prompt or "", int(noises))
-                return shown(found, prompt or "", run.n, instead(run, mode))
+            prompts = [prompt or "", *([second] if second and second.strip() else [])]
+            run = session.run(int(place), mode, shown_ns)
+            for news in session.ask(who(request), run.path, prompts, int(noises)):
+                if news.answers is None:
+                    yield under_way(news, prompts)
+                else:
+                    yield shown(news.answers, prompts, run.n, instead(run, mode))
         except ValueError as error:
-            return trouble(error)
+            yield trouble(error)
 
     def ask_by_place(
         prompt: str, place: float, mode: str, noises: float, request: gr.Request
     ) -> str:
-        """For programs, which were shown nothing: the places are those of now."""
-        return ask(prompt, place, mode, noises, (), request)
+        """For programs, which were shown nothing: the places are those of now, and only the end is
+        of interest."""
+        return [*ask(prompt, place, mode, noises, (), "", request)][-1]
 
-    chosen, slider = [place, mode, shown_ns], [place, ticks, mode, shown_ns, timer]
+    chosen = [place, mode, shown_ns]
+    slider = [place, ticks, mode, shown_ns, timer, seen]
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    gr.on([page.load, tab.select], there, chosen, slider, **quiet)
-    timer.tick(wait, chosen, slider, **quiet)
-    asked = [prompt, place, mode, noises, shown_ns]
+    asked = [prompt, place, mode, noises, shown_ns, second]
     model = {"concurrency_limit": AT_ONCE, "concurrency_id": "model"}
     gr.on([], ask_by_place, asked[:4], result, api_name="ask", **model)
-    gr.on([prompt.submit, button.click], ask, asked, result, api_visibility="private",
-          show_progress="minimal", **model)  # fmt: skip
+    page.load(arrive, chosen, [*slider, prompt], **quiet).then(ask, asked, result, **quiet, **model)
+    tab.select(there, chosen, slider, **quiet)
+    gr.on([place.release, mode.change], has_seen, chosen, seen, **quiet)
+    timer.tick(wait, chosen, slider, **quiet)
+    gr.on([prompt.submit, second.submit, button.click], ask, asked, result, **quiet, **model)
     for idea in ideas:
         idea.click(lambda words: words, idea, prompt, api_visibility="private").then(
-            ask, asked, result, api_visibility="private", **model
+            ask, asked, result, **quiet, **model
         )
 
 

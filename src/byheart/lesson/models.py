@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,16 +27,23 @@ class Model:
     setup: Setup
     encode: Encoder
 
-    def prompts(self, prompt: str) -> tuple[Float[Tensor, "p l d"], int]:
-        """The run's vectors with the prompt's among them, and its row.
+    def prompts(self, prompts: Sequence[str]) -> tuple[Float[Tensor, "p l d"], list[int]]:
+        """Vectors, the empty prompt's first, and each prompt's row.
 
         What the run asked keeps the vectors it was asked with, to the last bit.
         """
-        vectors = self.setup.conditions.prompts
-        if prompt in self.setup.texts:
-            return vectors, self.setup.texts.index(prompt)
-        new = widen(self.encode([prompt]), vectors.shape[-1]).to(self.setup.device)
-        return torch.cat([vectors[:1], new]), 1
+        vectors, texts = self.setup.conditions.prompts, self.setup.texts
+        rows = {text: k for k, text in enumerate(texts) if text in prompts}
+        new = [text for text in dict.fromkeys(prompts) if text not in rows]
+        rows |= {text: len(texts) + k for k, text in enumerate(new)}
+        if new:
+            more = widen(self.encode(new), vectors.shape[-1]).to(self.setup.device)
+            vectors = torch.cat([vectors, more])
+        return vectors, [rows[prompt] for prompt in prompts]
+
+    @property
+    def parameters(self) -> int:
+        return sum(p.numel() for p in self.setup.unet.parameters())
 
     @property
     def bytes(self) -> int:
@@ -58,13 +66,18 @@ class ModelCache:
         self._models: OrderedDict[tuple[Path, int], Model] = OrderedDict()
         self._lock = threading.Lock()
 
+    @staticmethod
+    def key(path: Path) -> tuple[Path, int]:
+        """What the run's answers follow from. ValueError: the run is not finished."""
+        try:
+            return path.resolve(), (path / "measures.json").stat().st_mtime_ns
+        except OSError:
+            raise ValueError(f"{path.name} is not finished: choose another run") from None
+
     def model(self, path: Path) -> Model:
         """The run's model. ValueError: the run left none, or its pictures have changed since."""
         with self._lock:
-            try:
-                key = path.resolve(), (path / "measures.json").stat().st_mtime_ns
-            except OSError:
-                raise ValueError(f"{path.name} is not finished: choose another run") from None
+            key = self.key(path)
             if key not in self._models:
                 # Before it is read: both at once may be more than there is memory.
                 weights = (path / "model" / "unet").glob("*.safetensors")

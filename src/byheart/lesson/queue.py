@@ -1,15 +1,19 @@
-"""Whose turn it is: a class of thirty presses the same key at once, and one model answers."""
+"""Whose turn it is: a class of thirty presses the same key at once, and one thread answers."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Generic, TypeVar
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
-WAITING = 24  # questions that may wait for the model: about half a minute of them
+WAITING = 40  # questions that may wait
+TOGETHER = 32  # outputs of one batch, at most, but for a question that alone asks for more
+KEPT = 400  # answers that are remembered, with their steps
+FIRST = 2.0  # seconds that a batch is thought to take before one was answered
 AT_ONCE = WAITING + 8  # let in by Gradio: more than may wait, so that we are the ones who say busy
 A_MINUTE = 30  # questions of one open page
 REMEMBERED = 1000  # open pages
@@ -63,30 +67,91 @@ class Pace:
         self._times.add(who, now)
 
 
-class Turns:
-    """At most one at work and a bounded number waiting; each page one at a time, and not always.
+Wanted = tuple[str, int]  # a prompt, and the number of an initial noise
+Show = Callable[[int, int, Sequence[Any]], None]  # step, of how many, and what each has come to
 
-    who: an open page's session, or the address where there is none.
+
+@dataclass(frozen=True)
+class News(Generic[T]):
+    """What is to be told of a question.
+
+    before: questions that come first. seconds: until it is answered, as far as is known. step: of
+    `steps`, 0 before the first. seen: what each output has come to by then. answers: at the end.
     """
 
-    def __init__(self, waiting: int = WAITING, a_minute: int = A_MINUTE) -> None:
-        self.most, self._pace = waiting + 1, Pace(a_minute, 60, "asked")
+    before: int = 0
+    seconds: float = 0.0
+    step: int = 0
+    steps: int = 0
+    seen: tuple[Any, ...] = ()
+    answers: tuple[T, ...] | None = None
+
+
+@dataclass(eq=False)
+class _Question(Generic[T]):
+    who: str
+    network: Hashable
+    wanted: tuple[Wanted, ...]
+    news: News[T]
+    failure: Exception | None = None
+
+
+class Desk(Generic[T]):
+    """Questions in the order in which they came; those for one network are answered together, which
+    takes hardly longer than one alone, and no output depends on the others.
+
+    answer: is given the network, what is wanted of it, and whom to show the steps to; it is only
+    ever called by one thread. Answers are remembered. A bounded number may wait; each page one at a
+    time, and not always.
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[Any, Sequence[Wanted], Show], Sequence[T]],
+        waiting: int = WAITING,
+        a_minute: int = A_MINUTE,
+    ) -> None:
+        self._answer, self.most = answer, waiting + 1
+        self._pace = Pace(a_minute, 60, "asked")
         self._inside: set[str] = set()
-        self._book, self._work = threading.Lock(), threading.Lock()
+        self._waiting: list[_Question[T]] = []
+        self._at_work: list[_Question[T]] = []
+        self._known: OrderedDict[tuple[Hashable, Wanted], T] = OrderedDict()
+        self._took = FIRST
+        self._changed = threading.Condition()
+        self._worker = ThreadPoolExecutor(1, "answers")
 
-    @contextmanager
-    def turn(self, who: str) -> Iterator[None]:
-        """Wait for the turn and hold it. ValueError: busy, in words for whoever asked."""
-        self._enter(who, time.monotonic())
+    def soon(self, work: Callable[[], object]) -> None:
+        """Something for the thread that answers, such as reading models before they are asked."""
+        self._worker.submit(work)
+
+    def ask(self, who: str, network: Hashable, wanted: Sequence[Wanted]) -> Iterator[News[T]]:
+        """Whatever becomes of the question, as it happens; the last has its answers.
+
+        who: an open page's session, or the address where there is none. ValueError: busy, in words
+        for whoever asked, or what `answer` refuses.
+        """
+        question = self._enter(who, network, tuple(wanted), time.monotonic())
+        told = None
         try:
-            with self._work:
-                yield
+            while told is None or told.answers is None:
+                with self._changed:
+                    while question.news is told and not question.failure:
+                        self._changed.wait()
+                    told, failure = question.news, question.failure
+                if failure:
+                    raise failure
+                yield told
         finally:
-            with self._book:
+            with self._changed:
                 self._inside.discard(who)
+                if question in self._waiting:  # who asked has gone
+                    self._waiting.remove(question)
 
-    def _enter(self, who: str, now: float) -> None:
-        with self._book:
+    def _enter(
+        self, who: str, network: Hashable, wanted: tuple[Wanted, ...], now: float
+    ) -> _Question[T]:
+        with self._changed:
             if who in self._inside:
                 raise ValueError("busy: your last question is still being answered; wait for it")
             if len(self._inside) >= self.most:
@@ -96,3 +161,79 @@ class Turns:
             self._pace.check(who, now)
             self._pace.count(who, now)
             self._inside.add(who)
+            question = _Question[T](who, network, wanted, News())
+            if all((network, one) in self._known for one in wanted):
+                self._end(question)
+            else:
+                self._waiting.append(question)
+                self._tell_places()
+                self._worker.submit(self._serve)
+            return question
+
+    def _serve(self) -> None:
+        """One batch; nothing where an earlier one has taken all that waited."""
+        with self._changed:
+            batch = self._at_work = self._next()
+            if not batch:
+                return
+            network = batch[0].network
+            every = dict.fromkeys(one for question in batch for one in question.wanted)
+            wanted = [one for one in every if (network, one) not in self._known]
+        began = time.monotonic()
+
+        def show(step: int, steps: int, seen: Sequence[Any]) -> None:
+            of = dict(zip(wanted, seen, strict=True))
+            with self._changed:
+                for one in batch:
+                    some = tuple(of[each] for each in one.wanted if each in of)
+                    one.news = News(step=step, steps=steps, seen=some)
+                self._changed.notify_all()
+
+        failure: Exception | None = None
+        answers: Sequence[T] = ()
+        try:
+            answers = self._answer(network, wanted, show) if wanted else ()
+        except Exception as error:  # whoever asked is told, and our own bug keeps its traceback
+            failure = error
+        with self._changed:
+            self._took = time.monotonic() - began
+            self._at_work = []
+            self._known.update(
+                zip(((network, one) for one in wanted), answers, strict=failure is None)
+            )
+            for one in batch:
+                one.failure = failure
+                if failure is None:
+                    self._end(one)
+            while len(self._known) > KEPT:
+                self._known.popitem(last=False)
+            self._tell_places()
+
+    def _next(self) -> list[_Question[T]]:
+        """The first that waits and those for the same network, as many as fit."""
+        batch: list[_Question[T]] = []
+        for one in self._waiting:
+            outputs = sum(len(question.wanted) for question in [*batch, one])
+            same = not batch or one.network == batch[0].network
+            if same and (not batch or outputs <= TOGETHER):
+                batch.append(one)
+        self._waiting = [one for one in self._waiting if one not in batch]
+        return batch
+
+    def _end(self, question: _Question[T]) -> None:
+        keys = [(question.network, one) for one in question.wanted]
+        for key in keys:
+            self._known.move_to_end(key)
+        question.news = News(answers=tuple(self._known[key] for key in keys))
+
+    def _tell_places(self) -> None:
+        """Each that waits how many come before it, and for how long."""
+        left, batches, before = self._waiting, int(bool(self._at_work)), len(self._at_work)
+        while self._waiting:
+            batches += 1
+            batch = self._next()
+            for one in batch:
+                one.news = News(before=before, seconds=batches * self._took)
+            before += len(batch)
+        self._waiting = left
+        self._changed.notify_all()

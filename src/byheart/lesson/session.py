@@ -1,15 +1,17 @@
-"""What everyone in the class shares: the runs, the models, the turns, the votes, the teacher."""
+"""What everyone in the class shares: the runs, the models, the desk, the votes, the teacher."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+from byheart.lesson.answers import Answer, answers, combined
 from byheart.lesson.game import Votes
-from byheart.lesson.models import ModelCache
-from byheart.lesson.queue import Turns
+from byheart.lesson.models import KEPT, ModelCache
+from byheart.lesson.queue import Desk, News, Show, Wanted
 from byheart.lesson.teacher import Teacher
 from byheart.runtime.lock import OWNER, at_work
 from byheart.show.runs import Finished, finished_runs
@@ -43,8 +45,35 @@ class Session:
     folder: Path
     teacher: Teacher
     models: ModelCache = field(default_factory=ModelCache)
-    turns: Turns = field(default_factory=Turns)
     votes: Votes = field(default_factory=Votes)
+    desk: Desk[Answer] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.desk = Desk(self._answer)
+
+    def _answer(
+        self, network: tuple[Path, int], wanted: Sequence[Wanted], show: Show
+    ) -> list[Answer]:
+        return answers(self.models.model(network[0]), wanted, show)
+
+    def ask(
+        self, who: str, path: Path, prompts: Sequence[str], noises: int
+    ) -> Iterator[News[Answer]]:
+        """What the run at `path` makes of each prompt from the noises 0 … noises-1, in that order.
+
+        ValueError: busy, too long a prompt, or a run that cannot be asked.
+        """
+        return self.desk.ask(who, self.models.key(path), combined(prompts, noises))
+
+    def warm(self) -> None:
+        """Read the models before the first question, as many as are kept."""
+
+        def read() -> None:
+            with suppress(ValueError):  # it is said to whoever asks
+                for run in reversed(self.askable[:KEPT]):
+                    self.models.model(run.path)
+
+        self.desk.soon(read)
 
     @property
     def at(self) -> Stamp:

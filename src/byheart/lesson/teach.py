@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
 import gradio as gr
 
-from byheart.lesson.ask import answers, shown
+from byheart.lesson.ask import NOISES, shown, under_way
 from byheart.lesson.guard import here, who
 from byheart.lesson.html import chart, inline, safe, said, trouble
 from byheart.lesson.queue import AT_ONCE
@@ -69,23 +70,25 @@ def teach_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) 
         asked = gr.update(label=f"ask {name} for something else") if name else gr.skip()
         return progress_shown(look), gr.update(visible=taught is not None), asked, now
 
-    def ask(prompt: str, request: gr.Request) -> str:
+    def ask(prompt: str, request: gr.Request) -> Iterator[str]:
         try:
-            with session.turns.turn(who(request)):
-                taught = teacher.taught
-                if taught is None:
-                    raise ValueError("nothing has been learned yet: teach it a picture first")
-                model = session.models.model(taught.run.path)
-                return shown(answers(model, prompt or "", 4), prompt or "", 1)
+            taught, prompts = teacher.taught, [prompt or ""]
+            if taught is None:
+                raise ValueError("nothing has been learned yet: teach it a picture first")
+            for news in session.ask(who(request), taught.run.path, prompts, NOISES):
+                if news.answers is None:
+                    yield under_way(news, prompts)
+                else:
+                    yield shown(news.answers, prompts, 1)
         except ValueError as error:
-            return trouble(error)
+            yield trouble(error)
 
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
     teach.click(begin, file, [problem, file, result], **quiet)
     stop.click(end, outputs=problem, **quiet)
     gr.on([page.load, timer.tick], watch, seen, [progress, asking, prompt, seen], **quiet)
     gr.on([prompt.submit, button.click], ask, prompt, result, api_name="ask_taught",
-          concurrency_id="model", concurrency_limit=AT_ONCE, show_progress="minimal")  # fmt: skip
+          concurrency_id="model", concurrency_limit=AT_ONCE, show_progress="hidden")  # fmt: skip
 
 
 @lru_cache(maxsize=4)  # a class looks at the same one
