@@ -127,7 +127,8 @@ def test_what_waits_for_one_network_is_answered_together() -> None:
     until(lambda: [room.told[who][-1].before for who in later] == [1, 3, 1])
     room.go.release(3)
     assert room.answers() == {
-        "first": ("a x 0",), "second": ("a y 0",), "third": ("b y 0",), "fourth": ("a x 0", "a z 0"),
+        "first": ("a x 0",), "second": ("a y 0",), "third": ("b y 0",),
+        "fourth": ("a x 0", "a z 0"),
     }  # fmt: skip
     assert room.asked == [("a", [("x", 0)]), ("a", [("y", 0), ("z", 0)]), ("b", [("y", 0)])]
     seen = [news for news in room.told["fourth"] if news.step]

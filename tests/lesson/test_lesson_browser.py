@@ -14,6 +14,7 @@ from support.lesson_pages import (
     CHROMIUM,
     PARTS,
     PATIENCE,
+    ask,
     browser,
     field,
     open_part,
@@ -62,10 +63,10 @@ def tab(request: pytest.FixtureRequest, chromium: Any, lesson: Page) -> Iterator
 
 def test_a_class_goes_through_all_five_parts(tab: Any, tmp_path: Path) -> None:
     # ask
-    field(tab, "prompt").fill("a dragon")
-    field(tab, "prompt").press("Enter")
-    tab.wait_for_selector("#answer figure >> nth=3")
+    ask(tab, "a dragon")
     assert tab.locator("#answer figure").count() == 4
+    assert "ρ" not in tab.inner_text("#answer")  # behind details
+    tab.locator("#answer figure details").first.click()
     assert "ρ" in tab.inner_text("#answer") and "rmse" in tab.inner_text("#answer")
     steps = tab.locator("#answer [data-step]")
     steps.focus()
@@ -143,9 +144,7 @@ def test_a_class_goes_through_all_five_parts(tab: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tab", [390], indirect=True, ids=["telephone"])
 def test_nothing_is_wider_than_a_telephone(tab: Any) -> None:
-    field(tab, "prompt").fill("x" * 300)
-    field(tab, "prompt").press("Enter")
-    tab.wait_for_selector("#answer figure")
+    ask(tab, "x" * 300)
     for name in PARTS:
         open_part(tab, name)
         tab.wait_for_timeout(500)
@@ -174,9 +173,11 @@ def test_the_keyboard_is_enough(tab: Any) -> None:
         if tab.evaluate("document.activeElement.closest('#prompt') !== null"):
             break
         tab.keyboard.press("Tab")
+    tab.keyboard.press("Control+A")
     tab.keyboard.type("by hand")
     tab.keyboard.press("Enter")
-    tab.wait_for_selector("#answer figure")
+    says(tab, "#answer", "“by hand”")
+    tab.wait_for_selector("#answer [data-play]")
     first = tab.get_by_role("tab", name="Ask", exact=True)
     first.focus()
     for _ in range(8):
@@ -211,9 +212,7 @@ def speechless(tab: Any) -> list[str]:
 
 
 def test_every_picture_has_words(tab: Any) -> None:
-    field(tab, "prompt").fill("words")
-    field(tab, "prompt").press("Enter")
-    tab.wait_for_selector("#answer figure")
+    ask(tab, "words")
     drawn = {"Curve": "#curve svg", "OK range": "#pair img", "Ledger": "#ledger table",
              "Teach": "#progress .said"}  # fmt: skip
     for name in PARTS:
@@ -223,9 +222,7 @@ def test_every_picture_has_words(tab: Any) -> None:
 
 
 def test_what_is_hostile_gets_a_line_and_the_page_lives_on(tab: Any, tmp_path: Path) -> None:
-    field(tab, "prompt").fill(TAG)
-    field(tab, "prompt").press("Enter")
-    tab.wait_for_selector("#answer figure")
+    ask(tab, TAG)
     assert TAG in tab.inner_text("#answer") and tab.locator("#broken").count() == 0
     field(tab, "prompt").fill("y" * 20_000)
     field(tab, "prompt").press("Enter")
@@ -242,10 +239,7 @@ def test_what_is_hostile_gets_a_line_and_the_page_lives_on(tab: Any, tmp_path: P
         tab.click("#teach")
         tab.wait_for_function(f"document.querySelector('#problem').textContent.includes('{words}')")
     open_part(tab, "Ask")
-    field(tab, "prompt").fill("still there")
-    field(tab, "prompt").press("Enter")
-    tab.wait_for_function("document.querySelector('#answer').textContent.includes('still there')")
-    tab.wait_for_selector("#answer figure")
+    ask(tab, "still there")
 
 
 def test_a_caption_is_text_wherever_it_stands(chromium: Any, tmp_path: Path, folder: Path) -> None:
@@ -266,9 +260,7 @@ def test_a_caption_is_text_wherever_it_stands(chromium: Any, tmp_path: Path, fol
     assert done.returncode == 0, done.stderr[-2000:]
     with served(tmp_path / "tags") as page, watched(chromium, page.url) as tab:
         tab.wait_for_selector("#n-said [data-ns]")
-        field(tab, "prompt").fill("hello")
-        field(tab, "prompt").press("Enter")
-        tab.wait_for_selector("#answer figure")
+        ask(tab, "hello")
         assert TAG in tab.inner_text("#answer") and tab.locator("#broken").count() == 0
 
 
@@ -290,9 +282,7 @@ def test_only_the_password_lets_in(chromium: Any, folder: Path) -> None:
                 tab.get_by_text("Incorrect").first.wait_for()
                 assert tab.locator("#prompt").count() == 0
         tab.wait_for_selector("#n-said [data-ns]")
-        field(tab, "prompt").fill("inside")
-        field(tab, "prompt").press("Enter")
-        tab.wait_for_selector("#answer figure")
+        ask(tab, "inside")
 
 
 def has_ipv6() -> bool:

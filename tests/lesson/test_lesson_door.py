@@ -6,6 +6,7 @@ import asyncio
 import importlib.util
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -40,6 +41,22 @@ def answered(tmp_path: Path, path: str, method: str = "POST", **headers: str) ->
     scope = {"type": "http", "path": path, "method": method, "headers": pairs}
     asyncio.run(guard.Guard(inner, tmp_path)(scope, None, send))
     return int(sent[0]["status"])
+
+
+def test_others_are_told_an_address_of_this_machine() -> None:
+    address = server.reachable("0.0.0.0")
+    with socket.socket() as tried:
+        tried.bind((address, 0))
+    said = server.welcome("0.0.0.0", 7861, locked=True)
+    assert f"http://{address}:7861" in said and "7861/tcp" in said
+    assert server.welcome("127.0.0.1", 7861, locked=True).count("\n") == 0
+
+
+def test_a_telephone_reads_the_address() -> None:
+    """Each module of the code is a half block: as many columns as modules, with their quiet zone."""
+    drawn = server.qr_code("http://192.168.1.20:7860").splitlines()
+    side = {len(line) for line in drawn}
+    assert side == {33} and len(drawn) == 17  # version 2: 25 modules and twice 4
 
 
 def test_uploads_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

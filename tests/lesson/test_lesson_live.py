@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.lesson_pages import CHROMIUM, browser, field, open_part, says, watched
+from support.lesson_pages import CHROMIUM, ask, browser, open_part, says, watched
 from support.lesson_runs import served, small_sweep
 
 from byheart.lesson.cli import check_folder
@@ -85,9 +85,7 @@ def test_a_page_opened_before_the_first_run_is_finished(
         open_part(tab, "Ask")
         finish(folder, sweep, "n1-shared-s0")
         says(tab, "#n-said", "1 training image")
-        field(tab, "prompt").fill("at last")
-        field(tab, "prompt").press("Enter")
-        tab.wait_for_selector("#answer figure")
+        ask(tab, "at last")
         assert "of the one training image" in tab.inner_text("#answer")
 
 

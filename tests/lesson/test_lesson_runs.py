@@ -270,7 +270,8 @@ def test_the_curve_has_a_button_and_pictures_for_every_run(folder: Path) -> None
     for against in curve.AXES:
         html = curve.draw(finished_runs(folder), [], against)
         assert html.count('role="button"') == html.count("<figure") == 4
-        assert html.count('tabindex="0"') == 4 and html.count("<img") == 4
+        assert html.count('tabindex="0"') == 4 and html.count("watch it learn") == 4
+        assert html.count("<img") == 8
         assert "1 image, own captions, 12 steps" in html
 
 

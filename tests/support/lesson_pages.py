@@ -64,6 +64,17 @@ def field(tab: Any, name: str) -> Any:
     return tab.locator(f"#{name} input, #{name} textarea").first
 
 
+def ask(tab: Any, words: str) -> None:
+    """Type a prompt, and wait for its answer."""
+    field(tab, "prompt").fill(words)
+    field(tab, "prompt").press("Enter")
+    tab.wait_for_function(
+        "words => document.querySelector('#answer [data-play]') && "
+        "document.querySelector('#answer .said').textContent.includes(words)",
+        arg=words,
+    )
+
+
 def sent(tab: Any, stem: str) -> None:
     """Wait until a chosen file has arrived."""
     tab.wait_for_function(

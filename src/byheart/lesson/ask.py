@@ -242,12 +242,12 @@ def ask_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) ->
 
     def ask(
         prompt: str, place: float, mode: str, noises: float, shown_ns: Sequence[int],
-        second: str, request: gr.Request,
+        second: str, request: gr.Request, whose: str = "",
     ) -> Iterator[str]:  # fmt: skip
         try:
             prompts = [prompt or "", *([second] if second and second.strip() else [])]
             run = session.run(int(place), mode, shown_ns)
-            for news in session.ask(who(request), run.path, prompts, int(noises)):
+            for news in session.ask(whose or who(request), run.path, prompts, int(noises)):
                 if news.answers is None:
                     yield under_way(news, prompts)
                 else:
@@ -262,19 +262,30 @@ def ask_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) ->
         of interest."""
         return [*ask(prompt, place, mode, noises, (), "", request)][-1]
 
+    def ask_at_once(
+        prompt: str, place: float, mode: str, noises: float, shown_ns: Sequence[int],
+        request: gr.Request,
+    ) -> Iterator[str]:  # fmt: skip
+        """Whoever comes finds an answer. It is nobody's question, so that nobody waits for it."""
+        whose = f"{who(request)}, arriving"
+        yield from ask(prompt, place, mode, noises, shown_ns, "", request, whose)
+
     chosen = [place, mode, shown_ns]
     slider = [place, ticks, mode, shown_ns, timer, seen]
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
     asked = [prompt, place, mode, noises, shown_ns, second]
     model = {"concurrency_limit": AT_ONCE, "concurrency_id": "model"}
     gr.on([], ask_by_place, asked[:4], result, api_name="ask", **model)
-    page.load(arrive, chosen, [*slider, prompt], **quiet).then(ask, asked, result, **quiet, **model)
+    ready = page.load(arrive, chosen, [*slider, prompt], **quiet).then(
+        ask_at_once, asked[:5], result, **quiet, **model
+    )
     tab.select(there, chosen, slider, **quiet)
     gr.on([place.release, mode.change], has_seen, chosen, seen, **quiet)
     timer.tick(wait, chosen, slider, **quiet)
-    gr.on([prompt.submit, second.submit, button.click], ask, asked, result, **quiet, **model)
+    gr.on([prompt.submit, second.submit, button.click], ask, asked, result, cancels=ready, **quiet,
+          **model)  # fmt: skip
     for idea in ideas:
-        idea.click(lambda words: words, idea, prompt, api_visibility="private").then(
+        idea.click(lambda words: words, idea, prompt, cancels=ready, **quiet).then(
             ask, asked, result, **quiet, **model
         )
 

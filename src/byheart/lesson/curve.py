@@ -12,12 +12,12 @@ import numpy as np
 from jaxtyping import UInt8
 from yaml import YAMLError, safe_load
 
-from byheart.lesson.html import CAPTIONS, chart, images, picture, safe, trouble
+from byheart.lesson.html import CAPTIONS, chart, images, inline, picture, safe, trouble
 from byheart.lesson.session import Session
 from byheart.runtime.files import flatten, read_jsonl
 from byheart.runtime.lock import at_work
 from byheart.show.groups import look
-from byheart.show.pictures import pairs_strip
+from byheart.show.pictures import LEARNING, pairs_strip
 from byheart.show.plots import GREY, Panel, Point, Series
 from byheart.show.runs import PIXELS, Finished, begun_runs, read_outputs
 from byheart.show.words import percent
@@ -98,9 +98,10 @@ def draw(runs: Sequence[Finished], learning: Sequence[Learning], against: str) -
         everyone: list[Finished | Learning] = [*runs, *learning]
         for k, run in enumerate(everyone):
             colour, marker, line = look(k)
-            series.append(Series(run.path.name, path(run), colour, "", line))
+            name = f"{images(run.n)}, {CAPTIONS.get(run.captions, run.captions)}"
+            series.append(Series(name, path(run), colour, "", line))
             if isinstance(run, Finished):
-                series.append(Series(f"{run.path.name}, its end", (end(run),), colour, marker, ""))
+                series.append(Series(f"{name}: its end", (end(run),), colour, marker, ""))
         unfinished = tuple(path(run)[-1] for run in learning)
     series.append(Series("not finished", unfinished, GREY, "o", "", filled=False))
     panel = Panel("", AXES[against], "outputs that are copies", tuple(series), share=True)
@@ -118,7 +119,7 @@ def draw(runs: Sequence[Finished], learning: Sequence[Learning], against: str) -
             f'<figure data-of="{number}"{hidden}><figcaption>{safe(words)}</figcaption>'
             f"{_outputs(run, words)}</figure>"
         )
-    doing = "".join(f"<p class=faint role=status>{run.words}</p>" for run in learning)
+    doing = "".join(f"<p class=faint role=status>{run.words}</p>{_live(run)}" for run in learning)
     return (
         f'<div class="curve">{html}{doing}<p class="faint">Point at a mark, or walk through them '
         "with the Tab key: its outputs appear below, each above its nearest training image.</p>"
@@ -138,9 +139,31 @@ def _outputs(run: Finished, words: str) -> str:
     try:
         made_at = (run.path / PIXELS).stat().st_mtime_ns
         strip = _strip(run.path, run.headline, made_at)
-        return picture(strip, f"outputs above their nearest images: {words}")
+        return picture(strip, f"outputs above their nearest images: {words}") + _film(run)
     except (OSError, ValueError, KeyError):
         return f"<p class=faint>Its pictures cannot be shown: {PIXELS} is missing or damaged.</p>"
+
+
+def _film(run: Finished) -> str:
+    """Its outputs while it learned; nothing where it was not looked at then."""
+    file = run.path / LEARNING
+    if not file.exists():
+        return ""
+    words = f"outputs of the same noises while it learned {images(run.n)}"
+    return (
+        '<details><summary>watch it learn</summary><img class="live" '
+        f'src="{inline(file.read_bytes(), "webp")}" alt="{words}"></details>'
+    )
+
+
+def _live(run: Learning) -> str:
+    """What a run that is learning makes of its prompts now, as far as it shows it."""
+    try:
+        frame = inline((run.path / "live.png").read_bytes())
+    except OSError:
+        return ""
+    words = f"what the network of {images(run.n)} makes now, beside a training image"
+    return f'<img class="live" src="{frame}" alt="{words}">'
 
 
 @lru_cache(maxsize=64)

@@ -36,8 +36,8 @@ def trouble(error: Exception | str) -> str:
     return f'<p class="trouble" role="alert">{safe(" ".join(str(error).split()))}</p>'
 
 
-def inline(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+def inline(picture: bytes, kind: str = "png") -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
 
 
 def picture(pixels: UInt8[np.ndarray, "h w 3"], words: str) -> str:

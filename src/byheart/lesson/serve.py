@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hmac
 import importlib.util
+import io
 import os
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -60,7 +62,7 @@ def written(host: str) -> str:
 
 def check_gradio() -> None:
     """ValueError: the extra is missing."""
-    if importlib.util.find_spec("gradio") is None:
+    if any(importlib.util.find_spec(name) is None for name in ("gradio", "segno")):
         raise ValueError("byheart lesson needs its extra: type pip install -e '.[lesson]'")
 
 
@@ -127,13 +129,37 @@ def serve(
                 page.close(verbose=False)
 
 
+def reachable(host: str) -> str:
+    """The address by which others on the network reach a page that listens on `host`."""
+    if host not in {"0.0.0.0", "::"}:
+        return written(host)
+    # No packet leaves: only the way there is looked up. The address itself belongs to nobody
+    # (RFC 5737).
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way, suppress(OSError):
+        way.connect(("192.0.2.1", 9))
+        return str(way.getsockname()[0])
+    return socket.gethostname()
+
+
+def qr_code(address: str) -> str:
+    """For a telephone's camera, in half blocks, as a terminal shows them."""
+    import segno
+
+    drawn = io.StringIO()
+    segno.make(address, micro=False).terminal(drawn, compact=True)
+    return drawn.getvalue()
+
+
 def welcome(host: str, port: int, locked: bool) -> str:
     """Where the page is, and who can see it."""
     if host in LOOPBACK:
         return f"the lesson is at http://{written(host)}:{port} (Ctrl-C closes it)"
-    name = socket.gethostname() if host in {"0.0.0.0", "::"} else written(host)
+    address = f"http://{reachable(host)}:{port}"
     lines = [
-        f"the lesson is at http://{name}:{port} (Ctrl-C closes it)",
+        *([qr_code(address)] if sys.stdout.isatty() else []),
+        f"the lesson is at {address} (Ctrl-C closes it)",
+        f"if nobody gets in, let port {port} through this machine's firewall (on Ubuntu: sudo ufw "
+        f"allow {port}/tcp), or take another network: many for guests keep machines apart.",
         "careful: everyone on this network can reach the page, ask its models and send pictures "
         "that all others see; the connection is not encrypted.",
     ]
