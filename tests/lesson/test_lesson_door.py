@@ -53,7 +53,7 @@ def test_others_are_told_an_address_of_this_machine() -> None:
 
 
 def test_a_telephone_reads_the_address() -> None:
-    """Each module of the code is a half block: as many columns as modules, with their quiet zone."""
+    """Two modules of the code in each sign, one above the other, with the quiet zone around."""
     drawn = server.qr_code("http://192.168.1.20:7860").splitlines()
     side = {len(line) for line in drawn}
     assert side == {33} and len(drawn) == 17  # version 2: 25 modules and twice 4

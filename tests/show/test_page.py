@@ -33,7 +33,7 @@ from byheart.measure.intervals import wilson
 from byheart.measure.resampling import clustered
 from byheart.runtime.files import Run
 from byheart.show.pages import write_report
-from byheart.show.words import percent, sentences
+from byheart.show.words import headline, percent, sentences
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +213,22 @@ def test_at_one_image_the_published_ratio_is_not_defined_and_the_page_says_so(
     assert head[3] == "ratio" and {row[3] for row in rows} == {"n/a"}
     assert "<title>byheart: 1 training image</title>" in page
     assert "One image, 37.5 % by heart" in Reader(page).text
+
+
+@pytest.mark.parametrize(
+    ("n", "copied", "broken", "novel", "said"),
+    [
+        (1, 1.0, 0.0, 0.0, "One image, 100 % by heart"),
+        (10, 0.0, 1.0, 0.0, "10 images: not learned yet, 100 % broken"),
+        (3000, 0.0, 0.25, 0.75, "3,000 images: 75.0 % new pictures, 0 % copies"),
+        (100, 0.3, 0.3, 0.2, "100 images, 30.0 % by heart"),
+    ],
+)
+def test_the_heading_says_why_there_are_no_copies(
+    n: int, copied: float, broken: float, novel: float, said: str
+) -> None:
+    unseen = {"copied": {"rate": copied}, "broken": broken, "novel": novel}
+    assert headline({"n_images": n, "conditions": {"unseen": unseen}}) == said
 
 
 def test_what_is_unknown_everywhere_still_makes_a_page(run: Run, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from byheart.show.pictures import (
 )
 from byheart.show.plots import svg
 from byheart.show.runs import Outputs, current, naming, read_outputs
-from byheart.show.words import CONDITIONS, number, percent, sentences
+from byheart.show.words import CONDITIONS, headline, number, percent, sentences
 
 
 def template(name: str, package: str = "byheart.show.templates") -> Template:
@@ -90,6 +90,7 @@ def write_report(run: Run) -> Path:
         m=measures,
         machine=machine,
         names=CONDITIONS,
+        headline=headline(measures),
         sentences=sentences(measures),
         examples=_examples(made),
         learned=[inline(png_bytes(enlarged(image, 160))) for image in made.train[:9]],

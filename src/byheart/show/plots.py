@@ -14,8 +14,9 @@ from typing import Any
 
 # Okabe & Ito 2008: told apart by readers who see colours differently.
 ORANGE, BLUE, GREEN, YELLOW, PURPLE, GREY = (
-    "#d55e00", "#0072b2", "#009e73", "#e69f00", "#cc79a7", "#767680",
+    "#d55e00", "#0072b2", "#009e73", "#e69f00", "#cc79a7", "#6b6b75",
 )  # fmt: skip
+WORDS = {ORANGE: "#a84a00"}  # of a colour too light to read on white (contrast below 4.5)
 INK, PAPER, GROUND = "#1d1d1f", "#ffffff", "#e9e9ee"  # of pages and contact sheets
 LETTERS = 36  # that fit below one panel, side by side
 BELOW_ARROWS = 0.84  # of an axis; above it there is room for an arrow
@@ -294,7 +295,8 @@ def _draw(axis: Any, panel: Panel) -> None:
     axis.set_axisbelow(True)
     for row, (x, words, colour) in enumerate(panel.marks):
         axis.axvline(x, color=colour, linewidth=1.4, linestyle=":")
-        axis.annotate(verbatim(words), (x, 1), (4, -34 - 18 * row), color=colour, fontsize=12,
+        axis.annotate(verbatim(words), (x, 1), (4, -34 - 18 * row),
+                      color=WORDS.get(colour, colour), fontsize=12,
                       xycoords=("data", "axes fraction"), textcoords="offset points",
                       bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # fmt: skip
     bars, shown = [s for s in shown if s.bar], [s for s in shown if not s.bar]

@@ -30,6 +30,17 @@ def sentences(measures: dict[str, Any]) -> list[str]:
     ]  # fmt: skip
 
 
+def headline(measures: dict[str, Any]) -> str:
+    """In a few words; where there are hardly any copies, what there is instead."""
+    n, found = measures["n_images"], measures["conditions"]["unseen"]
+    who, copied = "One image" if n == 1 else f"{n:,} images", percent(found["copied"]["rate"])
+    if found["broken"] >= 0.5:
+        return f"{who}: not learned yet, {percent(found['broken'])} broken"
+    if found["novel"] >= 0.5:
+        return f"{who}: {percent(found['novel'])} new pictures, {copied} copies"
+    return f"{who}, {copied} by heart"
+
+
 def _new(measures: dict[str, Any]) -> list[str]:
     """Whether outputs are nearer to the training set than new pictures; what the network knows."""
     found = measures.get("generalization") or {}  # version 1 has none
