@@ -48,12 +48,12 @@ def test_the_curve_grows_and_the_pictures_pointed_at_stay(
         marks.nth(1).hover()
         tab.mouse.move(5, 5)  # away from it, as to the pictures below
         assert "3 images, one caption for all" in shown.inner_text()
-        pictures = shown.locator("img").get_attribute("src")
+        pictures = shown.locator("img").first.get_attribute("src")
         finish(folder, sweep, "n1-own-s0")
         tab.wait_for_selector("#curve .mark >> nth=2", state="attached")
         assert marks.count() == 3 and shown.count() == 1
         assert "3 images, one caption for all" in shown.inner_text()
-        assert shown.locator("img").get_attribute("src") == pictures
+        assert shown.locator("img").first.get_attribute("src") == pictures
         on = tab.locator("#curve .mark.on")
         assert on.count() == 1 and on.get_attribute("data-run") == "n3-shared-s0"
         on.focus()

@@ -71,7 +71,7 @@ def ask(tab: Any, words: str) -> None:
     tab.wait_for_function(
         "words => document.querySelector('#answer [data-play]') && "
         "document.querySelector('#answer .said').textContent.includes(words)",
-        arg=words,
+        arg=f"“{words}”",
     )
 
 

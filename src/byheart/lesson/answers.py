@@ -41,6 +41,10 @@ class Answer:
     noisy: Film  # what the network was given at each step …
     steps: Film  # … and what the sampler then expected to end at
 
+    @property
+    def bytes(self) -> int:
+        return self.noisy.nbytes + self.steps.nbytes
+
 
 def checked(prompt: str) -> str:
     """The prompt on one line. ValueError: too long to be one."""
@@ -91,7 +95,7 @@ def _batch(model: Model, wanted: Sequence[Wanted], show: Show) -> list[Answer]:
         nonlocal shown
         noisy.append(given.cpu())
         guesses.append(guess.cpu())
-        if time.monotonic() - shown >= OFTEN:
+        if len(given) == len(wanted) and time.monotonic() - shown >= OFTEN:
             shown = time.monotonic()
             seen = zip(_pixels(model, noisy[-1:])[0], _pixels(model, guesses[-1:])[0], strict=True)
             show(len(guesses), setup.config.sample.steps, [*seen])
@@ -100,6 +104,9 @@ def _batch(model: Model, wanted: Sequence[Wanted], show: Show) -> list[Answer]:
         setup.unet, replace(setup.conditions, prompts=vectors), torch.tensor(rows), noises,
         setup.config.seed, setup.config.sample, setup.device, watch=watch,
     )  # fmt: skip
+    if (fits := len(noisy[-1])) < len(wanted):  # out of memory: so many at once were enough
+        pieces = (wanted[:fits], wanted[fits:])
+        return [answer for piece in pieces for answer in _batch(model, piece, _silent)]
     outputs = setup.codec.decode(latents)
     # The last step may end beyond its own guess: what is watched ends on the output.
     last = outputs.permute(0, 2, 3, 1).numpy()
@@ -109,9 +116,9 @@ def _batch(model: Model, wanted: Sequence[Wanted], show: Show) -> list[Answer]:
     train = setup.images.train.permute(0, 2, 3, 1).numpy()
     return [
         Answer(
-            int(noises[k]), last[k], train[index], index, setup.images.train_captions[index],
-            float(found.rmse[k]), float(found.rho[k]), bool(found.exact[k]),
-            KINDS[int(found.kind[k])], given[k], expected[k],
+            int(noises[k]), last[k].copy(), train[index].copy(), index,
+            setup.images.train_captions[index], float(found.rmse[k]), float(found.rho[k]),
+            bool(found.exact[k]), KINDS[int(found.kind[k])], given[k].copy(), expected[k].copy(),
         )
         for k, index in enumerate(found.nearest.tolist())
     ]  # fmt: skip

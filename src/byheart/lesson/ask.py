@@ -191,20 +191,24 @@ def ask_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) ->
     shown_ns = gr.State(())  # what the places stood for when they were shown
 
     def there(
-        place: float, mode: str | None, before: Sequence[int], wanted: int = 0
+        place: float, mode: str | None, before: Sequence[int], request: gr.Request | None = None
     ) -> tuple[object, ...]:
-        """What the slider and the captions stand for now; what was chosen stays chosen.
-
-        wanted: the n that an address asks for.
-        """
+        """What the slider and the captions stand for now; what was chosen stays chosen, first what
+        the address asks for. Nothing moves where the sizes are those that are shown: the first part
+        is opened while the page is loading."""
         try:
             ns, modes, waiting = session.ns, session.modes, not session.runs
         except ValueError as error:
             return gr.skip(), trouble(error), gr.skip(), (), gr.Timer(active=False), ""
+        names = [(WORDS.get(name, name), name) for name in modes]
+        if before and tuple(ns) == tuple(before):
+            kinds = gr.update(choices=names, visible=len(modes) > 1)
+            return gr.skip(), gr.skip(), kinds, gr.skip(), gr.Timer(active=waiting), gr.skip()
         words = safe(f"There is nobody to ask yet: {session.nothing_yet}.")
+        typed = dict(request.query_params).get("n", "") if request and not before else ""
+        wanted = int(typed) if typed.isdecimal() and len(typed) < 10 else 0
         chosen = wanted or (before[int(place)] if place < len(before) else None)
         at = ns.index(chosen) if chosen in ns else 0
-        names = [(WORDS.get(name, name), name) for name in modes]
         kept = mode if before and mode in modes else modes[0] if modes else None
         return (
             gr.update(maximum=max(1, len(ns) - 1), value=at, visible=len(ns) > 1),
@@ -231,10 +235,8 @@ def ask_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) ->
         place: float, mode: str | None, before: Sequence[int], request: gr.Request
     ) -> object:
         """What the address says is chosen; one answer is ready, whatever it is."""
-        typed = dict(request.query_params)
-        n = typed.get("n", "")
-        found = there(place, mode, before, int(n) if n.isdecimal() else 0)
-        return *found, typed.get("prompt", EXAMPLES[0])
+        found = there(place, mode, before, request)
+        return *found, dict(request.query_params).get("prompt", EXAMPLES[0])
 
     def wait(place: float, mode: str | None, before: Sequence[int]) -> object:
         """Until the sweep's first run is finished; then the timer stands still."""
@@ -280,10 +282,12 @@ def ask_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) ->
         ask_at_once, asked[:5], result, **quiet, **model
     )
     tab.select(there, chosen, slider, **quiet)
-    gr.on([place.release, mode.change], has_seen, chosen, seen, **quiet)
+    gr.on([place.change, mode.change], has_seen, chosen, seen, **quiet)
     timer.tick(wait, chosen, slider, **quiet)
-    gr.on([prompt.submit, second.submit, button.click], ask, asked, result, cancels=ready, **quiet,
-          **model)  # fmt: skip
+    asking = [prompt.submit, second.submit, button.click]
+    # First: Gradio goes through what an event does in turn, and waits for each to its end.
+    gr.on(asking, None, cancels=ready)
+    gr.on(asking, ask, asked, result, **quiet, **model)
     for idea in ideas:
         idea.click(lambda words: words, idea, prompt, cancels=ready, **quiet).then(
             ask, asked, result, **quiet, **model

@@ -157,12 +157,12 @@ def _film(run: Finished) -> str:
 
 
 def _live(run: Learning) -> str:
-    """What a run that is learning makes of its prompts now, as far as it shows it."""
+    """What a run that is learning made of its prompts when it was last looked at."""
     try:
         frame = inline((run.path / "live.png").read_bytes())
     except OSError:
         return ""
-    words = f"what the network of {images(run.n)} makes now, beside a training image"
+    words = f"what the network of {images(run.n)} made when it was last looked at"
     return f'<img class="live" src="{frame}" alt="{words}">'
 
 

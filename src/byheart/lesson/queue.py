@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 WAITING = 40  # questions that may wait
 TOGETHER = 32  # outputs of one batch, at most, but for a question that alone asks for more
-KEPT = 400  # answers that are remembered, with their steps
+KEPT, KEPT_BYTES = 400, 300 * 10**6  # answers that are remembered, with their steps
 FIRST = 2.0  # seconds that a batch is thought to take before one was answered
 AT_ONCE = WAITING + 8  # let in by Gradio: more than may wait, so that we are the ones who say busy
 A_MINUTE = 30  # questions of one open page
@@ -121,6 +121,15 @@ class Desk(Generic[T]):
         self._changed = threading.Condition()
         self._worker = ThreadPoolExecutor(1, "answers")
 
+    def close(self) -> None:
+        """Nothing more is begun, and who waits is told; what is being answered comes to its end."""
+        with self._changed:
+            for question in self._waiting:
+                question.failure = ValueError("the lesson is being closed")
+            self._waiting = []
+            self._changed.notify_all()
+        self._worker.shutdown(wait=False, cancel_futures=True)
+
     def soon(self, work: Callable[[], object]) -> None:
         """Something for the thread that answers, such as reading models before they are asked."""
         self._worker.submit(work)
@@ -182,7 +191,7 @@ class Desk(Generic[T]):
         began = time.monotonic()
 
         def show(step: int, steps: int, seen: Sequence[Any]) -> None:
-            of = dict(zip(wanted, seen, strict=True))
+            of = dict(zip(wanted, seen, strict=False))  # those computed first, if not all at once
             with self._changed:
                 for one in batch:
                     some = tuple(of[each] for each in one.wanted if each in of)
@@ -190,23 +199,24 @@ class Desk(Generic[T]):
                 self._changed.notify_all()
 
         failure: Exception | None = None
-        answers: Sequence[T] = ()
+        found: dict[tuple[Hashable, Wanted], T] = {}
         try:
             answers = self._answer(network, wanted, show) if wanted else ()
+            found = dict(zip(((network, one) for one in wanted), answers, strict=True))
         except Exception as error:  # whoever asked is told, and our own bug keeps its traceback
             failure = error
         with self._changed:
-            self._took = time.monotonic() - began
+            if wanted:
+                self._took = time.monotonic() - began
             self._at_work = []
-            self._known.update(
-                zip(((network, one) for one in wanted), answers, strict=failure is None)
-            )
+            self._known.update(found)
             for one in batch:
                 one.failure = failure
                 if failure is None:
                     self._end(one)
-            while len(self._known) > KEPT:
-                self._known.popitem(last=False)
+            size = sum(getattr(one, "bytes", 0) for one in self._known.values())
+            while len(self._known) > KEPT or (size > KEPT_BYTES and len(self._known) > 1):
+                size -= getattr(self._known.popitem(last=False)[1], "bytes", 0)
             self._tell_places()
 
     def _next(self) -> list[_Question[T]]:

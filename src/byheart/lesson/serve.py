@@ -107,7 +107,8 @@ def serve(
         fetch_nothing()
         alone = host in LOOPBACK
         teacher = Teacher(place, tuple(settings or SETTINGS), open_to_all=alone)
-        page = build(Session(folder, teacher))
+        session = Session(folder, teacher)
+        page = build(session)
         try:
             page.launch(
                 server_name=written(host), server_port=port, share=False, quiet=True,
@@ -124,6 +125,7 @@ def serve(
         finally:
             with suppress(OSError):  # the terminal may be gone
                 print("closing the lesson", flush=True)
+            session.desk.close()
             teacher.close()
             with suppress(Exception):  # it is going anyway
                 page.close(verbose=False)
@@ -133,11 +135,14 @@ def reachable(host: str) -> str:
     """The address by which others on the network reach a page that listens on `host`."""
     if host not in {"0.0.0.0", "::"}:
         return written(host)
+    family, nobody = (
+        (socket.AF_INET6, "2001:db8::1") if host == "::" else (socket.AF_INET, "192.0.2.1")
+    )
     # No packet leaves: only the way there is looked up. The address itself belongs to nobody
-    # (RFC 5737).
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way, suppress(OSError):
-        way.connect(("192.0.2.1", 9))
-        return str(way.getsockname()[0])
+    # (RFC 5737, RFC 3849).
+    with socket.socket(family, socket.SOCK_DGRAM) as way, suppress(OSError):
+        way.connect((nobody, 9))
+        return written(str(way.getsockname()[0]))
     return socket.gethostname()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from byheart.lesson.answers import Answer, answers, combined
 from byheart.lesson.game import Votes
-from byheart.lesson.models import KEPT, ModelCache
+from byheart.lesson.models import ModelCache
 from byheart.lesson.queue import Desk, News, Show, Wanted
 from byheart.lesson.teacher import Teacher
 from byheart.runtime.lock import OWNER, at_work
@@ -69,9 +69,16 @@ class Session:
         """Read the models before the first question, as many as are kept."""
 
         def read() -> None:
-            with suppress(ValueError):  # it is said to whoever asks
-                for run in reversed(self.askable[:KEPT]):
-                    self.models.model(run.path)
+            room, some = self.models.kept_bytes, []
+            for run in self.askable[: self.models.kept]:
+                weights = (run.path / "model" / "unet").glob("*.safetensors")
+                room -= sum(file.stat().st_size for file in weights)
+                if some and room < 0:
+                    break
+                some.append(run.path)
+            for path in reversed(some):
+                with suppress(ValueError):  # it is said to whoever asks
+                    self.models.model(path)
 
         self.desk.soon(read)
 
