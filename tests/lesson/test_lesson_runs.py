@@ -168,7 +168,6 @@ def heard(page: Any, elem_id: str, event: str) -> Callable[..., Any]:
     return next(
         fn.fn
         for fn in page.fns.values()
-        if fn.fn
         for block, name in fn.targets
         if name == event and page.blocks[block].elem_id == elem_id
     )

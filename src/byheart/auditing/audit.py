@@ -41,7 +41,7 @@ from byheart.auditing.measures import (
     output_rows,
     table,
 )
-from byheart.auditing.pictures import Album, channels_first, open_album
+from byheart.auditing.pictures import Album, Tiles, channels_first, open_album
 from byheart.auditing.pipeline import ImageModel, Options
 from byheart.auditing.reference import alike, bad_captions, really_unseen, reference_of
 from byheart.auditing.report import ImagePair, worst, write_audit_page
@@ -120,7 +120,7 @@ def audit(
     embed = _descriptor(typed.descriptor)
 
     # pictures
-    tiles = "one" if typed.whole else "pictures"
+    tiles: Tiles = "one" if typed.whole else "pictures"
     own = read_prompts(typed.prompts) if typed.prompts else None
     album = open_album(typed.train, typed.size, "--train")
     given = open_album(typed.outputs, typed.size, "--outputs", tiles) if typed.outputs else None

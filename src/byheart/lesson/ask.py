@@ -187,6 +187,7 @@ def ask_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) ->
             elem_id="noises", buttons=[],
         )  # fmt: skip
     button = gr.Button("Ask", variant="primary", elem_id="ask")
+    ready = gr.HTML(elem_id="ready", apply_default_css=False)  # hidden once something was asked
     result = gr.HTML(elem_id="answer", apply_default_css=False)
     shown_ns = gr.State(())  # what the places stood for when they were shown
 
@@ -278,18 +279,16 @@ def ask_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) ->
     asked = [prompt, place, mode, noises, shown_ns, second]
     model = {"concurrency_limit": AT_ONCE, "concurrency_id": "model"}
     gr.on([], ask_by_place, asked[:4], result, api_name="ask", **model)
-    ready = page.load(arrive, chosen, [*slider, prompt], **quiet).then(
-        ask_at_once, asked[:5], result, **quiet, **model
+    page.load(arrive, chosen, [*slider, prompt], **quiet).then(
+        ask_at_once, asked[:5], ready, **quiet, **model
     )
     tab.select(there, chosen, slider, **quiet)
     gr.on([place.change, mode.change], has_seen, chosen, seen, **quiet)
     timer.tick(wait, chosen, slider, **quiet)
     asking = [prompt.submit, second.submit, button.click]
-    # First: Gradio goes through what an event does in turn, and waits for each to its end.
-    gr.on(asking, None, cancels=ready)
     gr.on(asking, ask, asked, result, **quiet, **model)
     for idea in ideas:
-        idea.click(lambda words: words, idea, prompt, cancels=ready, **quiet).then(
+        idea.click(lambda words: words, idea, prompt, **quiet).then(
             ask, asked, result, **quiet, **model
         )
 

@@ -69,7 +69,7 @@ class Session:
         """Read the models before the first question, as many as are kept."""
 
         def read() -> None:
-            room, some = self.models.kept_bytes, []
+            room, some = self.models.kept_bytes, list[Path]()
             for run in self.askable[: self.models.kept]:
                 weights = (run.path / "model" / "unet").glob("*.safetensors")
                 room -= sum(file.stat().st_size for file in weights)
