@@ -309,3 +309,34 @@ def test_stop_ends_what_is_being_learned(chromium: Any, tmp_path: Path, folder: 
         says(tab, "#progress", "Stopped after about", 2 * PATIENCE)
         tab.click("#stop")
         says(tab, "#problem", "nothing to stop")
+
+
+def test_a_link_leads_back(tab: Any) -> None:
+    """To the part, the network and the question; an answer is there without being asked for."""
+    places = tab.locator("#n-slider input[type=range]")
+    places.focus()
+    places.press("ArrowRight")
+    says(tab, "#seen", "has seen only these 3 pictures")
+    ask(tab, "a fox in the snow")
+    open_part(tab, "Curve")
+    tab.wait_for_url("**part=Curve**")
+    other = tab.context.new_page()
+    other.set_default_timeout(PATIENCE)
+    other.goto(tab.url)
+    other.wait_for_selector("#curve .mark")
+    open_part(other, "Ask")
+    says(other, "#ready", "“a fox in the snow”")
+    says(other, "#ready", "of the 3 training images")
+    assert field(other, "prompt").input_value() == "a fox in the snow"
+    assert "3 training images" in other.inner_text("#n-said")
+
+
+def test_two_prompts_go_through_the_same_noises(tab: Any) -> None:
+    tab.get_by_text("more: a second prompt").click()
+    field(tab, "second").fill("a quiet harbour")
+    ask(tab, "a fox")
+    assert tab.locator("#answer figure").count() == 4
+    # Of each prompt what is given and what is guessed, and one nearest picture.
+    assert tab.locator("#answer figure >> nth=0").locator("img").count() == 5
+    assert "“a quiet harbour”" in tab.inner_text("#answer")
+    assert not tab.locator("#ready").is_visible()
