@@ -33,6 +33,7 @@ from byheart.measure.intervals import wilson
 from byheart.measure.resampling import clustered
 from byheart.runtime.files import Run
 from byheart.show.pages import write_report
+from byheart.show.pictures import DENOISING, LEARNING, film, frames_of
 from byheart.show.words import headline, percent, sentences
 
 
@@ -213,6 +214,29 @@ def test_at_one_image_the_published_ratio_is_not_defined_and_the_page_says_so(
     assert head[3] == "ratio" and {row[3] for row in rows} == {"n/a"}
     assert "<title>byheart: 1 training image</title>" in page
     assert "One image, 37.5 % by heart" in Reader(page).text
+
+
+def test_a_page_plays_the_films_that_its_run_has(tmp_path: Path) -> None:
+    run = finished_run(tmp_path, 3)
+
+    def played() -> list[bytes]:
+        page = write_report(run).read_text("utf-8")
+        return [
+            base64.b64decode(data) for data in re.findall(r'data:image/webp;base64,([^"]+)', page)
+        ]
+
+    assert played() == []
+    films = {
+        name: film([Image.new("RGB", (8, 8), colour) for colour in colours])
+        for name, colours in {
+            LEARNING: ("red", "blue"),
+            DENOISING: ("gray", "white", "red"),
+        }.items()
+    }
+    for name, moving in films.items():
+        run.file(name).write_bytes(moving)
+    assert played() == [*films.values()]
+    assert len(frames_of(run.file(DENOISING))) == 3
 
 
 @pytest.mark.parametrize(
