@@ -37,7 +37,7 @@ from byheart.data.pretrained import folder_or_hub, not_fetched, quiet_loading
 from byheart.model.ideal import image_of
 from byheart.model.rng import Stream, generator
 from byheart.model.unet import PREDICTIONS
-from byheart.runtime.errors import short
+from byheart.runtime.errors import few, short
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def lora_file(lora: str, asking: Options) -> tuple[str, str | None]:
     if len(names) == 1:
         return where, names[0]
     if names:
-        shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+        shown = few(names, 5)
         raise ValueError(f"--lora {lora} holds {len(names)} files ({shown}): type the path of one")
     words = f"--lora {lora} holds no safetensors file"
     if any(file.suffix in PICKLED for file in path.iterdir()):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from byheart.runtime.files import write_text
 from byheart.show.charts import denoising_of, margin_of, tolerance_of
-from byheart.show.pages import template
+from byheart.show.pages import inline, template
 from byheart.show.pictures import enlarged, png_bytes
 from byheart.show.plots import svg
 from byheart.show.words import OTHERS, percent
@@ -348,4 +347,4 @@ def _picture(pixels: UInt8[np.ndarray, "s s 3"], box: str) -> str:
             ends = [min(max(end, 0), side - 1) for end in ends]
             ImageDraw.Draw(picture).rectangle((ends[0], ends[1], ends[2], ends[3]),
                                               outline=FRAME, width=3)  # fmt: skip
-    return "data:image/png;base64," + base64.b64encode(png_bytes(picture)).decode()
+    return inline(png_bytes(picture))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from byheart.data.listing import Listing
+from byheart.runtime.errors import few
 
 CAPTION_COLUMNS = ("text", "caption")  # the first that is not blank
 SHOWN = 3  # names that stand for captions, in the line that says so
@@ -58,7 +59,7 @@ def with_names(captions: dict[str, str]) -> tuple[dict[str, str], str]:
     whole = captions | {name: stem_caption(name) for name in bare}
     if not bare:
         return whole, f"captions of all {len(captions):,} found"
-    shown = ", ".join(whole[name] for name in bare[:SHOWN]) + ", …" * (len(bare) > SHOWN)
+    shown = few([whole[name] for name in bare], SHOWN)
     if len(bare) == len(captions):
         return whole, f"no captions found, file names used: {shown}"
     return whole, (

@@ -16,7 +16,7 @@ from byheart.data.decode import Picture, opened, read_square, resize
 from byheart.data.listing import OTHER_PICTURES, list_folder
 from byheart.data.sources import SMALL, Pictures
 from byheart.data.tiles import sheets_named, tiles_of
-from byheart.runtime.errors import short
+from byheart.runtime.errors import few, short
 
 NAMED = 8  # files that a note names
 
@@ -192,7 +192,7 @@ def _gather(
         raise ValueError(
             f"{setting}: {len(lost)} of {total} pictures cannot be read ({shown}): {cure}"
         )
-    some = ", ".join(moving[:NAMED]) + ", …" * (len(moving) > NAMED)
+    some = few(moving, NAMED)
     notes = [f"of an animation the first frame counts: {some}"] * bool(moving)
     notes += [f"one picture each, though sheets of tiles: {sheets_named(sheets)}"] * bool(sheets)
     return Pictures(

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from byheart.data.decode import Box, Picture
+from byheart.runtime.errors import few
 
 MOST, LEAST = 8, 32  # tiles along a side, and pixels of a tile's
 LONG = 1.8  # a tile's long side is at most so many times its short one (a telephone's 16:9)
@@ -40,8 +41,7 @@ def tiles_of(picture: Picture) -> list[tuple[str, Picture]]:
 
 def sheets_named(tiles: dict[str, int]) -> str:
     """Files, each with how many tiles it has."""
-    some = ", ".join(f"{name} ({count})" for name, count in list(tiles.items())[:SHOWN])
-    return some + ", …" * (len(tiles) > SHOWN)
+    return few([f"{name} ({count})" for name, count in tiles.items()], SHOWN)
 
 
 Spans = list[tuple[int, int]]

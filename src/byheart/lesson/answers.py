@@ -15,6 +15,7 @@ from byheart.lesson.models import Model
 from byheart.lesson.queue import Show, Wanted
 from byheart.measure.kinds import KINDS, examine
 from byheart.model.sample import sample
+from byheart.model.unet import parameters
 from byheart.runtime.machine import cores
 
 LONGEST = 1000  # characters of a prompt; the encoder reads the first few dozen words
@@ -73,7 +74,8 @@ def answers(model: Model, wanted: Sequence[Wanted], show: Show) -> list[Answer]:
     found: list[Answer] = []
     together = model.setup.config.sample.batch
     if model.setup.device.type == "cpu":
-        torch.set_num_threads(1 if model.parameters <= SMALL else cores())
+        small = parameters(model.setup.unet) <= SMALL
+        torch.set_num_threads(1 if small else cores())
     for first in range(0, len(wanted), together):
         found += _batch(model, wanted[first : first + together], show if not first else _silent)
     return found

@@ -60,7 +60,7 @@ def under_way(news: News[Answer], prompts: Sequence[str]) -> str:
         return said(f"{place}: about {max(1, round(news.seconds))} s.")
     typed = " and ".join(_quoted(prompt) for prompt in prompts)
     cards = "".join(
-        f'<figure class="other"><div class="pair"><div>{_films(given[None], expected[None], "")}'
+        f'<figure class="other"><div class="pair"><div>{_films(given[None], expected[None])}'
         "</div></div></figure>"
         for given, expected in news.seen
     )
@@ -112,11 +112,13 @@ def _quoted(prompt: str) -> str:
 
 
 def _films(
-    noisy: UInt8[np.ndarray, "t s s 3"], steps: UInt8[np.ndarray, "t s s 3"], words: str
+    noisy: UInt8[np.ndarray, "t s s 3"],
+    steps: UInt8[np.ndarray, "t s s 3"],
+    words: str = "its guess",
 ) -> str:
     """What the network is given at every step, above what it makes of it."""
     given = f"{sprite(noisy, 'what the network is given')}<small>the network is given this</small>"
-    return f"{given}{sprite(steps, words or 'its guess')}<small>and guesses this</small>"
+    return f"{given}{sprite(steps, words)}<small>and guesses this</small>"
 
 
 def _card(mine: Sequence[Answer], n: int) -> str:
@@ -143,7 +145,7 @@ def _card(mine: Sequence[Answer], n: int) -> str:
 def only_these(path: Path, headline: str, n: int, made_at: int) -> str:
     """The pictures that a run's network was trained on, and that it has seen no other."""
     train = read_outputs(path, headline).train
-    some = train if len(train) <= SHOWN else train[:SHOWN]
+    some = train[:SHOWN]
     row = "".join(picture(one, f"training image {k + 1}") for k, one in enumerate(some))
     what = "this picture" if n == 1 else f"these {n:,} pictures"
     more = f" ({len(some)} of them)" if n > len(some) else ""
@@ -225,11 +227,7 @@ def ask_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) ->
             run = session.run(int(place), mode, shown_ns)
             made_at = (run.path / "measures.json").stat().st_mtime_ns
             return only_these(run.path, run.headline, run.n, made_at)
-        except (
-            ValueError,
-            OSError,
-            KeyError,
-        ):  # said elsewhere; without its pictures there is none
+        except (ValueError, OSError, KeyError):  # said elsewhere, or its pictures were taken away
             return ""
 
     def arrive(

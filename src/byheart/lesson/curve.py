@@ -12,11 +12,12 @@ import numpy as np
 from jaxtyping import UInt8
 from yaml import YAMLError, safe_load
 
-from byheart.lesson.html import CAPTIONS, chart, images, inline, picture, safe, trouble
+from byheart.lesson.html import CAPTIONS, chart, images, picture, safe, trouble
 from byheart.lesson.session import Session
 from byheart.runtime.files import flatten, read_jsonl
 from byheart.runtime.lock import at_work
 from byheart.show.groups import look
+from byheart.show.pages import inline
 from byheart.show.pictures import LEARNING, pairs_strip
 from byheart.show.plots import GREY, Panel, Point, Series
 from byheart.show.runs import PIXELS, Finished, begun_runs, read_outputs

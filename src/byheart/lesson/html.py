@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-
 import numpy as np
 from jaxtyping import UInt8
 from markupsafe import escape
 from PIL import Image
 
+from byheart.show.pages import inline
 from byheart.show.pictures import png_bytes
 from byheart.show.plots import Panel, svg
 
@@ -34,10 +33,6 @@ def said(words: str) -> str:
 def trouble(error: Exception | str) -> str:
     """One clear line instead of a result."""
     return f'<p class="trouble" role="alert">{safe(" ".join(str(error).split()))}</p>'
-
-
-def inline(picture: bytes, kind: str = "png") -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
 
 
 def picture(pixels: UInt8[np.ndarray, "h w 3"], words: str) -> str:

@@ -42,13 +42,15 @@ class Model:
         return vectors, [rows[prompt] for prompt in prompts]
 
     @property
-    def parameters(self) -> int:
-        return sum(p.numel() for p in self.setup.unet.parameters())
-
-    @property
     def bytes(self) -> int:
         """Of its parameters."""
         return sum(p.numel() * p.element_size() for p in self.setup.unet.parameters())
+
+
+def file_bytes(path: Path) -> int:
+    """Of the files of a run's network, which are what it takes in memory."""
+    weights = (path / "model" / "unet").glob("*.safetensors")
+    return sum(file.stat().st_size for file in weights)
 
 
 def load(path: Path) -> Model:
@@ -80,8 +82,7 @@ class ModelCache:
             key = self.key(path)
             if key not in self._models:
                 # Before it is read: both at once may be more than there is memory.
-                weights = (path / "model" / "unet").glob("*.safetensors")
-                self._make_room(sum(file.stat().st_size for file in weights))
+                self._make_room(file_bytes(path))
                 self._models[key] = load(path)
             self._models.move_to_end(key)
             return self._models[key]

@@ -182,7 +182,8 @@ class Desk(Generic[T]):
     def _serve(self) -> None:
         """One batch; nothing where an earlier one has taken all that waited."""
         with self._changed:
-            batch = self._at_work = self._next()
+            batch, self._waiting = _first_batch(self._waiting)
+            self._at_work = batch
             if not batch:
                 return
             network = batch[0].network
@@ -219,17 +220,6 @@ class Desk(Generic[T]):
                 size -= getattr(self._known.popitem(last=False)[1], "bytes", 0)
             self._tell_places()
 
-    def _next(self) -> list[_Question[T]]:
-        """The first that waits and those for the same network, as many as fit."""
-        batch: list[_Question[T]] = []
-        for one in self._waiting:
-            outputs = sum(len(question.wanted) for question in [*batch, one])
-            same = not batch or one.network == batch[0].network
-            if same and (not batch or outputs <= TOGETHER):
-                batch.append(one)
-        self._waiting = [one for one in self._waiting if one not in batch]
-        return batch
-
     def _end(self, question: _Question[T]) -> None:
         keys = [(question.network, one) for one in question.wanted]
         for key in keys:
@@ -238,12 +228,28 @@ class Desk(Generic[T]):
 
     def _tell_places(self) -> None:
         """Each that waits how many come before it, and for how long."""
-        left, batches, before = self._waiting, int(bool(self._at_work)), len(self._at_work)
-        while self._waiting:
+        waiting, batches, before = self._waiting, int(bool(self._at_work)), len(self._at_work)
+        while waiting:
             batches += 1
-            batch = self._next()
+            batch, waiting = _first_batch(waiting)
             for one in batch:
                 one.news = News(before=before, seconds=batches * self._took)
             before += len(batch)
-        self._waiting = left
         self._changed.notify_all()
+
+
+def _first_batch(
+    waiting: Sequence[_Question[T]],
+) -> tuple[list[_Question[T]], list[_Question[T]]]:
+    """The first that waits with those for the same network, as many as fit; and the others."""
+    batch: list[_Question[T]] = []
+    others: list[_Question[T]] = []
+    outputs = 0
+    for one in waiting:
+        more = outputs + len(one.wanted)
+        if not batch or (one.network == batch[0].network and more <= TOGETHER):
+            batch.append(one)
+            outputs = more
+        else:
+            others.append(one)
+    return batch, others

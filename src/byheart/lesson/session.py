@@ -10,7 +10,7 @@ from pathlib import Path
 
 from byheart.lesson.answers import Answer, answers, combined
 from byheart.lesson.game import Votes
-from byheart.lesson.models import ModelCache
+from byheart.lesson.models import ModelCache, file_bytes
 from byheart.lesson.queue import Desk, News, Show, Wanted
 from byheart.lesson.teacher import Teacher
 from byheart.runtime.lock import OWNER, at_work
@@ -71,8 +71,7 @@ class Session:
         def read() -> None:
             room, some = self.models.kept_bytes, list[Path]()
             for run in self.askable[: self.models.kept]:
-                weights = (run.path / "model" / "unet").glob("*.safetensors")
-                room -= sum(file.stat().st_size for file in weights)
+                room -= file_bytes(run.path)
                 if some and room < 0:
                     break
                 some.append(run.path)

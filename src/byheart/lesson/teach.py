@@ -10,11 +10,12 @@ import gradio as gr
 
 from byheart.lesson.ask import NOISES, shown, under_way
 from byheart.lesson.guard import here, who
-from byheart.lesson.html import chart, inline, safe, said, trouble
+from byheart.lesson.html import chart, safe, said, trouble
 from byheart.lesson.queue import AT_ONCE
 from byheart.lesson.session import Session
 from byheart.lesson.teacher import Look
 from byheart.show.charts import loss
+from byheart.show.pages import inline
 
 
 def teach_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:

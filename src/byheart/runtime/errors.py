@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+from collections.abc import Sequence
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
@@ -40,3 +41,8 @@ def one_line(error: BaseException) -> str:
 def short(error: BaseException, most: int = 300) -> str:
     """The beginning of a library's message, without its line breaks and final stop."""
     return " ".join(str(error).split())[:most].rstrip(".: ") or type(error).__name__
+
+
+def few(names: Sequence[str], most: int) -> str:
+    """The first of them in a line, and a sign where there are more."""
+    return ", ".join(names[:most]) + ", …" * (len(names) > most)
