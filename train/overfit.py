@@ -104,8 +104,8 @@ def overfit(config: Config) -> str:
 
         # report
         if main:
-            write_pictures(run, outputs[headline], found.findings[headline], setup.questions,
-                           setup.images.train, found.members)  # fmt: skip
+            train = setup.images.train
+            write_pictures(run, outputs[headline], found.findings[headline], train, found.members)
             write_text(run.file("outputs.csv"), found.table)
             write_json(run.file("measures.json"), found.measures | log.facts())
             write_json(run.file("environment.json"), environment(accelerator, sys.argv))

@@ -49,21 +49,21 @@ CASES = [
         "Among the 10 outputs no mirrored, recoloured, shifted or cropped copy was found.",
         "All 10: 10 novel."]),
     (measured(10, 1, 0, kind="blend"), "1 of 10 outputs is a copy", [
-        f"1 of 10 outputs (10.0 %, {INTERVAL}) is a plain copy of one of the 8 training pictures.",
+        f"1 of 10 outputs (10 %, {INTERVAL}) is a plain copy of one of the 8 training pictures.",
         "Among the other 9 outputs no mirrored, recoloured, shifted or cropped copy was found.",
         "The other 9: 9 blends."]),
     (measured(10, 1, 1), "2 of 10 outputs are copies", [
-        f"1 of 10 outputs (10.0 %, {INTERVAL}) is a plain copy of one of the 8 training pictures.",
+        f"1 of 10 outputs (10 %, {INTERVAL}) is a plain copy of one of the 8 training pictures.",
         "1 more is an altered copy (mirrored).", "The other 8: 8 novel."]),
     (measured(10, 0, 1), "1 of 10 outputs is a copy", [
         f"None of 10 outputs (0 %, {INTERVAL}) are plain copies of one of the 8 training pictures.",
         "1 is an altered copy (mirrored).", "The other 9: 9 novel."]),
     (measured(10, 3, 2, exact=2), "5 of 10 outputs are copies", [
-        f"3 of 10 outputs (30.0 %, {INTERVAL}) are plain copies of one of the 8 training pictures, "
+        f"3 of 10 outputs (30 %, {INTERVAL}) are plain copies of one of the 8 training pictures, "
         "2 of them equal in every value.",
         "2 more are altered copies (2 × mirrored).", "The other 5: 5 novel."]),
     (measured(10, 9, 0, kind="blend"), "9 of 10 outputs are copies", [
-        f"9 of 10 outputs (90.0 %, {INTERVAL}) are plain copies of one of the 8 training pictures.",
+        f"9 of 10 outputs (90 %, {INTERVAL}) are plain copies of one of the 8 training pictures.",
         "The other one is no mirrored, recoloured, shifted or cropped copy either.",
         "The other one is a blend."]),
     (measured(10, 10, 0), "10 of 10 outputs are copies", [

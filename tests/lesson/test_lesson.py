@@ -200,50 +200,44 @@ def test_nobody_asks_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_threshold_parts_same_from_different_with_the_fewest_exceptions() -> None:
-    votes = [(0.1, True), (0.2, True), (0.4, True), (0.6, False), (0.8, False), (1.2, False)]
+    away = (0.1, 0.2, 0.4, 0.6, 0.8, 1.2)
+    votes = [game.Vote(rho, rho < 0.5) for rho in away]
     assert game.threshold(votes) == pytest.approx(0.5)
-    assert game.threshold([*votes, (1.0, True)]) == pytest.approx(0.5)
+    assert game.threshold([*votes, game.Vote(1.0, True)]) == pytest.approx(0.5)
     # The fewest exceptions below 0.2 and above 0.8, two more between.
-    valley = [(0.2, False), (0.2, False), (0.8, True), (0.8, True), (0.1, True), (0.9, False)]
+    valley = [game.Vote(rho, rho in {0.1, 0.8}) for rho in (0.2, 0.2, 0.8, 0.8, 0.1, 0.9)]
     cut = game.threshold(valley)
     assert cut is not None and sum((rho <= cut) != same for rho, same in valley) == 2
     assert game.threshold(votes[:5]) is None  # too few
-    assert game.threshold([(0.1, True)] * 9) is None  # all of one kind
+    assert game.threshold([game.Vote(0.1, True)] * 9) is None  # all of one kind
 
 
 def test_a_class_has_a_threshold_of_its_own_and_bounded_memory() -> None:
     tally = game.Votes()
     for k in range(2 * game.REMEMBERED):
-        for vote in [(0.3, True), (0.9, False)] * game.PAIRS:
+        for vote in [game.Vote(0.3, True), game.Vote(0.9, False)] * game.EACH:
             tally.add(f"person {k}", vote)
-    assert len(tally.all) == game.REMEMBERED * game.PAIRS
+    assert len(tally.all) == game.REMEMBERED * game.EACH
     assert game.threshold(tally.all) == pytest.approx(0.6)
-    said = tolerance.verdict([(0.3, True), (0.7, False)] * 3, tally.all)
+    said = tolerance.verdict([game.Vote(0.3, True), game.Vote(0.7, False)] * 3, tally.all)
     assert "up to a distance of 0.50" in said and "The class, in 4500 votes: 0.60" in said
-    first = tolerance.verdict([(0.3, True)], [])
+    first = tolerance.verdict([game.Vote(0.3, True)], [])
     assert "You have judged 1 pair. 5 more to go" in first
 
 
 def test_one_person_does_not_outvote_a_class() -> None:
     tally = game.Votes()
     for k in range(3):
-        for vote in [(0.3, True), (0.9, False)] * 7:
+        for vote in [game.Vote(0.3, True), game.Vote(0.9, False)] * 7:
             tally.add(f"person {k}", vote)
     for _ in range(1000):
-        tally.add("eager", (0.9, True))
-    assert len(tally.all) == 3 * 14 + game.PAIRS
+        tally.add("eager", game.Vote(0.9, True))
+    assert len(tally.all) == 3 * 14 + game.EACH
     assert game.threshold(tally.all) == pytest.approx(0.6)
     # Who judges them all again has changed his mind.
-    for _ in range(game.PAIRS):
-        tally.add("eager", (0.9, False))
+    for _ in range(game.EACH):
+        tally.add("eager", game.Vote(0.9, False))
     assert (0.9, True) not in tally.all
-
-
-def test_a_pair_can_be_faded_to_any_distance() -> None:
-    far = game.Pair(pixels(200), pixels(0), 1.0)
-    near = game.faded(far, 0.25)
-    assert near.rho == 0.25 and near.left.max() == near.left.min() == 50
-    assert np.array_equal(near.right, far.right)
 
 
 # ledger

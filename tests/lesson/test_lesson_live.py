@@ -43,7 +43,7 @@ def test_the_curve_grows_and_the_pictures_pointed_at_stay(
     sweep = tmp_path / "growing"
     finish(folder, sweep, "n1-shared-s0", "n3-shared-s0")
     with served(sweep) as page, watched(chromium, page.url) as tab:
-        open_part(tab, "Curve")
+        open_part(tab, "More")
         marks, shown = tab.locator("#curve .mark"), tab.locator("#curve figure:visible")
         marks.nth(1).hover()
         tab.mouse.move(5, 5)  # away from it, as to the pictures below
@@ -75,11 +75,15 @@ def test_a_page_opened_before_the_first_run_is_finished(
         says(tab, "#n-said", "nobody to ask yet: no run of early is finished")
         tab.click("#ask")
         says(tab, "#answer", "no run of early is finished yet: there is nobody to ask")
-        for name, part in (("Curve", "#curve"), ("OK range", "#tolerance"), ("Ledger", "#ledger")):
+        for name, part in (
+            ("More", "#curve"),
+            ("Alike?", "#tolerance"),
+            ("Ledger", "#ledger"),
+        ):
             open_part(tab, name)
             says(tab, part, "yet")
         assert "no run of early is finished yet" in tab.inner_text("#ledger")
-        open_part(tab, "Curve")
+        open_part(tab, "More")
         shutil.copy(folder / "n3-own-s0" / "trajectory.jsonl", sweep / "n3-own-s0")
         says(tab, "#curve", "Not finished: 3 images")
         open_part(tab, "Ask")
@@ -96,7 +100,7 @@ def test_everyone_sees_the_class_s_threshold_move(chromium: Any, folder: Path) -
         watched(chromium, page.url) as tab,
     ):
         for one in (projector, tab):
-            open_part(one, "OK range")
+            open_part(one, "Alike?")
             says(one, "#tolerance", "the slider")
         assert "the class, " not in projector.inner_text("#tolerance")
         for k in range(6):

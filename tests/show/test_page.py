@@ -103,10 +103,11 @@ def test_the_pictures_of_the_page_are_the_runs_own(run: Run, reader: Reader) -> 
     inside = [
         base64.b64decode(attributes["src"].split(",")[1])
         for tag, attributes in reader.tags
-        if tag == "img" and attributes["src"].startswith("data:image/png;base64,")
+        if tag == "img" and attributes["src"].startswith("data:image/")
     ]
-    assert run.file("outputs.png").read_bytes() in inside
     images = [np.asarray(Image.open(io.BytesIO(data)).convert("RGB")) for data in inside]
+    with Image.open(run.file("outputs.png")) as sheet:
+        assert any(np.array_equal(image, sheet) for image in images)
     outputs, train = noise(13, 3), noise(3, 1)
     outputs[:3] = train
     for k in (0, 2, 4, 6):  # the first noise of each unseen prompt
@@ -181,8 +182,8 @@ def test_the_numbers_of_the_tables_are_those_of_the_measures(run: Run, page: str
     numbers = {row[0]: row for row in found["The numbers"]}
     unseen = measures["conditions"]["unseen"]
     assert numbers["averaged · unseen prompts"][1:9] == [
-        "8", "37.5 %", f"{percent(unseen['copied']['low'])} – {percent(unseen['copied']['high'])}",
-        "37.5 %", percent(unseen["blend"]), percent(unseen["broken"]), percent(unseen["novel"]),
+        "8", "38 %", f"{percent(unseen['copied']['low'])} – {percent(unseen['copied']['high'])}",
+        "38 %", percent(unseen["blend"]), percent(unseen["broken"]), percent(unseen["novel"]),
         "100 %",
     ]  # fmt: skip
     assert [row for row in numbers if row.startswith("last")]
@@ -213,7 +214,7 @@ def test_at_one_image_the_published_ratio_is_not_defined_and_the_page_says_so(
     head, *rows = tables(page)["Other people's measures"]
     assert head[3] == "ratio" and {row[3] for row in rows} == {"n/a"}
     assert "<title>byheart: 1 training image</title>" in page
-    assert "One image, 37.5 % by heart" in Reader(page).text
+    assert "One image, 38 % by heart" in Reader(page).text
 
 
 def test_a_page_plays_the_films_that_its_run_has(tmp_path: Path) -> None:
@@ -225,7 +226,8 @@ def test_a_page_plays_the_films_that_its_run_has(tmp_path: Path) -> None:
             base64.b64decode(data) for data in re.findall(r'data:image/webp;base64,([^"]+)', page)
         ]
 
-    assert played() == []
+    sheet = played()
+    assert len(sheet) == 1
     films = {
         name: film([Image.new("RGB", (8, 8), colour) for colour in colours])
         for name, colours in {
@@ -235,7 +237,7 @@ def test_a_page_plays_the_films_that_its_run_has(tmp_path: Path) -> None:
     }
     for name, moving in films.items():
         run.file(name).write_bytes(moving)
-    assert played() == [*films.values()]
+    assert played() == [*films.values(), *sheet]
     assert len(frames_of(run.file(DENOISING))) == 3
 
 
@@ -244,8 +246,8 @@ def test_a_page_plays_the_films_that_its_run_has(tmp_path: Path) -> None:
     [
         (1, 1.0, 0.0, 0.0, "One image, 100 % by heart"),
         (10, 0.0, 1.0, 0.0, "10 images: not learned yet, 100 % broken"),
-        (3000, 0.0, 0.25, 0.75, "3,000 images: 75.0 % new pictures, 0 % copies"),
-        (100, 0.3, 0.3, 0.2, "100 images, 30.0 % by heart"),
+        (3000, 0.0, 0.25, 0.75, "3,000 images: 75 % new pictures, 0 % copies"),
+        (100, 0.3, 0.3, 0.2, "100 images, 30 % by heart"),
     ],
 )
 def test_the_heading_says_why_there_are_no_copies(
@@ -319,7 +321,7 @@ def test_the_same_inputs_give_the_same_bytes(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "lost", ["measures.json", "environment.json", "outputs.csv", "outputs.npz", "outputs.png"]
+    "lost", ["measures.json", "environment.json", "outputs.csv", "outputs.npz"]
 )
 def test_without_one_of_its_files_no_report_is_written(run: Run, lost: str, tmp_path: Path) -> None:
     for file in run.path.iterdir():

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = (
@@ -13,7 +14,14 @@ ARGUMENTS = (
     "--disable-component-update --disable-sync"
 )
 PATIENCE = 120_000  # milliseconds: two cores, and the other one tests as well
-PARTS = ("Ask", "Curve", "OK range", "Ledger", "Teach")
+PARTS = (
+    "Ask",
+    "Watch",
+    "More",
+    "Alike?",
+    "Ledger",
+    "Teach",
+)
 
 
 @contextmanager
@@ -28,7 +36,11 @@ def browser() -> Iterator[Any]:
 
 @contextmanager
 def watched(
-    chromium: Any, url: str, width: int = 1100, expected: Sequence[str] = ()
+    chromium: Any,
+    url: str,
+    width: int = 1100,
+    expected: Sequence[str] = (),
+    scheme: Literal["light", "dark"] = "light",
 ) -> Iterator[Any]:
     """A page that must neither ask anybody else nor complain, but for what is expected."""
     complaints: list[str] = []
@@ -41,7 +53,7 @@ def watched(
         if line.type == "error":
             complaints.append(f"{line.text} at {line.location['url'].removeprefix(url)}")
 
-    context = chromium.new_context(viewport={"width": width, "height": 900})
+    context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     try:
         context.on("request", asked)
         tab = context.new_page()
@@ -75,13 +87,69 @@ def ask(tab: Any, words: str) -> None:
     )
 
 
-def sent(tab: Any, stem: str) -> None:
-    """Wait until a chosen file has arrived."""
-    tab.wait_for_function(
-        "stem => [...document.querySelectorAll('#picture .filename')]"
-        ".some(x => x.textContent.includes(stem))",
-        arg=stem,
-    )
+def send(tab: Any, picture: Path) -> None:
+    """Choose a file, and wait until it is shown."""
+    tab.set_input_files("#picture input[type=file]", picture)
+    tab.wait_for_selector("#preview img >> nth=1")
+
+
+def too_faint(tab: Any) -> list[str]:
+    """Texts on the screen whose contrast with what lies behind them is below 4.5 (WCAG 2.2, AA)."""
+    return [str(words) for words in tab.evaluate(CONTRAST)]
+
+
+CONTRAST = """() => {
+  const parse = (colour) => {
+    const [r, g, b, a = 1] = colour.match(/[\\d.]+/g).map(Number);
+    return colour.startsWith("color(srgb") ? [r * 255, g * 255, b * 255, a] : [r, g, b, a];
+  };
+  const over = ([r, g, b, a], [x, y, z]) => [r * a + x * (1 - a), g * a + y * (1 - a),
+    b * a + z * (1 - a)];
+  const behind = (element) => {
+    const layers = [];
+    for (let one = element; one; one = one.parentElement) {
+      const colour = parse(getComputedStyle(one).backgroundColor);
+      if (colour[3]) layers.push(colour);
+      if (colour[3] === 1) break;
+    }
+    const canvas = matchMedia("(prefers-color-scheme: dark)").matches ? [0, 0, 0] : [255, 255, 255];
+    return layers.reduceRight((below, layer) => over(layer, below), canvas);
+  };
+  const light = (colour) => {
+    const [r, g, b] = colour.map((x) => x / 255)
+      .map((x) => x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const found = [];
+  for (const element of document.querySelectorAll("body *")) {
+    const words = [...element.childNodes].filter((x) => x.nodeType === 3)
+      .map((x) => x.textContent.trim()).join(" ").trim();
+    if (!words || !element.checkVisibility({ opacityProperty: true, visibilityProperty: true }) ||
+        !element.getClientRects().length || element.closest("style, script, .sr-only")) continue;
+    const style = getComputedStyle(element);
+    const drawn = parse(element.closest("svg") ? style.fill : style.color);
+    const back = behind(element), front = over(drawn, back);
+    const [high, low] = [light(front), light(back)].sort((a, b) => b - a);
+    const contrast = (high + 0.05) / (low + 0.05);
+    if (contrast >= 4.5) continue;
+    found.push(`${contrast.toFixed(1)} ${element.tagName} ${words.slice(0, 60)}`);
+  }
+  return found;
+}"""
+
+
+def cut_off(tab: Any) -> list[str]:
+    """Cells of tables on the screen, and buttons, whose words need more room than they have."""
+    return [
+        str(words)
+        for words in tab.evaluate(
+            "() => [...document.querySelectorAll('th, td, button:not(.label-wrap), .said')]"
+            ".filter(x => x.getClientRects().length && !x.closest('.visually-hidden') && "
+            "x.scrollWidth > x.clientWidth + 1 && "
+            "getComputedStyle(x).display !== 'inline')"
+            ".map(x => `${x.tagName} ${x.textContent.trim().slice(0, 60)}`)"
+        )
+    ]
 
 
 def says(tab: Any, part: str, words: str, patience: int = PATIENCE) -> None:

@@ -90,7 +90,7 @@ def finished_run(root: Path, n: int = 3, copied: int = 3, caption: str = HOSTILE
     outputs[:copied] = images.train[torch.arange(copied) % n]
     made = {"ema": outputs, "raw": noise(len(asked), 4)}
     found = evaluated(made, asked, images, config)
-    write_pictures(run, outputs, found.findings["ema"], asked, images.train, found.members)
+    write_pictures(run, outputs, found.findings["ema"], images.train, found.members)
     measures = found.measures | {
         "steps": 200, "exposures_per_image": 1066.7,
         "seconds": {"train": 50.4, "sample": 20.0, "measure": 1.0, "total": 75.0},

@@ -1,4 +1,4 @@
-"""The page: five parts on five tabs, and what makes them look alike."""
+"""The page: a path of five steps and the ledger, each on its tab, and what makes them alike."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib import resources
 
 import gradio as gr
 
-from byheart.lesson.ask import ask_part
+from byheart.lesson.ask import ask_part, watch_part
 from byheart.lesson.curve import curve_part
 from byheart.lesson.guard import OLDEST
 from byheart.lesson.html import safe
@@ -21,12 +21,17 @@ QUEUE = 200  # events of all kinds that may wait; a class's pages look for news 
 KEEP_FILES = (60, OLDEST)  # seconds: how often uploads are looked through, how old they may grow
 PARTS = {
     "Ask": ask_part,
-    "Curve": curve_part,
-    "OK range": tolerance_part,
-    "Ledger": ledger_part,
+    "Watch": watch_part,
+    "More": curve_part,
+    "Alike?": tolerance_part,
     "Teach": teach_part,
+    "Ledger": ledger_part,
 }
-LIVE = ("Curve", "OK range", "Teach")  # look for news while they are looked at
+LIVE = (
+    "More",
+    "Alike?",
+    "Teach",
+)  # look for news while they are looked at
 EVERY = 2.0  # seconds between two looks
 
 
@@ -86,6 +91,11 @@ def theme() -> gr.themes.Base:
         primary_hue=gr.themes.colors.blue,
         font=("system-ui", "-apple-system", "Segoe UI", "DejaVu Sans", "sans-serif"),
         font_mono=("ui-monospace", "DejaVu Sans Mono", "monospace"),
+    ).set(  # white on Gradio's own blue has a contrast of 3.7
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_hover_dark="*primary_800",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -156,6 +156,7 @@ def only_these(path: Path, headline: str, n: int, made_at: int) -> str:
 
 
 NOISES = 4
+WATCHED = 2  # outputs of each network whose noise is watched
 MOST_PLACES = 10_000  # before the page says how many there are, and for whoever asks without it
 EXAMPLES = ("a dragon over Paris", "my grandmother", "asdfgh", "ein blaues Fahrrad")
 WORDS = {"shared": "one caption for all", "own": "each its own", "none": "none",
@@ -289,6 +290,41 @@ def ask_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) ->
         idea.click(lambda words: words, idea, prompt, **quiet).then(
             ask, asked, result, **quiet, **model
         )
+
+
+def watch_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:
+    """The network of the fewest pictures and that of the most, from the same noise."""
+    gr.Markdown(
+        "## Watch the noise\n"
+        "It begins with nothing but noise. At every step the network is given what is there so far "
+        "and guesses the picture behind it; a little of the noise is replaced by the guess."
+    )
+    few = gr.HTML(elem_id="watch-few", apply_default_css=False)
+    many = gr.HTML(elem_id="watch-many", apply_default_css=False)
+
+    def watching(last: bool) -> Callable[[gr.Request], Iterator[str]]:
+        def watch_noise(request: gr.Request) -> Iterator[str]:
+            """Nobody's question, so that nobody waits for it."""
+            try:
+                run = session.run(len(session.ns) - 1 if last else 0, "shared")
+                if last and len(session.ns) < 2:
+                    return
+                who_ = f"{who(request)}, watching {last}"
+                for news in session.ask(who_, run.path, EXAMPLES[:1], WATCHED):
+                    if news.answers is None:
+                        yield under_way(news, EXAMPLES[:1])
+                    else:
+                        opening = said(f"The network of {images(run.n)}:")
+                        yield opening + shown(news.answers, EXAMPLES[:1], run.n)
+            except ValueError as error:
+                yield trouble(error)
+
+        return watch_noise
+
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    model = {"concurrency_limit": AT_ONCE, "concurrency_id": "model"}
+    tab.select(watching(False), outputs=few, **quiet, **model)
+    tab.select(watching(True), outputs=many, **quiet, **model)
 
 
 def instead(run: Finished, mode: str) -> str:

@@ -179,10 +179,11 @@ def _strip(path: Path, headline: str, made_at: int) -> UInt8[np.ndarray, "h w 3"
 
 
 def curve_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:
-    """The page's second part."""
+    """The page's part with the curve."""
     gr.Markdown(
-        "## The curve\n"
-        "How many of its outputs are copies? It grows by itself while a sweep runs elsewhere."
+        "## More pictures\n"
+        "How many outputs are copies, when the network has seen more pictures? The curve grows by "
+        "itself while a sweep runs elsewhere."
     )
     axis = gr.Radio([*AXES], value=next(iter(AXES)), label="against", elem_id="axis")
     shown = gr.HTML(elem_id="curve", apply_default_css=False)

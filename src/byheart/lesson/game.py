@@ -4,42 +4,55 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import UInt8
 
+from byheart.data.avatars import family
+from byheart.lesson.html import images
 from byheart.lesson.queue import Recent
+from byheart.measure.controls import ALTERATIONS
 from byheart.measure.copying import TOLERANCES
-from byheart.show.runs import Finished, read_outputs
+from byheart.show.runs import Finished, Outputs, read_outputs
 
 WIDEST = TOLERANCES[-1]  # of the reference distance
-DISTANCES = tuple(k / 10 for k in range(1, 16))  # of the game's pairs; the least is told at once
-PAIRS = len(DISTANCES)
+OUTPUTS = (0.15, 0.3, 0.45, 0.6, 0.9)  # distances near which outputs are looked for
+OTHERS, PARTS_OTHER = 2, 2  # pairs of two training images, and of avatars that differ in one part
 FEWEST_VOTES = 6
 REMEMBERED = 300  # open pages whose votes are
-Vote = tuple[float, bool]  # distance of a pair, whether it was called the same picture
+EACH = 15  # the newest votes of each open page
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pair:
-    """Two pictures of the game, rho apart."""
+    """Two pictures of the game, rho apart. how: what the left one is, told after the vote."""
 
     left: UInt8[np.ndarray, "s s 3"]
     right: UInt8[np.ndarray, "s s 3"]
     rho: float
+    how: str
+
+
+class Vote(NamedTuple):
+    """How far apart a pair was, and whether it was called the same picture."""
+
+    rho: float
+    same: bool
 
 
 class Votes:
-    """The votes of a class: of each open page those of the last time through the pairs, so that
-    judging again and again there does not outvote the others. A page that is reloaded is another.
-    """
+    """The votes of a class: of each open page the newest, so that judging again and again there
+    does not outvote the others. A page that is reloaded is another."""
 
     def __init__(self) -> None:
         self.counted = 0  # all that ever came: what changes with each of them
-        self._votes: Recent[Vote] = Recent(REMEMBERED, PAIRS)
+        self._votes: Recent[Vote] = Recent(REMEMBERED, EACH)
         self._lock = threading.Lock()
 
     def add(self, who: str, vote: Vote) -> None:
@@ -52,15 +65,19 @@ class Votes:
         with self._lock:
             return self._votes.all()
 
+    @property
+    def voters(self) -> int:
+        return len(self._votes)
+
 
 def threshold(votes: Sequence[Vote]) -> float | None:
     """The distance that parts "same" from "different" with the fewest exceptions.
 
     The middle one where several do as well. None: fewer than six votes, or all of one kind.
     """
-    if len(votes) < FEWEST_VOTES or len({same for _, same in votes}) == 1:
+    if len(votes) < FEWEST_VOTES or len({vote.same for vote in votes}) == 1:
         return None
-    ends = sorted({0.0, WIDEST, *(rho for rho, _ in votes)})
+    ends = sorted({0.0, WIDEST, *(vote.rho for vote in votes)})
     cuts = [(a + b) / 2 for a, b in pairwise(ends)]
     wrong = [sum((rho <= cut) != same for rho, same in votes) for cut in cuts]
     best = [cut for cut, errors in zip(cuts, wrong, strict=True) if errors == min(wrong)]
@@ -68,51 +85,75 @@ def threshold(votes: Sequence[Vote]) -> float | None:
 
 
 def pairs_of(runs: Sequence[Finished]) -> tuple[Pair, ...]:
-    """The game's pairs, in an order that is the same for everyone: all distances, well mixed.
+    """The game's pairs, in an order that is the same for everyone.
 
-    Where no output lies at a distance, one that lies further away is faded towards its nearest
-    training image until it does: nothing else about the pair changes. Where none does (a network
-    that knows one picture makes only that), a training image's mirror image is faded towards it.
-    Empty where the runs have no pictures.
+    Training images beside what becomes of pictures as people pass them on, outputs of the networks
+    beside their nearest training image, two different training images, and avatars that differ in
+    one part. Empty where the runs have no pictures.
     """
-    far, mirrored = _far_pairs(runs)
-    made, order = [], random.Random(0)
-    for rho in DISTANCES:
-        near = [pair for pair in far if abs(pair.rho - rho) < 0.03]
-        beyond = [pair for pair in far if pair.rho > rho]
-        beyond = beyond or [pair for pair in mirrored if pair.rho > rho]
-        if near:
-            made.append(order.choice(near))
-        elif beyond:
-            made.append(faded(order.choice(beyond), rho))
+    order = random.Random(0)
+    made = [*_by_alteration(runs, order), *_by_network(runs), *_by_part(runs, order)]
     order.shuffle(made)
     return tuple(made)
 
 
-def _far_pairs(runs: Sequence[Finished]) -> tuple[list[Pair], list[Pair]]:
-    """Outputs under unseen prompts beside their nearest training image, copies byte for byte left
-    out; and of each run the training image that is furthest from its mirror image, beside that."""
-    far, mirrored = [], []
+def _apart(left: np.ndarray, right: np.ndarray, run: Finished) -> float:
+    """In the run's reference distance."""
+    rmse = np.sqrt((((left.astype(float) - right) / 255) ** 2).mean())
+    return float(rmse) / float(run.measures["reference"]["distance"])
+
+
+def _pictures(runs: Sequence[Finished]) -> Iterator[tuple[Finished, Outputs]]:
     for run in runs:
-        try:
-            made = read_outputs(run.path, run.headline)
-        except (OSError, ValueError, KeyError):
-            continue
-        chosen = [k for k, row in enumerate(made.rows) if row["condition"] == "unseen"]
-        for k in chosen[:64]:
-            if (rho := float(made.rows[k]["rho"])) > 0:
-                far.append(Pair(made.pixels[k], made.nearest([k])[0], rho))
-        flipped = made.train[:, :, ::-1]
-        rmse = np.sqrt((((flipped.astype(float) - made.train) / 255) ** 2).mean(axis=(1, 2, 3)))
-        k = int(rmse.argmax())
-        if rmse[k] > 0:
-            apart = float(rmse[k]) / run.measures["reference"]["distance"]
-            mirrored.append(Pair(flipped[k], made.train[k], apart))
-    return far, mirrored
+        with suppress(OSError, ValueError, KeyError):
+            yield run, read_outputs(run.path, run.headline)
 
 
-def faded(pair: Pair, rho: float) -> Pair:
-    """The left picture moved towards the right one, to `rho` of it but for rounding."""
-    share = rho / pair.rho
-    mixed = pair.right + share * (pair.left.astype(float) - pair.right)
-    return Pair(mixed.round().clip(0, 255).astype(np.uint8), pair.right, rho)
+def _by_alteration(runs: Sequence[Finished], order: random.Random) -> Iterator[Pair]:
+    every = [(run, image) for run, made in _pictures(runs) for image in made.train]
+    if not every:
+        return
+    for how, change in ALTERATIONS.items():
+        run, image = order.choice(every)
+        changed = change(torch.from_numpy(image).permute(2, 0, 1)[None], image.shape[0])
+        left = changed[0].permute(1, 2, 0).numpy()
+        yield Pair(left, image, _apart(left, image, run), f"The right one, {how}")
+    distinct = [*{image.tobytes(): (run, image) for run, image in every}.values()]
+    for _ in range(OTHERS if len(distinct) > 1 else 0):
+        (run, left), (_, right) = order.sample(distinct, 2)
+        if left.shape == right.shape:
+            yield Pair(left, right, _apart(left, right, run), "Another training image")
+
+
+def _by_network(runs: Sequence[Finished]) -> Iterator[Pair]:
+    """Outputs under unseen prompts at various distances; copies byte for byte are left out."""
+    found = []
+    for run, made in _pictures(runs):
+        unseen = [k for k, row in enumerate(made.rows) if row["condition"] == "unseen"][:64]
+        how = f"What a network made that had seen {images(run.n)}"
+        found += [
+            Pair(made.pixels[k], made.nearest([k])[0], rho, how)
+            for k in unseen
+            if (rho := float(made.rows[k]["rho"])) > 0
+        ]
+    for rho in OUTPUTS if found else ():
+        nearest = min(found, key=lambda pair: abs(pair.rho - rho))
+        found.remove(nearest)
+        yield nearest
+        if not found:
+            return
+
+
+def _by_part(runs: Sequence[Finished], order: random.Random) -> Iterator[Pair]:
+    """An avatar with another mouth, or whatever its style has."""
+    of = next((run for run in runs if run.config.get("images.source") == "avatars"), None)
+    if of is None:
+        return
+    style = family(str(of.config["images.style"]))
+    part = next((name for name in style.choices if "mouth" in name), next(iter(style.choices)))
+    for k in range(PARTS_OTHER):
+        right, parts = style.draw(f"game-{k}", int(of.config["images.size"]))
+        other = order.choice([one for one in style.choices[part] if one != parts.get(part)])
+        left = style.draw(f"game-{k}", right.shape[-1], parts | {part: other})[0]
+        pair = [one.permute(1, 2, 0).numpy() for one in (left, right)]
+        yield Pair(pair[0], pair[1], _apart(pair[0], pair[1], of), f"The right one, another {part}")

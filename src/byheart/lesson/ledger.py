@@ -155,7 +155,8 @@ def shown(given: Numbers, known: Measured) -> str:
     beside = {line.key: line.text for line in account(stable_diffusion_numbers(), known)[1]}
     rows = "".join(
         f"<tr{' class=main' if line.key in MAIN else ''}><th scope=row>{safe(line.label)}</th>"
-        f"<td>{safe(line.text)}</td><td>{safe(beside.get(line.key, 'n/a'))}</td>"
+        f'<td data-of="yours">{safe(line.text)}</td>'
+        f'<td data-of="Stable Diffusion">{safe(beside.get(line.key, "n/a"))}</td>'
         f"<td class=how>{safe(line.how)}</td></tr>"
         for line in own
     )
@@ -205,7 +206,7 @@ def _bars(made: Ledger, known: Measured) -> str:
 
 
 def ledger_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:
-    """The page's fourth part."""
+    """The page's part with the calculator."""
     gr.Markdown(
         "## The ledger\n"
         "Can the pictures be in there at all? Bits of parameters against bits of pictures: change "

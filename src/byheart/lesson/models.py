@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,6 +86,11 @@ class ModelCache:
                 self._models[key] = load(path)
             self._models.move_to_end(key)
             return self._models[key]
+
+    def forget(self, paths: Collection[Path]) -> None:
+        with self._lock:
+            for key in [key for key in self._models if key[0] in paths]:
+                del self._models[key]
 
     def _make_room(self, more: int) -> None:
         while self._models and (

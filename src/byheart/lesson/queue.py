@@ -130,6 +130,12 @@ class Desk(Generic[T]):
             self._changed.notify_all()
         self._worker.shutdown(wait=False, cancel_futures=True)
 
+    def forget(self, of: Callable[[Any], bool]) -> None:
+        """What is remembered of networks that are gone."""
+        with self._changed:
+            for key in [key for key in self._known if of(key[0])]:
+                del self._known[key]
+
     def soon(self, work: Callable[[], object]) -> None:
         """Something for the thread that answers, such as reading models before they are asked."""
         self._worker.submit(work)

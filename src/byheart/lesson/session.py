@@ -54,7 +54,10 @@ class Session:
     def _answer(
         self, network: tuple[Path, int], wanted: Sequence[Wanted], show: Show
     ) -> list[Answer]:
-        return answers(self.models.model(network[0]), wanted, show)
+        found = answers(self.models.model(network[0]), wanted, show)
+        if not network[0].exists():  # deleted meanwhile: nothing of it is remembered
+            raise ValueError("the picture was deleted, and what was learned from it")
+        return found
 
     def ask(
         self, who: str, path: Path, prompts: Sequence[str], noises: int
@@ -64,6 +67,13 @@ class Session:
         ValueError: busy, too long a prompt, or a run that cannot be asked.
         """
         return self.desk.ask(who, self.models.key(path), combined(prompts, noises))
+
+    def delete_taught(self, who: str, here: bool) -> int:
+        """`Teacher.delete`, and what is in memory of it. Returns how many pictures there were."""
+        gone = {one.run.path.resolve() for one in self.teacher.delete(who, here)}
+        self.models.forget(gone)
+        self.desk.forget(lambda network: network[0] in gone)
+        return len(gone)
 
     def warm(self) -> None:
         """Read the models before the first question, as many as are kept."""

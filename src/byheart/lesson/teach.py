@@ -1,38 +1,58 @@
-"""Teach one picture: the same train/overfit.py as everywhere, as a process of its own."""
+"""Teach it yours: the same train/overfit.py as everywhere, as a process of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 
 import gradio as gr
+from PIL.Image import Image
 
 from byheart.lesson.ask import NOISES, shown, under_way
 from byheart.lesson.guard import here, who
 from byheart.lesson.html import chart, safe, said, trouble
 from byheart.lesson.queue import AT_ONCE
 from byheart.lesson.session import Session
-from byheart.lesson.teacher import Look
+from byheart.lesson.teacher import SIDE, Crop, Look
 from byheart.show.charts import loss
 from byheart.show.pages import inline
+
+# Of each slider that cuts the square: name, words, least and first value in percent. In a portrait
+# the face is above the middle.
+CUT = (
+    ("cut-side", "how much of it, %", 10, 100),
+    ("cut-across", "from left to right, %", 0, 50),
+    ("cut-down", "from top to bottom, %", 0, 40),
+)
 
 
 def teach_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:
     teacher = session.teacher
     gr.Markdown(
-        "## Teach one picture\n"
-        "Drop a picture in; a fresh network learns it while you watch, in about a minute on two "
-        "cores. Then try to get anything else out of it. Everyone on this page sees the picture; "
-        "it is deleted when the page is closed."
+        "## Teach it yours\n"
+        "A fresh network learns one picture while you watch, in a minute or two. Then try to get "
+        "anything else out of it. Once it is taught, everyone on this page sees the picture. It is "
+        "deleted, with all that was learned from it, when you press “Delete” or the lesson ends; "
+        "pressed on the machine that runs the lesson, “Delete” takes everyone's."
     )
     file = gr.File(
         label="a picture: png, jpg, webp, at most 20 MB", file_types=["image"], type="filepath",
         elem_id="picture", height=140,
     )  # fmt: skip
+    with gr.Group(visible=False) as cutting:
+        preview = gr.HTML(elem_id="preview", apply_default_css=False, padding=True)
+        with gr.Row():
+            cut = [
+                gr.Slider(low, 100, value=at, step=1, label=words, elem_id=name, buttons=[],
+                          min_width=150)
+                for name, words, low, at in CUT
+            ]  # fmt: skip
     with gr.Row():
         teach = gr.Button("Teach it", variant="primary", elem_id="teach")
         stop = gr.Button("Stop", variant="stop", elem_id="stop")
+        delete = gr.Button("Delete", variant="secondary", elem_id="delete")
     problem = gr.HTML(elem_id="problem", apply_default_css=False)
     progress = gr.HTML(elem_id="progress", apply_default_css=False)
     with gr.Group(visible=False) as asking:
@@ -42,18 +62,35 @@ def teach_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) 
         )  # fmt: skip
         button = gr.Button("Ask", variant="primary", elem_id="taught-ask")
     result = gr.HTML(elem_id="taught-answer", apply_default_css=False)
-    seen = gr.State(())
+    seen, held = gr.State(()), gr.State(None)
+    nothing_held = (None, "", gr.update(visible=False))
 
-    def begin(path: str | None, request: gr.Request) -> tuple[str, object, str]:
-        if not path:
-            return trouble("no picture yet: drop one in, or choose a file"), gr.skip(), ""
+    def receive(path: str, request: gr.Request) -> tuple[object, ...]:
+        """The picture is kept in memory from here on, and shown with the square that is learned."""
+        starts = [at for _, _, _, at in CUT]
         try:
-            teacher.teach(Path(path), who(request), here(request))
-            return "", None, ""
+            picture = teacher.receive(Path(path), who(request), here(request))
+            shown = preview_shown(picture, Crop(*starts))
+            return None, picture, shown, gr.update(visible=True), *starts, ""
         except ValueError as error:
-            return trouble(error), None, ""
+            return None, *nothing_held, *starts, trouble(error)
         finally:
-            Path(path).unlink(missing_ok=True)  # what was needed of it is with the teacher
+            Path(path).unlink(missing_ok=True)
+
+    def recut(picture: Image | None, side: float, across: float, down: float) -> str:
+        return preview_shown(picture, Crop(side, across, down)) if picture else ""
+
+    def begin(
+        picture: Image | None, side: float, across: float, down: float, request: gr.Request
+    ) -> tuple[object, ...]:
+        if picture is None:
+            words = trouble("no picture yet: drop one in, or choose a file")
+            return words, *nothing_held, gr.skip()
+        try:
+            teacher.teach(picture, who(request), Crop(side, across, down))
+            return "", *nothing_held, ""
+        except ValueError as error:
+            return trouble(error), gr.skip(), gr.skip(), gr.skip(), gr.skip()
 
     def end(request: gr.Request) -> str:
         try:
@@ -62,10 +99,18 @@ def teach_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) 
         except ValueError as error:
             return trouble(error)
 
-    def watch(before: object) -> object:
-        look, taught = teacher.look(), teacher.taught
+    def forget(picture: Image | None, request: gr.Request) -> tuple[object, ...]:
+        taught = session.delete_taught(who(request), here(request))
+        progress_shown.cache_clear()
+        pictures = taught + (picture is not None)
+        words = f"Deleted: {pictures} picture{'s' * (pictures != 1)}, and what was learned from "
+        return said(f"{words}{'it' if pictures == 1 else 'them'}."), *nothing_held, ""
+
+    def watch(before: object, request: gr.Request) -> object:
+        look, taught = teacher.look(who(request)), teacher.taught(who(request))
         name = taught.name if taught else ""
-        now = (look.state, look.words, len(look.losses), look.live and hash(look.live), name)
+        live = look.live and hash(look.live)
+        now = (look.state, look.words, len(look.losses), live, look.place, name)
         if now == before:
             return gr.skip()
         asked = gr.update(label=f"ask {name} for something else") if name else gr.skip()
@@ -73,7 +118,7 @@ def teach_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) 
 
     def ask(prompt: str, request: gr.Request) -> Iterator[str]:
         try:
-            taught, prompts = teacher.taught, [prompt or ""]
+            taught, prompts = teacher.taught(who(request)), [prompt or ""]
             if taught is None:
                 raise ValueError("nothing has been learned yet: teach it a picture first")
             for news in session.ask(who(request), taught.run.path, prompts, NOISES):
@@ -85,11 +130,36 @@ def teach_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) 
             yield trouble(error)
 
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    teach.click(begin, file, [problem, file, result], **quiet)
+    holding = [held, preview, cutting]
+    file.upload(receive, file, [file, *holding, *cut, problem], **quiet)
+    gr.on([one.change for one in cut], recut, [held, *cut], preview, trigger_mode="always_last",
+          **quiet)  # fmt: skip
+    teach.click(begin, [held, *cut], [problem, *holding, result], **quiet)
     stop.click(end, outputs=problem, **quiet)
+    delete.click(forget, held, [problem, *holding, result], **quiet)
     gr.on([page.load, timer.tick], watch, seen, [progress, asking, prompt, seen], **quiet)
     gr.on([prompt.submit, button.click], ask, prompt, result, api_name="ask_taught",
           concurrency_id="model", concurrency_limit=AT_ONCE, show_progress="hidden")  # fmt: skip
+
+
+def preview_shown(picture: Image, crop: Crop) -> str:
+    """The picture, darkened but for the square, and the square as the network will see it."""
+    box = crop.box(*picture.size)
+    square = picture.crop(box)
+    whole = picture.point(lambda value: value // 3)
+    whole.paste(square, box)
+    parts = {
+        "your picture; what is bright is learned": whole,
+        f"as it is learned, {SIDE} pixels wide": square.resize((SIDE, SIDE)),
+    }
+    drawn = []
+    for words, one in parts.items():
+        one.save(file := BytesIO(), "WEBP", quality=80)
+        drawn.append(
+            f'<div><img src="{inline(file.getvalue(), "webp")}" alt="{words}">'
+            f"<small>{words}</small></div>"
+        )
+    return f'<div class="preview">{"".join(drawn)}</div>'
 
 
 @lru_cache(maxsize=4)  # a class looks at the same one
@@ -101,4 +171,5 @@ def progress_shown(look: Look) -> str:
         live = f'<img class="live" src="{inline(look.live)}" alt="{words}">'
     falls = chart(loss(look.losses), "the training loss falls", 2.4) if look.losses[1:] else ""
     busy = ' aria-busy="true"' if look.state in {"starting", "learning", "measuring"} else ""
-    return f'<div class="lesson"{busy}>{said(safe(look.words))}{live}{falls}</div>'
+    own = said(safe(look.place)) if look.place else ""
+    return f'<div class="lesson"{busy}>{own}{said(safe(look.words))}{live}{falls}</div>'

@@ -1,7 +1,8 @@
-"""A picture learned while the class looks on: by a process of its own, one at a time."""
+"""Pictures learned while the class looks on: by processes of their own, one after the other."""
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import signal
@@ -9,14 +10,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from byheart.data.decode import FORMATS, read_square
+from byheart.data.decode import FORMATS, opened, resize
 from byheart.lesson.guard import LARGEST_FILE
 from byheart.lesson.queue import Pace
 from byheart.runtime.files import Run, read_jsonl
@@ -25,6 +27,10 @@ from byheart.runtime.machine import cores
 STORY = Path(__file__).resolve().parents[3] / "train" / "overfit.py"
 MOST_PIXELS = 60_000_000  # a telephone's; known from the header, before anything is decoded
 SIDE = 64  # pixels the picture is learned at
+SEEN = 512  # pixels of the short side while its crop is chosen
+WAITING = 30  # pictures that may wait, one of each page
+KEPT = 12  # networks that can be asked; the oldest goes
+FIRST = 90.0  # seconds a picture is thought to take before one was learned
 OFTEN, WITHIN = 3, 600  # pictures of one open page within so many seconds, where others wait
 GRACE = 30  # seconds a stopped run has to finish its step and save
 STEPS = 80
@@ -35,15 +41,16 @@ SETTINGS = (
 )  # fmt: skip
 
 
-@dataclass
+@dataclass(eq=False)
 class Training:
-    """One picture being taught, or taught."""
+    """One picture that waits to be taught, is being taught, or was."""
 
     number: int
+    who: str  # the open page that sent it
     run: Run
-    who: str  # the open page that began it
-    process: subprocess.Popen[bytes]
-    said: Path  # what the process prints
+    place: Path  # of the picture, and of what the process prints
+    process: subprocess.Popen[bytes] | None = None  # None: it waits
+    began: float = 0.0
     stopped: bool = False
 
     @property
@@ -52,7 +59,19 @@ class Training:
 
     @property
     def running(self) -> bool:
-        return self.process.poll() is None
+        return self.process is not None and self.process.poll() is None
+
+    @property
+    def said(self) -> Path:
+        return self.place / "said.txt"
+
+    def remove(self) -> None:
+        """The picture and what was learned from it. A process that still learns it is ended."""
+        if self.process is not None and self.running:
+            _signal(self.process, signal.SIGKILL)
+            self.process.wait()
+        for folder in (self.place, self.run.path):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -63,11 +82,32 @@ class Look:
     words: str
     losses: tuple[tuple[int, float], ...] = ()  # step and loss
     live: bytes | None = None  # live.png
+    place: str = ""  # of the asking page's own picture in the queue
 
 
-def read_picture(file: Path, side: int = SIDE) -> Image.Image:
-    """An uploaded picture as a square. ValueError: why it is refused, without decoding what is too
-    large."""
+@dataclass(frozen=True)
+class Crop:
+    """The square of a picture that is learned.
+
+    side: in percent of the picture's short side. across, down: where its middle lies, in percent of
+    the picture's width and height; it never reaches beyond the picture.
+    """
+
+    side: float = 100
+    across: float = 50
+    down: float = 50
+
+    def box(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom in pixels."""
+        side = max(1, round(min(width, height) * min(100.0, self.side) / 100))
+        left = min(max(0, round(width * self.across / 100 - side / 2)), width - side)
+        top = min(max(0, round(height * self.down / 100 - side / 2)), height - side)
+        return left, top, left + side, top + side
+
+
+def read_picture(file: Path) -> Image.Image:
+    """An uploaded picture, upright, its short side `SEEN` pixels at most. ValueError: why it is
+    refused, without decoding what is too large."""
     try:
         size = file.stat().st_size
     except FileNotFoundError:  # Gradio keeps equal files once, and the other has been dealt with
@@ -95,73 +135,107 @@ def read_picture(file: Path, side: int = SIDE) -> Image.Image:
             "send another"
         )
     try:
-        return Image.fromarray(read_square(file, side))
+        with opened(file) as picture:
+            whole = picture.rgb((0, 0, *picture.size))
     except ValueError as error:
         raise ValueError(f"this picture cannot be read: {error}; send another") from error
+    long = max(whole.size) * SEEN // min(whole.size)
+    whole.thumbnail((min(long, 4 * SEEN),) * 2)
+    return whole
 
 
 @dataclass
 class Teacher:
-    """One training at a time on this machine; what was learned last stays to be asked until
-    something else is learned, whatever becomes of the trainings between."""
+    """One training at a time on this machine, the others wait for their turn; the last `KEPT` that
+    were learned stay to be asked, whatever becomes of the trainings between."""
 
     root: Path  # a folder that vanishes with the page
     settings: Sequence[str] = SETTINGS
     open_to_all: bool = True  # whoever looks may stop it: the page is on one machine only
-    trainings: list[Training] = field(default_factory=list)
+    trainings: list[Training] = field(default_factory=list)  # those that wait at the end
     closed: bool = False
+    _numbers: Iterator[int] = field(default_factory=lambda: count(1))
+    _took: float = FIRST  # seconds of the last that was learned
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _pace: Pace = field(default_factory=lambda: Pace(OFTEN, WITHIN, "sent a picture"))
 
     @property
     def now(self) -> Training | None:
         """The one that is learning, or was the last."""
-        return self.trainings[-1] if self.trainings else None
+        return next((one for one in reversed(self.trainings) if one.process), None)
 
-    def teach(self, file: Path, who: str, here: bool = False) -> Training:
-        """Begin. ValueError: no picture, or busy.
+    @property
+    def waiting(self) -> list[Training]:
+        return [one for one in self.trainings if one.process is None]
+
+    def receive(self, file: Path, who: str, here: bool = False) -> Image.Image:
+        """A picture that was sent, to be looked at and cut. ValueError: none, or too many.
 
         here: whether it comes from this machine, the teacher's own, which may send any number.
         """
-        with self._lock:
-            if self.closed:
-                raise ValueError("the lesson is being closed: nothing is learned any more")
-            if self.now and self.now.running:
-                raise ValueError(
-                    "busy: a picture is being learned already; look on, and send yours after it"
-                )
+        with self._lock:  # what is decoded here may take a few hundred MB
             bounded, now = not (self.open_to_all or here), time.monotonic()
             if bounded:
                 self._pace.check(who, now)
-            # One at a time: what is decoded here may take a few hundred MB.
             picture = read_picture(file)
             if bounded:
                 self._pace.count(who, now)
-            number = self.now.number + 1 if self.now else 1
-            kept = self.taught
-            for gone in [training for training in self.trainings if training is not kept]:
-                shutil.rmtree(gone.run.path, ignore_errors=True)
-            self.trainings = [kept] if kept else []
+            return picture
+
+    def teach(self, picture: Image.Image, who: str, crop: Crop | None = None) -> Training:
+        """Learn it now, or when its turn comes. ValueError: closed, or busy."""
+        with self._lock:
+            if self.closed:
+                raise ValueError("the lesson is being closed: nothing is learned any more")
+            if any(one.who == who for one in self.waiting):
+                raise ValueError("busy: your picture is waiting already; delete it or look on")
+            if len(self.waiting) >= WAITING:
+                raise ValueError(f"busy: {WAITING} pictures are waiting; send yours in a while")
+            number = next(self._numbers)
             place = self.root / "pictures" / str(number)
             place.mkdir(parents=True)
             # As pixels only: what else the file carried does not reach the training, nor the disk.
-            picture.save(place / "the picture.png")
+            box = (crop or Crop()).box(*picture.size)
+            square = Image.fromarray(resize(picture.crop(box), SIDE))
+            square.save(place / "the picture.png")
             run = Run(self.root / "taught" / f"picture-{number}", self.root / ".cache")
-            words = [
-                "images=folder", f"images.path={_quoted(place)}", "n_images=1",
-                f"root={_quoted(self.root)}",
-                "name=taught", f"run={run.path.name}", f"threads={max(1, cores() - 1)}",
-                *self.settings,
-            ]  # fmt: skip
-            said = place / "said.txt"
-            with said.open("wb") as out:
-                process = subprocess.Popen(
-                    [sys.executable, str(STORY), *words],
-                    stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                    start_new_session=True,  # Ctrl-C on the page's terminal is not meant for it
-                )  # fmt: skip
-            self.trainings.append(Training(number, run, who, process, said))
-            return self.trainings[-1]
+            training = Training(number, who, run, place)
+            self.trainings.append(training)
+            self._begin_next()
+            return training
+
+    def _begin_next(self) -> None:
+        """The first that waits, if nothing is being learned."""
+        if self.closed or not self.waiting or (self.now and self.now.running):
+            return
+        training = self.waiting[0]
+        learned = [one for one in self.trainings if one.run.finished]
+        for gone in self.trainings:
+            if gone.process and (gone not in learned or gone in learned[:-KEPT]):
+                gone.remove()
+        self.trainings = [one for one in self.trainings if one.process is None or one.run.finished]
+        words = [
+            "images=folder", f"images.path={_quoted(training.place)}", "n_images=1",
+            f"root={_quoted(self.root)}", "name=taught", f"run={training.run.path.name}",
+            f"threads={max(1, cores() - 1)}", *self.settings,
+        ]  # fmt: skip
+        with training.said.open("wb") as out:
+            training.process = subprocess.Popen(
+                [sys.executable, str(STORY), *words],
+                stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                start_new_session=True,  # Ctrl-C on the page's terminal is not meant for it
+            )  # fmt: skip
+        training.began = time.monotonic()
+        threading.Thread(target=self._follow, args=(training,), daemon=True).start()
+
+    def _follow(self, training: Training) -> None:
+        """Wait for its end, and begin the next."""
+        assert training.process is not None
+        training.process.wait()
+        with self._lock:
+            if training.run.finished:
+                self._took = time.monotonic() - training.began
+            self._begin_next()
 
     def stop(self, who: str, here: bool = False) -> None:
         """Ask the training to finish its step and save.
@@ -171,7 +245,7 @@ class Teacher:
         """
         with self._lock:
             training = self.now
-            if training is None or not training.running:
+            if training is None or training.process is None or not training.running:
                 raise ValueError("nothing is being learned: there is nothing to stop")
             if not (self.open_to_all or here or training.who == who):
                 raise ValueError(
@@ -180,21 +254,45 @@ class Teacher:
             if training.stopped:
                 raise ValueError("it is stopping already: it finishes its step and saves")
             training.stopped = True
-            with suppress(ProcessLookupError):
-                os.killpg(training.process.pid, signal.SIGINT)
+            _signal(training.process, signal.SIGINT)
 
-    def look(self) -> Look:
-        """What the run has written so far."""
-        training = self.now
+    def delete(self, who: str, here: bool = False) -> list[Training]:
+        """End, take out of the queue and remove from the disk what the page has sent; from this
+        machine, the teacher's own, what all have. Returns what there was."""
+        with self._lock:
+            everything = self.open_to_all or here
+            gone = [one for one in self.trainings if everything or one.who == who]
+            for one in gone:
+                one.remove()
+            self.trainings = [one for one in self.trainings if one not in gone]
+            self._begin_next()
+            return gone
+
+    def look(self, who: str = "") -> Look:
+        """What the run has written so far, and the place of the page's own in the queue."""
+        training, place = self.now, self._place(who)
         if training is None:
-            return Look("nothing", "Drop a picture in and press “Teach it”.")
+            return Look("nothing", "Choose a picture and press “Teach it”.", place=place)
         rows, live = [], None
         with suppress(ValueError):
             rows = read_jsonl(training.run.file("training.jsonl"))
         with suppress(OSError):
             live = training.run.file("live.png").read_bytes()
         losses = tuple((row["step"], row["loss"]) for row in rows if row["loss"])
-        return Look(*self._state(training, losses[-1][0] if losses else 0), losses, live)
+        state = self._state(training, losses[-1][0] if losses else 0)
+        return Look(*state, losses, live, place)
+
+    def _place(self, who: str) -> str:
+        before = [one.who for one in self.waiting]
+        if who not in before:
+            return ""
+        now, others = self.now, before.index(who)
+        left = self._took - (time.monotonic() - now.began) if now and now.running else 0.0
+        minutes = math.ceil((max(0.0, left) + others * self._took) / 60)
+        return (
+            f"Yours is {'next' if not others else f'number {others + 1} in the queue'}: it begins "
+            f"in about {minutes} minute{'s' * (minutes != 1)}."
+        )
 
     def _state(self, training: Training, step: int) -> tuple[str, str]:
         budgets = [word for word in self.settings if word.startswith("budget.steps=")]
@@ -213,26 +311,32 @@ class Teacher:
             return "stopped", f"Stopped after about {step} of {steps} steps; nothing is running."
         return "failed", f"It did not work: {_last_line(training.said)}"
 
-    @property
-    def taught(self) -> Training | None:
-        """The last that was learned to its end: the one that can be asked."""
-        return next((one for one in reversed(self.trainings) if one.run.finished), None)
+    def taught(self, who: str = "") -> Training | None:
+        """The network that answers this page: what it has taught itself, else what was learned
+        last."""
+        learned = [one for one in self.trainings if one.run.finished]
+        own = [one for one in learned if one.who == who]
+        return next(reversed(own or learned), None)
 
     def close(self) -> None:
         """Begin nothing more, stop what runs and wait; what does not end in time is ended."""
         with self._lock:
             self.closed = True
         for training in self.trainings:
-            if training.running:
+            if training.process is not None and training.running:
                 if not training.stopped:
-                    with suppress(ProcessLookupError):
-                        os.killpg(training.process.pid, signal.SIGINT)
+                    _signal(training.process, signal.SIGINT)
                 try:
                     training.process.wait(GRACE)
                 except subprocess.TimeoutExpired:
-                    with suppress(ProcessLookupError):
-                        os.killpg(training.process.pid, signal.SIGKILL)
+                    _signal(training.process, signal.SIGKILL)
                     training.process.wait()
+
+
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """To the process and what it began; none where it has just ended."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
 
 
 def _quoted(path: Path) -> str:

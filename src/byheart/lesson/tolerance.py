@@ -1,16 +1,17 @@
-"""Your OK range: how far apart two pictures may be and still be the same one, for whom."""
+"""How alike is the same? How far apart two pictures may be and still be one, and for whom."""
 
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import gradio as gr
 
-from byheart.lesson.game import FEWEST_VOTES, WIDEST, Pair, Vote, pairs_of, threshold
+from byheart.lesson.game import FEWEST_VOTES, WIDEST, Pair, Vote, Votes, pairs_of, threshold
 from byheart.lesson.guard import who
-from byheart.lesson.html import CAPTIONS, chart, images, picture, said, trouble
+from byheart.lesson.html import CAPTIONS, chart, images, picture, safe, said, trouble
 from byheart.lesson.session import Session
 from byheart.measure.copying import STANDARD
 from byheart.show.charts import margin_of
@@ -19,8 +20,10 @@ from byheart.show.plots import BLUE, GREY, INK, ORANGE, Panel, Point, Series
 from byheart.show.runs import Finished
 from byheart.show.words import percent
 
+BIN = 0.25  # of the reference distance: the width of a bar of the class's votes
 MOST_LINES = 6  # that can be told apart in one chart
 
+APART = "how far apart (1: as an unseen picture is from its nearest)"
 DONE = said("That was the last pair. Press “Begin again” to judge them once more.")
 NO_PAIRS_YET = "no pairs yet: press “Begin again” when a run is finished"
 NO_PAIRS = (
@@ -63,11 +66,11 @@ def draw(
         for k, mode in enumerate(modes)
     )  # fmt: skip
     over_n = Panel("", "training images (n)", "pass as copies", series, share=True)
-    told = "; ".join(
-        f"{images(run.n)}{'' if len(modes) == 1 else f' ({run.captions})'} "
-        f"{percent(at_tolerance(run, tau))}"
-        for run in runs
-    )
+    shares: dict[str, dict[str, None]] = {}  # of several seeds each share once
+    for run in runs:
+        name = f"{images(run.n)}{'' if len(modes) == 1 else f' ({run.captions})'}"
+        shares.setdefault(name, {})[percent(at_tolerance(run, tau))] = None
+    told = "; ".join(f"{name} {' and '.join(found)}" for name, found in shares.items())
     words = f"outputs that pass as copies at tolerance {tau:.2f}, against training images"
     return (
         said(f"If “the same picture” may be {tau:.2f} apart, these pass as copies: {told}.")
@@ -94,7 +97,7 @@ def _over_tolerance(
         marks.append((own, f"you, {own:.2f}", ORANGE))
     if others is not None:
         marks.append((others, f"the class, {others:.2f} ({len(everyone)} votes)", BLUE))
-    panel = Panel("", "how far apart it may be (ρ)", "pass as copies", tuple(series),
+    panel = Panel("", APART, "pass as copies", tuple(series),
                   log_x=False, share=True, marks=tuple(marks))  # fmt: skip
     some = f"{len(chosen)} of the {len(runs)} runs are drawn." if len(chosen) < len(runs) else ""
     drawn = chart(panel, "share that passes against the tolerance")
@@ -119,6 +122,38 @@ def spread(runs: Sequence[Finished], most: int = MOST_LINES) -> list[Finished]:
     return [runs[k] for k in sorted(kept)]
 
 
+def told(pair: Pair, same: bool) -> str:
+    """After a vote: what the left picture was, and what the measure says."""
+    copy = pair.rho <= STANDARD.tolerance
+    words = (
+        f"You said: {'the same' if same else 'different'}. {pair.how}. The measure: "
+        f"{pair.rho:.2f} apart, {'a copy' if copy else 'no copy'}; up to {STANDARD.tolerance:.2f} "
+        "is one."
+    )
+    return f"<p>{safe(words)}</p>"
+
+
+def of_the_class(votes: Votes) -> str:
+    """How many called what the same picture; nothing before there are enough votes."""
+    everyone = votes.all
+    if (limit := threshold(everyone)) is None:
+        return ""
+    series = []
+    for same, words, colour, hatch in (
+        (True, "“the same picture”", BLUE, ""),
+        (False, "“different pictures”", ORANGE, "///"),
+    ):
+        places = Counter(
+            min(int(vote.rho / BIN), round(WIDEST / BIN)) for vote in everyone if vote.same == same
+        )
+        bars = tuple(Point((k + 0.5) * BIN, places[k]) for k in range(max(places, default=0) + 1))
+        series.append(Series(words, bars, colour, bar=True, hatch=hatch))
+    panel = Panel("", APART, "votes", tuple(series), log_x=False,
+                  marks=((limit, f"the class’s limit, {limit:.2f}", INK),))  # fmt: skip
+    people = f"{votes.voters} voter{'s' * (votes.voters != 1)}, {len(everyone)} votes"
+    return said(people) + chart(panel, f"votes by distance: {people}", 3.2)
+
+
 def verdict(mine: Sequence[Vote], everyone: Sequence[Vote]) -> str:
     """What the votes say so far."""
     own, others = threshold(mine), threshold(everyone)
@@ -138,32 +173,27 @@ def verdict(mine: Sequence[Vote], everyone: Sequence[Vote]) -> str:
     return said(words)
 
 
-# Chart, what it was drawn from, pair, verdict; then the votes so far, the place and the distance of
-# the pair shown.
-Table = tuple[str, object, str, str, list[Vote], int, float | None]
+# Pair, verdict and the class's votes, chart and what it was drawn from; then the votes so far, the
+# place, and the pair shown: the runs may be others when it is judged.
+Table = tuple[str, str, str, str, object, list[Vote], int, Pair | None]
 
 
 def tolerance_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:
-    """The page's third part."""
-    gr.Markdown(
-        "## Your OK range\n"
-        "When are two pictures the same picture? Move the limit and watch the curve; then find "
-        "out where your own limit is."
-    )
-    tau = gr.Slider(
-        0, WIDEST, value=0.35, step=0.05, elem_id="tau", buttons=[],
-        label="how far apart “the same picture” may be (ρ)",
-    )  # fmt: skip
-    shown = gr.HTML(elem_id="tolerance", apply_default_css=False)
-    gr.Markdown("### The game")
+    """The page's part about when two pictures are one."""
+    gr.Markdown("## How alike is the same?\nJudge a few pairs, then see where your own limit lies.")
     pair = gr.HTML(elem_id="pair", apply_default_css=False)
     with gr.Row():
         same = gr.Button("Same picture", variant="primary", elem_id="same")
         other = gr.Button("Different pictures", variant="secondary", elem_id="different")
         again = gr.Button("Begin again", variant="secondary", elem_id="again")
     result = gr.HTML(elem_id="verdict", apply_default_css=False)
-    seen, votes, place = gr.State(()), gr.State([]), gr.State(0)
-    shown_rho = gr.State(None)  # of the pair on the page: the runs may be others when it is judged
+    together = gr.HTML(elem_id="class", apply_default_css=False)
+    tau = gr.Slider(
+        0, WIDEST, value=0.35, step=0.05, elem_id="tau", buttons=[],
+        label="move the limit: how far apart “the same picture” may be",
+    )  # fmt: skip
+    shown = gr.HTML(elem_id="tolerance", apply_default_css=False)
+    seen, votes, place, asked = gr.State(()), gr.State([]), gr.State(0), gr.State(None)
 
     @lru_cache(maxsize=2)
     def pairs_at(at: object) -> tuple[Pair, ...]:
@@ -180,54 +210,57 @@ def tolerance_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Tim
         while an older chart was still under way."""
         return session.finished_at, session.votes.counted, float(tau), len(votes)
 
-    def show(tau: float, votes: list[Vote]) -> tuple[str, object]:
+    def show(tau: float, votes: list[Vote]) -> tuple[str, str, object]:
         at = known(tau, votes)
         try:
             html = draw(session.runs, float(tau), votes, session.votes.all)
         except ValueError as error:
             html = trouble(error)
-        return html, at
+        return of_the_class(session.votes), html, at
 
     def grow_tolerance(tau: float, votes: list[Vote], before: object) -> object:
         if known(tau, votes) == before:
             return gr.skip()
-        return *show(tau, votes), verdict(votes, session.votes.all) if votes else ""
+        return show(tau, votes)
 
     def begin(tau: float) -> Table:
         try:
             there = playable()
         except ValueError as error:
-            return *show(tau, []), trouble(error), "", [], 0, None
+            return trouble(error), "", *show(tau, []), [], 0, None
         start = random.randrange(len(there))  # not all of a class see the same pair first
         first = there[start]
-        return *show(tau, []), question(first), "", [], start, first.rho
+        return question(first), "", *show(tau, []), [], start, first
 
     def judging(answer: bool) -> Callable[..., Table]:
         # Not partial: Gradio does not see that it takes a request.
         def judge(
-            tau: float, votes: list[Vote], place: int, rho: float | None, request: gr.Request
+            tau: float, votes: list[Vote], place: int, judged: Pair | None, request: gr.Request
         ) -> Table:
-            if rho is not None:
-                votes, place = [*votes, (rho, answer)], place + 1
-                session.votes.add(who(request), (rho, answer))
-            asked, next_rho = DONE, None
+            words, following = DONE, None
+            if judged is not None:
+                vote = Vote(judged.rho, answer)
+                votes, place = [*votes, vote], place + 1
+                session.votes.add(who(request), vote)
             try:
                 there = playable()
-                if rho is not None and len(votes) < len(there):
+                if judged is not None and len(votes) < len(there):
                     following = there[place % len(there)]
-                    asked, next_rho = question(following), following.rho
+                    words = question(following)
             except ValueError as error:
-                asked = trouble(error)
-            told = verdict(votes, session.votes.all)
-            return *show(tau, votes), asked, told, votes, place, next_rho
+                words = trouble(error)
+            spoken = told(judged, answer) if judged is not None else ""
+            spoken += verdict(votes, session.votes.all)
+            return words, spoken, *show(tau, votes), votes, place, following
 
         return judge
 
-    everything = [shown, seen, pair, result, votes, place, shown_rho]
-    judged = [tau, votes, place, shown_rho]
+    charts = [together, shown, seen]
+    everything = [pair, result, *charts, votes, place, asked]
+    judged = [tau, votes, place, asked]
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
     gr.on([page.load, again.click], begin, tau, everything, **quiet)
-    tau.change(show, [tau, votes], [shown, seen], trigger_mode="always_last", **quiet)
+    tau.change(show, [tau, votes], charts, trigger_mode="always_last", **quiet)
     same.click(judging(True), judged, everything, **quiet)
     other.click(judging(False), judged, everything, **quiet)
-    timer.tick(grow_tolerance, [tau, votes, seen], [shown, seen, result], **quiet)
+    timer.tick(grow_tolerance, [tau, votes, seen], charts, **quiet)

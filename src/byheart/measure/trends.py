@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isfinite, log10
+from math import isfinite
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -257,42 +257,32 @@ def _summed(weights: Many, a: np.ndarray, b: np.ndarray) -> Float[np.ndarray, "r
     return np.einsum("rn,np,nq->rpq", weights, a, b)
 
 
-WEB = 2_300_000_000  # training images of Stable Diffusion v1
-# Standard deviations of the normal prior of `extrapolate`, in logits: of the intercept, and of a
+# Standard deviations of the normal prior of `half_copied`, in logits: of the intercept, and of a
 # slope per standard deviation of its (logarithmic) input.
 INTERCEPT, SLOPE = 10.0, 5.0
 CONFOUNDED = 0.01  # an input that others explain up to this share of its spread tells nothing new
 
 
 @dataclass(frozen=True)
-class Extrapolation:
-    """Where half of the outputs are copies, and what the same curve says for `images`.
+class Half:
+    """Where half of the outputs are copies, within the sizes that were measured.
 
-    All five values and `half_*` are None where undefined; an end of an interval is None too where
-    the resampled runs set it no bound.
+    n, low and high are None where it lies or may lie outside: nothing is said of what nobody saw.
     """
 
-    half: float | None  # training images at which 50 % falls
-    half_low: float | None
-    half_high: float | None
-    share: float | None  # copied share at `images`
-    share_low: float | None
-    share_high: float | None
-    images: int
-    orders: float | None  # of magnitude between `images` and the measured n; 0: among them
+    n: float | None  # training images at which 50 % falls
+    low: float | None
+    high: float | None
     inputs: tuple[str, ...]  # what the share is fitted on, besides a constant
     confounded: tuple[str, ...]  # varies, but only together with the inputs
     held: Mapping[str, float]  # geometric mean of the runs, at which the curve is read
-    sizes: int
+    sizes: tuple[int, ...]
     runs: int
     outputs: int
     copied: int
-    warning: str  # in plain words
 
 
-def extrapolate(
-    points: Sequence[tuple[int, int, float, int, int]], images: int = WEB, seed: int = 0
-) -> Extrapolation:
+def half_copied(points: Sequence[tuple[int, int, float, int, int]], seed: int = 0) -> Half:
     """Logistic regression of the copied share on log n, log exposures and log parameters.
 
     points, one for each run: training images, parameters, exposures of each image, copied outputs,
@@ -317,13 +307,9 @@ def extrapolate(
                 "outputs copied: no run can have these"
             )
     points = sorted(points)
-    sizes = sorted({point[0] for point in points})
+    sizes = tuple(sorted({point[0] for point in points}))
     hits, outputs = sum(p[3] for p in points), sum(p[4] for p in points)
-    orders = _orders(images, sizes) if sizes else None
-    nothing = Extrapolation(
-        None, None, None, None, None, None, images, orders, (), (), {},
-        len(sizes), len(points), outputs, hits, _warning(images, sizes, orders),
-    )  # fmt: skip
+    nothing = Half(None, None, None, (), (), {}, sizes, len(points), outputs, hits)
     if len(sizes) < LEAST_SIZES or hits in {0, outputs}:
         return nothing
     table = np.asarray(points, dtype=np.float64)
@@ -341,15 +327,14 @@ def extrapolate(
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         # A share that does not fall with n falls below a half nowhere.
         half = np.where(slope < 0, 10 ** (centre - spread * constant / slope), np.inf)
-    share = expit(constant + slope * (log10(images) - centre) / spread)
-    half_low, half_high = middle(half[1:])
-    share_low, share_high = middle(share[1:])
-    return replace(
-        nothing, half=finite(half[0]), half_low=half_low, half_high=half_high,
-        share=float(share[0]), share_low=share_low, share_high=share_high,
-        inputs=inputs, confounded=confounded,
+    low, high = middle(half[1:])
+    found = replace(
+        nothing, inputs=inputs, confounded=confounded,
         held={k: float(10 ** v.mean()) for k, v in logs.items() if k not in {"n", *confounded}},
     )  # fmt: skip
+    if low is None or high is None or not sizes[0] <= low <= half[0] <= high <= sizes[-1]:
+        return found
+    return replace(found, n=float(half[0]), low=low, high=high)
 
 
 def _standard(values: Values) -> Values:
@@ -393,16 +378,3 @@ def _logistic(
         return gradient, curvature
 
     return climb(np.zeros((len(weights), design.shape[1])), posterior, derivatives)
-
-
-def _orders(images: int, sizes: Sequence[int]) -> float:
-    return max(0.0, log10(images / sizes[-1]), log10(sizes[0] / images))
-
-
-def _warning(images: int, sizes: Sequence[int], orders: float | None) -> str:
-    if not orders:
-        return "" if sizes else "Nothing was measured."
-    return (
-        f"{images:,} images lie {orders:.1f} orders of magnitude outside what was measured "
-        f"(n = {sizes[0]:,} to {sizes[-1]:,}): this is a curve carried on, not a measurement."
-    )

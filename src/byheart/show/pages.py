@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 from jinja2 import ChoiceLoader, Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
+from PIL import Image
 
 from byheart.measure.ledger import from_json, lines, stable_diffusion
 from byheart.runtime.files import Run, atomic_write, read_jsonl, write_bytes, write_text
@@ -20,6 +20,7 @@ from byheart.show.pictures import (
     DENOISING,
     LEARNING,
     enlarged,
+    film,
     png_bytes,
     save_pixels,
     sheet,
@@ -47,13 +48,11 @@ def _of(package: str) -> FunctionLoader:
     return FunctionLoader(text)
 
 
-def write_pictures(
-    run: Run, outputs: Any, findings: Any, asked: Sequence[Any], train: Any, members: Any
-) -> None:
-    """outputs.npz, from which all is redrawn, and outputs.png, the contact sheet.
+def write_pictures(run: Run, outputs: Any, findings: Any, train: Any, members: Any) -> None:
+    """outputs.npz, from which all pictures are drawn.
 
-    outputs, train: 8-bit tensors (s, 3, h, w); findings, asked: of each output; members: of some
-    of them the nearest possible avatar. Only the training images that are the nearest of some
+    outputs, train: 8-bit tensors (s, 3, h, w); findings: of each output; members: of some of them
+    the nearest possible avatar. Only the training images that are the nearest of some
     output are kept: a report needs no more.
     """
     made = outputs.permute(0, 2, 3, 1).numpy()
@@ -65,18 +64,11 @@ def write_pictures(
         arrays["possible"] = np.stack([m.pixels.permute(1, 2, 0) for m in members.values()])
     with atomic_write(run.file("outputs.npz")) as part:
         save_pixels(part, arrays)
-    nearest = images[np.searchsorted(kept, index)]
-    sections = []
-    for key, name in CONDITIONS.items():
-        rows = [k for k, question in enumerate(asked) if question.condition == key]
-        if rows:
-            title = f"{len(rows)} outputs under {name}, each above its nearest training image"
-            sections.append((title, made[rows], nearest[rows]))
-    write_bytes(run.file("outputs.png"), png_bytes(sheet(sections)))
 
 
 def write_report(run: Run) -> Path:
-    """Draw report.html from measures.json, outputs.csv, outputs.npz and training.jsonl.
+    """Draw outputs.png, the contact sheet, and report.html from measures.json, outputs.csv,
+    outputs.npz and training.jsonl.
 
     ValueError: the run is not finished, or another version left it.
     """
@@ -84,7 +76,7 @@ def write_report(run: Run) -> Path:
     with naming(run.path):
         machine = json.loads(run.file("environment.json").read_text(encoding="utf-8"))
         made = read_outputs(run.path, measures["weights"]["headline"])
-        contact_sheet = run.file("outputs.png").read_bytes()
+    contact_sheet = _contact_sheet(made)
     training = read_jsonl(run.file("training.jsonl"))
     page = template("page.html").render(
         m=measures,
@@ -94,7 +86,7 @@ def write_report(run: Run) -> Path:
         sentences=sentences(measures),
         examples=_examples(made),
         learned=[inline(png_bytes(enlarged(image, 160))) for image in made.train[:9]],
-        sheet=inline(contact_sheet),
+        sheet=inline(film([contact_sheet]), "webp"),
         films=_films(run),
         loss=Markup(svg(charts.loss((row["step"], row["loss"]) for row in training))),
         tolerance=Markup(svg(charts.tolerance_of(measures["tolerance"]))),
@@ -107,8 +99,19 @@ def write_report(run: Run) -> Path:
         config=run.file("config.yaml").read_text(encoding="utf-8"),
         command=machine["command"],
     )
+    write_bytes(run.file("outputs.png"), png_bytes(contact_sheet))
     write_text(run.file("report.html"), page)
     return run.file("report.html")
+
+
+def _contact_sheet(made: Outputs) -> Image.Image:
+    """All outputs, each above its nearest training image."""
+    sections = []
+    for key, name in CONDITIONS.items():
+        if rows := [k for k, row in enumerate(made.rows) if row["condition"] == key]:
+            title = f"{len(rows)} outputs under {name}, each above its nearest training image"
+            sections.append((title, made.pixels[rows], made.nearest(rows)))
+    return sheet(sections)
 
 
 def _films(run: Run) -> dict[str, str]:

@@ -84,11 +84,11 @@ def live(image: UInt8[np.ndarray, "s s 3"], outputs: Pixels, words: str) -> Imag
 
 
 def film(frames: Sequence[Image.Image]) -> bytes:
-    """An animated WebP that plays for ever and rests on its last frame."""
+    """A WebP that plays for ever and rests on its last frame; of one frame a still picture."""
     buffer, times = io.BytesIO(), [FRAME] * (len(frames) - 1) + [REST]
     first, *others = frames
     first.save(buffer, "WEBP", save_all=True, append_images=others, duration=times, loop=0,
-               lossless=True)  # fmt: skip
+               lossless=True, method=4)  # fmt: skip
     return buffer.getvalue()
 
 

@@ -129,11 +129,15 @@ ASIDE = 4.0  # points between two series at the same x, so that no interval hide
 SEEDS_APART = 2.5  # at most so many between runs that differ in their seed only
 SPREAD = 40.0  # points between the first and the last of many
 STYLE = {
-    "svg.hashsalt": "byheart", "svg.fonttype": "none", "font.size": 15, "axes.titlesize": 16,
-    "axes.labelsize": 15, "legend.fontsize": 14, "axes.spines.top": False,
+    "svg.hashsalt": "byheart", "svg.fonttype": "none", "pdf.fonttype": 42, "font.size": 15,
+    "axes.titlesize": 16, "axes.labelsize": 15, "legend.fontsize": 14, "axes.spines.top": False,
     "axes.spines.right": False, "figure.dpi": 100,
 }  # fmt: skip
-METADATA = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
+METADATA = {
+    "svg": {"Date": None, "Creator": None}, "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}  # fmt: skip
+PRINTED = 300  # dots an inch of a PNG
 
 
 @dataclass(frozen=True)
@@ -190,13 +194,15 @@ def drawn(
     height: float = HEIGHT,
     title: str = "",
 ) -> dict[str, bytes]:
-    """The panels, `columns` side by side over one legend, as "svg", "png" or both.
+    """The panels, `columns` side by side over one legend, as "svg", "png" or "pdf", which alone has
+    its letters with it.
 
     The same numbers give the same bytes. A label means the same look in every panel.
     height: of a row of panels, inches. title: above all of them, in small print.
     """
     from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     files = {}
@@ -205,10 +211,13 @@ def drawn(
     with ONE_AT_A_TIME, style.context(["default", STYLE]):
         made = _figure(panels, columns, height, title)
         # The same bytes as by `savefig`, which draws twice and takes a third longer (LOG.md).
-        for kind in sorted(kinds):  # an SVG leaves the figure at its own 72 dots an inch
+        for kind in sorted(kinds):  # an SVG or PDF leaves the figure at 72 dots an inch
             buffer, metadata = io.BytesIO(), METADATA[kind]
             if kind == "png":
+                made.set_dpi(PRINTED)
                 FigureCanvasAgg(made).print_png(buffer, metadata=metadata)
+            elif kind == "pdf":
+                FigureCanvasPdf(made).print_pdf(buffer, metadata=metadata)
             else:
                 FigureCanvasSVG(made).print_svg(buffer, metadata=metadata)
             files[kind] = buffer.getvalue()

@@ -36,18 +36,19 @@ TITLES = {
     "trajectories": "While it learns",
     "onset": "When drawing begins, and when copying",
 }
+KINDS = ("svg", "png", "pdf")
 
 
 def write_curve(folder: Path, last: Path | None = None, against: str = "n") -> Path:
     """Draw everything over the finished runs of `folder`, outputs/<name>. Returns report.html.
 
-    Writes curve.csv, curve.svg and .png, the other figures under figures/, and report.html; the
-    same runs give the same bytes. ValueError: no finished run there, or one that another version
-    left; then nothing is written.
+    Writes curve.csv, curve.svg, .png and .pdf, the other figures under figures/, and report.html;
+    the same runs give the same bytes. ValueError: no finished run there, or one that another
+    version left; then nothing is written.
 
     last: a run that is finished but for its own report, so that a process killed in between draws
-        the curve again. The figures under figures/ are then drawn as SVG only: PNG takes as long
-        again, and a class looks at the page.
+        the curve again. The figures under figures/ are then drawn as SVG only: the others take as
+        long again, and a class looks at the page.
     against: steps or exposures: the figures against n once more, as <figure>-against-<this>. They
         are not on the page; once they are there, they are drawn again with the others.
     """
@@ -61,7 +62,7 @@ def write_curve(folder: Path, last: Path | None = None, against: str = "n") -> P
     for axis in AXES:
         if axis in ("n", against) or (folder / f"{_named('curve', axis)}.svg").exists():
             for name, shown in figures(runs, pairs, axis).items():
-                kinds = ("svg", "png") if name == "curve" or not last else ("svg",)
+                kinds = KINDS if name == "curve" or not last else KINDS[:1]
                 made[_named(name, axis)] = drawn(shown, kinds, across(name, shown), title=title)
     page = template("sweep.html").render(
         name=folder.name,
@@ -80,7 +81,7 @@ def write_curve(folder: Path, last: Path | None = None, against: str = "n") -> P
     write_text(folder / "curve.csv", text)
     for name, axis in product(TITLES, AXES):
         place = folder if name == "curve" else folder / "figures"
-        for kind in ("svg", "png"):
+        for kind in KINDS:
             file = _named(name, axis)
             _write(place / f"{file}.{kind}", made.get(file, {}).get(kind))
     _write(folder / "figures" / "wall.png", picture)

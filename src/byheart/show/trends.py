@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import lru_cache
 
-from byheart.measure.trends import Extrapolation, Onset, extrapolate, onset
+from byheart.measure.trends import Half, Onset, half_copied, onset
 from byheart.show.groups import BUDGET, SIZE, N, groups
 from byheart.show.runs import BEGUN, Finished, first_step
-from byheart.show.words import percent
 
 KINDS_TOLD = {  # of one output, and of several
     "copied": ("is a copy of a training picture", "are copies of a training picture"),
@@ -34,7 +32,7 @@ def sentences(runs: Sequence[Finished]) -> list[str]:
     # Budgets and sizes of the network are inputs of the fit, so they part no runs.
     for group in groups(runs, N | BUDGET | SIZE):
         counts = [each for run in group.runs if (each := _counts(run, group.asked))]
-        said += _ends(group.under, extrapolate(counts))
+        said += _ends(group.under, half_copied(counts))
     return said
 
 
@@ -112,8 +110,8 @@ def _begins(words: str, half: str, found: Onset) -> list[str]:
     ]
 
 
-def _ends(words: str, found: Extrapolation) -> list[str]:
-    if found.share is None:
+def _ends(words: str, found: Half) -> list[str]:
+    if not found.inputs:
         return []
     measured = f"{found.copied:,} of {found.outputs:,} outputs copied in {found.runs} runs"
     kept = " and ".join(
@@ -124,28 +122,15 @@ def _ends(words: str, found: Extrapolation) -> list[str]:
         at += ", the looks at each image changing along with n"
     if "parameters" in found.confounded:
         at += ", the size of the network changing along with n"
-    if found.half is None:
-        falls = "the fitted copied share does not fall with n"
+    least, most = found.sizes[0], found.sizes[-1]
+    if found.n is None or found.low is None or found.high is None:
+        falls = f"no n from {least:,} to {most:,} is known at which half of the outputs are copies"
     else:
         falls = (
-            f"half of the outputs are copies at n = {_size(found.half)} (95 % interval "
-            f"{_size(found.half_low)} to {_size(found.half_high)})"
+            f"half of the outputs are copies at n = {found.n:,.0f} (95 % interval "
+            f"{found.low:,.0f} to {found.high:,.0f})"
         )
-    return [
-        f"{_capital(words)}: {falls}; {measured} at {found.sizes} sizes{at}.",
-        f"Carried on to {found.images:,} training images the same curve says {percent(found.share)}"
-        f" copied (95 % interval {percent(found.share_low)} to {percent(found.share_high)}). "
-        f"{found.warning}",
-    ]
-
-
-def _size(n: float | None) -> str:
-    if n is None:
-        return "without bound"
-    if n < 1:
-        return "less than 1"
-    # More digits would tell nothing: that is far outside what was measured.
-    return f"{n:,.0f}" if n < 1e10 else f"10^{math.log10(n):.0f}"
+    return [f"{_capital(words)}: {falls}; {measured} at {len(found.sizes)} sizes{at}."]
 
 
 def _capital(words: str) -> str:

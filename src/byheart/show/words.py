@@ -51,7 +51,7 @@ def _new(measures: dict[str, Any]) -> list[str]:
         said.append(
             f"Outputs lie {nearer} the training set than pictures that were never shown: "
             f"{near['outputs']:.4f} and {near['fresh']:.4f} (medians of {count} and {fresh:,}; "
-            f"data-copying test {near['z']:.1f}, copying below -3)."
+            f"data-copying test {number(near['z'], 1)}, copying below −3)."
         )
     if gap := found.get("gap"):
         said.append(f"Given noisy pictures, {gap['sentence']}.")
@@ -171,14 +171,15 @@ def _bits(measures: dict[str, Any]) -> list[str]:
 def percent(value: float | None) -> str:
     if value is None:
         return "n/a"
-    size, sign = abs(value), "-" if value < 0 else ""
-    # Almost all is not all, and almost none not none.
+    size, sign = abs(value), "−" if value < 0 else ""
+    # Almost all is not all, and almost none not none. A digit more would be made up.
     if 0 < size < 0.0005:
-        return "> -0.1 %" if sign else "< 0.1 %"
+        return "> −0.1 %" if sign else "< 0.1 %"
     if 0.9995 <= size < 1:
-        return "< -99.9 %" if sign else "> 99.9 %"
-    return f"{value:.0%}".replace("%", " %") if size in {0, 1} else f"{100 * value:.1f} %"
+        return "< −99.9 %" if sign else "> 99.9 %"
+    digits = 1 if 0 < size < 0.01 or 0.99 < size < 1 else 0
+    return f"{sign}{100 * size:.{digits}f} %"
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    return "n/a" if value is None else f"{value:.{digits}f}"
+    return "n/a" if value is None else f"{value:.{digits}f}".replace("-", "−")

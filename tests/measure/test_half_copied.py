@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from byheart.measure.trends import extrapolate
+from byheart.measure.trends import half_copied
 
 Run = tuple[int, int, float, int, int]
 
@@ -23,15 +23,13 @@ def runs_of(half: float, slope: float, sizes: list[int], outputs: int = 10_000) 
 
 @pytest.mark.parametrize("half", [20.0, 300.0, 5000.0])
 def test_an_exact_logistic_is_found(half: float) -> None:
-    found = extrapolate(runs_of(half, 3.0, [1, 10, 100, 1000, 10_000]))
-    assert found.half == pytest.approx(half, rel=0.02)
-    far = 1 / (1 + (2.3e9 / half) ** (3 / math.log(10)))
-    assert found.share == pytest.approx(far, rel=0.1) and found.images == 2_300_000_000
-    assert found.half_low is not None and found.half_high is not None
-    assert 0.8 * half < found.half_low <= found.half_high < 1.25 * half
+    found = half_copied(runs_of(half, 3.0, [1, 10, 100, 1000, 10_000]))
+    assert found.n == pytest.approx(half, rel=0.02)
+    assert found.low is not None and found.high is not None
+    assert 0.8 * half < found.low <= found.high < 1.25 * half
     assert (found.inputs, found.confounded) == (("n",), ())
     assert found.held == pytest.approx({"exposures": 400, "parameters": 1e6})
-    assert (found.sizes, found.runs, found.outputs) == (5, 5, 50_000)
+    assert (len(found.sizes), found.runs, found.outputs) == (5, 5, 50_000)
 
 
 def test_exposures_and_parameters_are_told_apart_from_n() -> None:
@@ -44,44 +42,42 @@ def test_exposures_and_parameters_are_told_apart_from_n() -> None:
                 logit += 0.5 * math.log10(parameters / 10**7)
                 copied = int(draws.binomial(20_000, 1 / (1 + math.exp(-logit))))
                 points.append((n, parameters, exposures, copied, 20_000))
-    found = extrapolate(points)
+    found = half_copied(points)
     assert found.inputs == ("n", "exposures", "parameters")
-    assert found.half == pytest.approx(10**1.5, rel=0.03)  # at the geometric means
+    assert found.n == pytest.approx(10**1.5, rel=0.03)  # at the geometric means
     assert found.held == pytest.approx({"exposures": 158.113883, "parameters": 1e7})
-    assert found.half_low is not None and found.half_high is not None
-    assert found.half_low <= found.half <= found.half_high
+    assert found.low is not None and found.high is not None
+    assert found.low <= found.n <= found.high
 
 
 def test_exposures_that_only_mirror_n_are_named_and_left_out() -> None:
     points = [(n, p, 1e5 / n, c, o) for n, p, _, c, o in runs_of(50, 3, [1, 10, 100, 1000])]
-    found = extrapolate(points)
+    found = half_copied(points)
     assert (found.inputs, found.confounded) == (("n",), ("exposures",))
     assert "exposures" not in found.held
-    assert found.half == pytest.approx(50, rel=0.02)
+    assert found.n == pytest.approx(50, rel=0.02)
 
 
 def test_a_clean_step_has_finite_slopes_and_an_end_between_its_two_sides() -> None:
     points = [(n, 10**6, 400.0, 64 if n < 50 else 0, 64) for n in (1, 10, 100, 1000)] * 3
-    found = extrapolate(points)
-    assert found.half is not None and 10 < found.half < 100
-    assert found.share is not None and 0 < found.share < 1e-6
-    assert found.half_low is not None and 1 < found.half_low <= found.half
+    found = half_copied(points)
+    assert found.n is not None and 10 < found.n < 100
+    assert found.low is not None and 1 < found.low <= found.n
 
 
-def test_where_a_resample_never_falls_the_upper_end_is_open() -> None:
+def test_nothing_is_said_where_it_may_lie_outside_of_what_was_measured() -> None:
     # One run of four copied nothing: a third of the resamples leave it out.
     points = [(n, 10**6, 400.0, 64 if n < 50 else 0, 64) for n in (1, 10, 20, 100)]
-    found = extrapolate(points)
-    assert found.half is not None and found.half_low is not None
-    assert found.half_high is None or found.half_high > 1000
-    assert found.share_high is not None and found.share_high > 0.5
+    found = half_copied(points)
+    assert found.n is found.low is found.high is None and found.inputs == ("n",)
+    beyond = half_copied(runs_of(5000, 3.0, [1, 10, 100, 1000]))  # which a fit would find
+    assert beyond.n is None and beyond.sizes == (1, 10, 100, 1000)
 
 
 def test_a_share_that_grows_with_n_falls_nowhere() -> None:
     points = [(n, 10**6, 400.0, k, 64) for n, k in ((1, 20), (10, 30), (100, 45), (1000, 60))]
-    found = extrapolate(points)
-    assert found.half is None and found.half_high is None
-    assert found.share is not None and found.share > 0.9
+    found = half_copied(points)
+    assert found.n is None and found.high is None
 
 
 @pytest.mark.parametrize(
@@ -96,23 +92,21 @@ def test_a_share_that_grows_with_n_falls_nowhere() -> None:
     ids=["nothing", "one run", "two sizes", "all copied", "none copied"],
 )
 def test_what_cannot_be_fitted_is_none_with_its_counts(points: list[Run]) -> None:
-    found = extrapolate(points)
-    values = (found.half, found.half_low, found.half_high)
-    assert values == (found.share, found.share_low, found.share_high) == (None, None, None)
-    assert (found.runs, found.sizes) == (len(points), len({p[0] for p in points}))
+    found = half_copied(points)
+    assert (found.n, found.low, found.high, found.inputs) == (None, None, None, ())
+    assert (found.runs, set(found.sizes)) == (len(points), {p[0] for p in points})
     assert found.copied == sum(p[3] for p in points)
     assert found.outputs == sum(p[4] for p in points)
 
 
 def test_the_runs_may_come_in_any_order() -> None:
     points = runs_of(50, 3, [1, 10, 100, 1000], outputs=40)
-    assert extrapolate(points) == extrapolate(points[::-1])
-    assert extrapolate(points).half == extrapolate(points, seed=1).half
+    assert half_copied(points) == half_copied(points[::-1])
+    assert half_copied(points).n == half_copied(points, seed=1).n
 
 
-def test_one_run_for_each_n_does_not_let_the_prior_speak_for_the_interval() -> None:
-    """Resamples of a single n know nothing of how the share falls."""
-    found = extrapolate([(1, 10**6, 500.0, 64, 64), (10, 10**6, 500.0, 64, 64),
+def test_one_run_for_each_n_does_not_let_the_prior_speak() -> None:
+    """Resamples of a single n know nothing of how the share falls: without them no end is known."""
+    found = half_copied([(1, 10**6, 500.0, 64, 64), (10, 10**6, 500.0, 64, 64),
                          (100, 10**6, 500.0, 0, 64)])  # fmt: skip
-    assert found.half is not None and 10 < found.half < 100
-    assert found.half_low is None or found.half_low > 1
+    assert found.n is found.low is found.high is None and found.inputs == ("n",)
