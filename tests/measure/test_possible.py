@@ -14,11 +14,16 @@ from byheart.data.avatars import Family, Parts, family
 from byheart.data.images import ImageSet, load_images
 from byheart.measure.alterations import noisy
 from byheart.measure.copying import reference_distance
-from byheart.measure.possible import Member, exchanged, nearest_possible
+from byheart.measure.possible import Member, nearest_possible
 
 SIZES = {"moods": 32, "critters": 32, "pixel-art": 16}
 # A part that shows in every picture of the style, and is exchanged for another of its kind.
 PARTS = {"moods": "mouth", "critters": "body", "pixel-art": "hair"}
+
+
+def exchanged(one: Parts, other: Parts) -> tuple[str, ...]:
+    """The parts in which two avatars differ."""
+    return tuple(name for name in (one | other) if one.get(name) != other.get(name))
 
 
 @cache

@@ -32,7 +32,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from byheart.auditing.inside import Shown
-from byheart.data.codec import to_8bit
+from byheart.data.codec import to_8bit, to_signed
 from byheart.data.pretrained import folder_or_hub, not_fetched, quiet_loading
 from byheart.model.ideal import image_of
 from byheart.model.rng import Stream, generator
@@ -262,7 +262,7 @@ class Pipeline:
             def plain(x: Tensor, t: Tensor, words: Tensor, return_dict: bool) -> Any:
                 return network(x, t, return_dict=return_dict)
 
-            return Shown(plain, schedule, int(network.config.sample_size), _in_range, to_8bit,
+            return Shown(plain, schedule, int(network.config.sample_size), to_signed, to_8bit,
                          torch.zeros(1, 1), device)  # fmt: skip
         vae = getattr(pipeline, "vae", None)
         fits = (
@@ -341,14 +341,10 @@ class Pipeline:
         return difference, None if x0 is None else picture(to_8bit(_decoded(vae, x0))[0])
 
 
-def _in_range(images: UInt8[Tensor, "k 3 s s"]) -> Float[Tensor, "k 3 s s"]:
-    return images.float() / 127.5 - 1
-
-
 def _encoded(vae: Any, images: UInt8[Tensor, "k 3 s s"]) -> Float[Tensor, "k c h w"]:
     shift = getattr(vae.config, "shift_factor", None) or 0.0
     with torch.inference_mode():
-        latent = vae.encode(_in_range(images).to(vae.device, vae.dtype)).latent_dist.mode()
+        latent = vae.encode(to_signed(images).to(vae.device, vae.dtype)).latent_dist.mode()
     return ((latent.float() - shift) * vae.config.scaling_factor).cpu()
 
 

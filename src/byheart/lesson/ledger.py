@@ -136,12 +136,12 @@ def _chance(made: Ledger, known: Measured) -> list[Line]:
     bits, at = float(known.collision["bits"]), f"pictures of {known.collision_size} px"
     return [
         _line("chance.bits", f"chance collision with one image, bits ({at})", bits,
-              "-log2 of the chance that an unrelated picture passes for a copy of a given one, "
+              "−log2 of the chance that an unrelated picture passes for a copy of a given one, "
               "measured on this sweep; how it moves with the size is not known, so it stays as it "
               "is when that is changed"),
         _line("chance.any_bits", f"chance collision with any of them, bits ({at})",
               max(0.0, bits - math.log2(made.n_images)),
-              f"the line above - log2({made.n_images:,} images), 0 at the least"),
+              f"the line above − log2({made.n_images:,} images), 0 at the least"),
     ]  # fmt: skip
 
 

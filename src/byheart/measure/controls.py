@@ -91,18 +91,6 @@ def spread_out(images: Images, count: int) -> Images:
     return images[torch.arange(count) * max(len(images), count) // count % len(images)]
 
 
-def _shifted(images: Images, size: int) -> Images:
-    return images.roll((2, 2), dims=(2, 3))
-
-
-def _recoloured(images: Images, size: int) -> Images:
-    return images.roll(1, dims=1)
-
-
-def _faded(images: Images, size: int) -> Images:
-    return as_bytes(images / 510 + 0.25)
-
-
 def _cropped(images: Images, size: int) -> Images:
     edge = round(size * 0.15)
     inner = images[:, :, edge : size - edge, edge : size - edge].float()
@@ -112,9 +100,9 @@ def _cropped(images: Images, size: int) -> Images:
 
 ALTERATIONS: dict[str, Callable[[Images, int], Images]] = {
     "mirrored": lambda images, size: images.flip(3),
-    "shifted by two pixels": _shifted,
-    "channels exchanged": _recoloured,
-    "half the contrast": _faded,
+    "shifted by two pixels": lambda images, size: images.roll((2, 2), dims=(2, 3)),
+    "channels exchanged": lambda images, size: images.roll(1, dims=1),
+    "half the contrast": lambda images, size: as_bytes(images / 510 + 0.25),
     "JPEG, quality 30": lambda images, size: jpeg(images, 30),
     "cropped to 70 %": _cropped,
     "strongly blurred": lambda images, size: blurred(images, size / 16),

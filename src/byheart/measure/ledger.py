@@ -258,17 +258,23 @@ def _collision(ledger: Ledger) -> list[Line]:
         _line("chance_collision.hash_matches", "bits in three-digit-hash matches",
               found["hash_matches"], "bits / log2(1000)"),
         _line("chance_collision.any_bits", f"bits for any of {found['n_images']:,} images",
-              found["any_bits"], "bits - log2(training images), 0 at the least"),
+              found["any_bits"], "bits − log2(training images), 0 at the least"),
         _line("chance_collision.dimension", "the exponent it rests on", found["dimension"],
               found["assumption"]),
     ]  # fmt: skip
+
+
+RAISED = str.maketrans("−0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def readable(value: float | None) -> str:
     """12,288 or 11.96 or n/a: whole above 1,000, else four digits."""
     if value is None:
         return "n/a"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    digits, _, power = f"{value:.4g}".replace("-", "−").partition("e")
+    return f"{digits} × 10{power.replace('−0', '−').translate(RAISED)}" if power else digits
 
 
 def readable_bits(bits: float | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 import torch
 from jaxtyping import UInt8
@@ -62,7 +63,7 @@ def nearest_possible(
             ends.append(end)
             if agreed or search.rmse(end) <= near:
                 break
-        best = min(ends, key=_squared)
+        best = min(ends, key=attrgetter("squared"))
         shown_to, place = to_known[:trained].min(0)
         if float(shown_to) ** 2 <= DOUBT * search.rmse(best) ** 2:
             best = search.draw(names[int(place)], family.parts(names[int(place)]))
@@ -109,7 +110,7 @@ class _Search:
         quiet = 0  # turns in a row that brought nothing
         for name in turns * ROUNDS:
             here = best
-            best = min([here, *self.exchanges(here, name)], key=_squared)
+            best = min([here, *self.exchanges(here, name)], key=attrgetter("squared"))
             # After an exchange the others have their turn again, but not the same one.
             quiet = quiet + 1 if best is here else 1
             if quiet == len(turns) or best.squared == 0:
@@ -139,14 +140,5 @@ class _Search:
                     yield self.draw(here.seed, new.parts | {colour: closest})
 
 
-def _squared(one: _Drawn) -> int:
-    return one.squared
-
-
 def _rgb(code: str) -> Tensor:
     return torch.tensor([int(code[k : k + 2], 16) for k in (1, 3, 5)], dtype=torch.float64)
-
-
-def exchanged(one: Parts, other: Parts) -> tuple[str, ...]:
-    """The parts in which two avatars differ."""
-    return tuple(name for name in (one | other) if one.get(name) != other.get(name))
