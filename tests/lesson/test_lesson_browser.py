@@ -30,6 +30,7 @@ from support.lesson_runs import TAUGHT, Page, huge_png, served, small_sweep
 REFUSED = (
     "Failed to load resource: the server responded with a status of 400 (Bad Request) at /login",
 )
+A4 = 688  # CSS pixels between the margins of a printed page
 TAG = "<b id=broken>bold</b> ${1+1} {{value}}"
 
 pytestmark = [
@@ -334,6 +335,10 @@ def test_everything_can_be_read(
             for details in tab.locator("details").all():
                 details.evaluate("x => x.open = true")
             assert (page.name, too_faint(tab), cut_off(tab)) == (page.name, [], [])
+            tab.emulate_media(media="print")
+            tab.set_viewport_size({"width": A4, "height": 1000})
+            assert (page.name, cut_off(tab)) == (page.name, [])
+            assert tab.evaluate("document.documentElement.scrollWidth") <= A4, page.name
 
 
 def test_a_link_leads_back(tab: Any) -> None:

@@ -13,6 +13,7 @@ from byheart.measure.ledger import (
     from_json,
     ledger,
     lines,
+    readable,
     stable_diffusion,
 )
 
@@ -98,3 +99,12 @@ def test_a_broken_record_is_refused(broken: dict[str, Any]) -> None:
     record = ledger(1000, 5, 12_288).to_json() | broken
     with pytest.raises(ValueError):
         from_json(record)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(526105.4, "526,105"), (11.957, "11.96"), (-4.673, "−4.673"), (8.493e-5, "8.493 × 10⁻⁵"),
+     (2e-12, "2 × 10⁻¹²"), (0, "0"), (None, "n/a")],
+)  # fmt: skip
+def test_numbers_are_written_as_people_read_them(value: float | None, words: str) -> None:
+    assert readable(value) == words
