@@ -220,7 +220,7 @@ def test_a_class_has_a_threshold_of_its_own_and_bounded_memory() -> None:
     assert len(tally.all) == game.REMEMBERED * game.EACH
     assert game.threshold(tally.all) == pytest.approx(0.6)
     said = tolerance.verdict([game.Vote(0.3, True), game.Vote(0.7, False)] * 3, tally.all)
-    assert "up to a distance of 0.50" in said and "The class, in 4500 votes: 0.60" in said
+    assert "up to a distance of 0.50" in said and "The class, in 4800 votes: 0.60" in said
     first = tolerance.verdict([game.Vote(0.3, True)], [])
     assert "You have judged 1 pair. 5 more to go" in first
 

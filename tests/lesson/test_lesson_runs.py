@@ -470,9 +470,9 @@ def test_what_was_learned_can_be_asked_whatever_comes_after_it(
     first = end(teacher)
     failed = []
     for _ in range(5):
-        teacher.teach(PICTURE, "a")
+        teacher.teach(PICTURE, "a", here=True)
         failed.append(end(teacher, finished=False))
-    progress, asking, prompt, _ = watch((), looking)
+    progress, asking, prompt, *_ = watch((), looking)
     assert "It did not work" in progress
     assert asking["visible"] and prompt["label"] == "ask taught picture 1 for something else"
     assert teacher.taught("a") is first and first.run.path.exists()
@@ -481,11 +481,15 @@ def test_what_was_learned_can_be_asked_whatever_comes_after_it(
     newest = end(teacher)
     assert teacher.taught("b") is teacher.taught("c") is newest and teacher.taught("a") is first
     assert watch((), looking)[2]["label"].startswith("ask taught picture 1")
-    for _ in range(teaching.KEPT):
-        teacher.teach(PICTURE, "c")
+    forgotten: set[Path] = set()
+    teacher.forget = forgotten.update
+    for _ in range(teaching.KEPT - 1):
+        teacher.teach(PICTURE, "c", here=True)
         end(teacher)
+    wait_for(lambda: first not in teacher.trainings, 10, "room for the newest")
     assert not first.run.path.exists() and not first.place.exists()
-    assert newest.run.path.exists() and len(teacher.trainings) == teaching.KEPT + 1
+    assert first.run.path.resolve() in forgotten
+    assert newest.run.path.exists() and len(teacher.trainings) == teaching.KEPT
 
 
 def test_a_class_teaches_one_after_the_other_and_each_knows_when(teacher: Teacher) -> None:
@@ -500,6 +504,8 @@ def test_a_class_teaches_one_after_the_other_and_each_knows_when(teacher: Teache
     assert teacher.look("nobody").place == teacher.look(pupils[0]).place == ""
     for pupil in pupils:
         assert end(teacher).who == pupil == teacher.taught(pupil).who  # type: ignore[union-attr]
+        if teacher.waiting:
+            assert "is learned" in teacher.look(pupil).place
     assert not teacher.waiting
 
 
@@ -538,7 +544,7 @@ def test_a_picture_that_is_sent_comes_upright_and_no_larger_than_is_needed(tmp_p
     exif = image.getexif()
     exif[0x0112] = 6
     image.save(tmp_path / "turned.png", exif=exif)
-    seen = Teacher(tmp_path).receive(tmp_path / "turned.png", "a")
+    seen = Teacher(tmp_path).receive(tmp_path / "turned.png")
     assert seen.size == (512, 768)
     assert seen.getpixel((256, 100)) == (255, 0, 0) and seen.getpixel((256, 700)) == (0, 0, 255)
 
@@ -557,11 +563,15 @@ def test_a_picture_is_learned_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert told(load(lesson.run.path), "a red car", 2)[0].index == 0
     assert teacher.taught() is lesson
     session = Session(tmp_path, teacher)
-    path = lesson.run.path
-    asked = lambda: list(session.ask("a", path, ["a red car"], 1))  # noqa: E731
-    assert asked()[-1].answers is not None and session.models._models and session.desk._known
-    assert session.delete_taught("a", False) == 1
-    assert not path.exists() and not session.models._models and not session.desk._known
+
+    def asked() -> object:
+        return [*session.ask("a", lesson.run.path, ["a red car"], 1)][-1].answers
+
+    assert asked() and session.models._models and session.desk._known
+    assert (lesson.run.path.parent / "report.html").exists()  # a page over it, with its pictures
+    assert teacher.delete("a") == [lesson]
+    left = {f.relative_to(teacher.root).parts[0] for f in teacher.root.rglob("*") if f.is_file()}
+    assert left <= {".cache"} and not session.models._models and not session.desk._known
     with pytest.raises(ValueError, match="is not finished"):
         asked()
 

@@ -14,7 +14,7 @@ from support.sweep_pictures import finished_run, looked
 
 from byheart.measure.intervals import wilson
 from byheart.show.panels import figures
-from byheart.show.plots import Panel, Point, Series
+from byheart.show.plots import Panel, Point, Series, _figure
 from byheart.show.runs import Finished
 from byheart.show.trends import laws, lead, sentences
 
@@ -204,6 +204,12 @@ def test_the_laws_of_drawing_and_of_copying_go_through_their_own_looks(make: Mak
     told = sentences(runs)
     assert ["no longer broken" in words for words in told[:2]] == [True, False]
     assert ["are copies goes" in words for words in told[:2]] == [False, True]
+
+
+def test_piled_bars_are_drawn_to_their_tops() -> None:
+    series = [Series(str(k), (Point(0, 10), Point(1, 3)), "#000000", bar=True) for k in range(2)]
+    figure = _figure([Panel("", "x", "y", tuple(series), log_x=False)], 1)
+    assert figure.axes[0].get_ylim()[1] >= 20
 
 
 # -------------------------------------------------------------------------- settings, either axis

@@ -32,7 +32,7 @@ from byheart.data.prompts import Question
 from byheart.measure.intervals import wilson
 from byheart.measure.resampling import clustered
 from byheart.runtime.files import Run
-from byheart.show.pages import write_report
+from byheart.show.pages import _inlined, write_report
 from byheart.show.pictures import DENOISING, LEARNING, film, frames_of
 from byheart.show.words import headline, percent, sentences
 
@@ -118,6 +118,14 @@ def test_the_pictures_of_the_page_are_the_runs_own(run: Run, reader: Reader) -> 
             for image in images
             if image.shape[0] == image.shape[1]
         ), k
+
+
+def test_a_contact_sheet_of_any_height_is_shown() -> None:
+    """A WebP has at most 16,383 pixels a side; 64 outputs of 512 px are taller."""
+    for side in (16_383, 16_384):
+        shown = _inlined(Image.new("RGB", (1, side), "red"))
+        with Image.open(io.BytesIO(base64.b64decode(shown.split(",")[1]))) as picture:
+            assert picture.size == (1, side)
 
 
 def said(measures: dict[str, Any], condition: str) -> str:

@@ -200,7 +200,7 @@ def draw_curve(folder: Path, last: Path | None = None) -> None:
 
 
 def draw_curves(outcomes: Sequence[Outcome]) -> None:
-    """The curve of every folder of a sweep once more, as SVG and PNG: after each run there is time
+    """The curve of every folder of a sweep once more, in every format: after each run there is time
     for less, and of two runs that ended together the slower one may have left the page without the
     other."""
     for folder in new_curves(outcomes):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -253,7 +253,10 @@ def ask_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) ->
                 if news.answers is None:
                     yield under_way(news, prompts)
                 else:
-                    yield shown(news.answers, prompts, run.n, instead(run, mode))
+                    aside = instead(run, mode)
+                    if len(news.answers) < int(noises) * len(prompts):
+                        aside += " Many ask at once, so each has fewer pictures; ask again for all."
+                    yield shown(news.answers, prompts, run.n, aside.strip())
         except ValueError as error:
             yield trouble(error)
 
@@ -301,30 +304,28 @@ def watch_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) 
     )
     few = gr.HTML(elem_id="watch-few", apply_default_css=False)
     many = gr.HTML(elem_id="watch-many", apply_default_css=False)
+    again = gr.Button("Watch again", elem_id="watch-again")
 
-    def watching(last: bool) -> Callable[[gr.Request], Iterator[str]]:
-        def watch_noise(request: gr.Request) -> Iterator[str]:
-            """Nobody's question, so that nobody waits for it."""
+    def watch_noise(request: gr.Request) -> Iterator[tuple[str, ...]]:
+        """Not counted as the page's question, so that it may ask another meanwhile."""
+        told, prompts = ["", ""], EXAMPLES[:1]
+        for k, place in enumerate(dict.fromkeys((0, max(0, len(session.ns) - 1)))):
             try:
-                run = session.run(len(session.ns) - 1 if last else 0, "shared")
-                if last and len(session.ns) < 2:
-                    return
-                who_ = f"{who(request)}, watching {last}"
-                for news in session.ask(who_, run.path, EXAMPLES[:1], WATCHED):
+                run = session.run(place, "shared")
+                for news in session.ask(f"{who(request)}, watching", run.path, prompts, WATCHED):
+                    told[k] = said(f"The network of {images(run.n)}:")
                     if news.answers is None:
-                        yield under_way(news, EXAMPLES[:1])
+                        told[k] += under_way(news, prompts)
                     else:
-                        opening = said(f"The network of {images(run.n)}:")
-                        yield opening + shown(news.answers, EXAMPLES[:1], run.n)
+                        told[k] += shown(news.answers, prompts, run.n)
+                    yield tuple(told)
             except ValueError as error:
-                yield trouble(error)
-
-        return watch_noise
+                told[k] = trouble(error)
+                yield tuple(told)
 
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    model = {"concurrency_limit": AT_ONCE, "concurrency_id": "model"}
-    tab.select(watching(False), outputs=few, **quiet, **model)
-    tab.select(watching(True), outputs=many, **quiet, **model)
+    gr.on([tab.select, again.click], watch_noise, outputs=[few, many], **quiet,
+          concurrency_limit=AT_ONCE, concurrency_id="model")  # fmt: skip
 
 
 def instead(run: Finished, mode: str) -> str:

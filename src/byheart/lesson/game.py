@@ -26,7 +26,7 @@ OUTPUTS = (0.15, 0.3, 0.45, 0.6, 0.9)  # distances near which outputs are looked
 OTHERS, PARTS_OTHER = 2, 2  # pairs of two training images, and of avatars that differ in one part
 FEWEST_VOTES = 6
 REMEMBERED = 300  # open pages whose votes are
-EACH = 15  # the newest votes of each open page
+EACH = 16  # the newest votes of each open page: as many as there are pairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Pair:
 
 
 class Vote(NamedTuple):
-    """How far apart a pair was, and whether it was called the same picture."""
+    """How far apart a pair was, at most `WIDEST`, and whether it was called the same picture."""
 
     rho: float
     same: bool

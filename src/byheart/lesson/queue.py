@@ -130,6 +130,15 @@ class Desk(Generic[T]):
             self._changed.notify_all()
         self._worker.shutdown(wait=False, cancel_futures=True)
 
+    @property
+    def waiting(self) -> int:
+        """Questions that nobody has begun to answer."""
+        return len(self._waiting)
+
+    def knows(self, network: Hashable, wanted: Sequence[Wanted]) -> bool:
+        """Whether it was all answered before."""
+        return all((network, one) in self._known for one in wanted)
+
     def forget(self, of: Callable[[Any], bool]) -> None:
         """What is remembered of networks that are gone."""
         with self._changed:
@@ -177,7 +186,7 @@ class Desk(Generic[T]):
             self._pace.count(who, now)
             self._inside.add(who)
             question = _Question[T](who, network, wanted, News())
-            if all((network, one) in self._known for one in wanted):
+            if self.knows(network, wanted):
                 self._end(question)
             else:
                 self._waiting.append(question)

@@ -91,7 +91,7 @@ def serve(
 ) -> None:
     """Show the page until Ctrl-C, SIGTERM, SIGHUP or `until`. Then stop a training and clean up.
 
-    settings: of the run that teaches a picture, instead of `teach.SETTINGS`.
+    settings: of the run that teaches a picture, instead of `teacher.SETTINGS`.
     ValueError: Gradio is missing, the port is taken, or the address is none.
     """
     port = free_port(host, port)
@@ -168,7 +168,10 @@ def welcome(host: str, port: int, locked: bool) -> str:
         "careful: everyone on this network can reach the page, ask its models and send pictures "
         "that all others see; the connection is not encrypted.",
     ]
-    lines.append("on this machine the page can stop any training and teach without limit.")
+    lines.append(
+        "on this machine the page can stop any training, delete everyone's pictures and teach "
+        "without limit."
+    )
     if not locked:
         lines.append("careful: there is no password; add --password to ask for one.")
     return "\n".join(lines)

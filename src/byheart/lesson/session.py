@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -38,6 +38,9 @@ def _runs(folder: Path, at: Stamp) -> list[Finished]:
     return finished_runs(folder) if at else []
 
 
+CROWD, FEW = 3, 2  # where so many questions wait, each has so many outputs
+
+
 @dataclass
 class Session:
     """One class, one folder of a sweep."""
@@ -50,30 +53,35 @@ class Session:
 
     def __post_init__(self) -> None:
         self.desk = Desk(self._answer)
+        self.teacher.forget = self._forget
 
     def _answer(
         self, network: tuple[Path, int], wanted: Sequence[Wanted], show: Show
     ) -> list[Answer]:
-        found = answers(self.models.model(network[0]), wanted, show)
+        model = self.models.model(network[0]) if network[0].exists() else None
+        found = answers(model, wanted, show) if model else []
         if not network[0].exists():  # deleted meanwhile: nothing of it is remembered
+            self._forget({network[0]})
             raise ValueError("the picture was deleted, and what was learned from it")
         return found
+
+    def _forget(self, runs: Collection[Path]) -> None:
+        """Of runs that are gone, what is in memory."""
+        self.models.forget(runs)
+        self.desk.forget(lambda network: network[0] in runs)
 
     def ask(
         self, who: str, path: Path, prompts: Sequence[str], noises: int
     ) -> Iterator[News[Answer]]:
         """What the run at `path` makes of each prompt from the noises 0 … noises-1, in that order.
 
+        Where many wait each has few outputs of what is not known yet; whoever asks sees how many.
         ValueError: busy, too long a prompt, or a run that cannot be asked.
         """
-        return self.desk.ask(who, self.models.key(path), combined(prompts, noises))
-
-    def delete_taught(self, who: str, here: bool) -> int:
-        """`Teacher.delete`, and what is in memory of it. Returns how many pictures there were."""
-        gone = {one.run.path.resolve() for one in self.teacher.delete(who, here)}
-        self.models.forget(gone)
-        self.desk.forget(lambda network: network[0] in gone)
-        return len(gone)
+        network, wanted = self.models.key(path), combined(prompts, noises)
+        if self.desk.waiting >= CROWD and not self.desk.knows(network, wanted):
+            wanted = combined(prompts, min(noises, FEW))
+        return self.desk.ask(who, network, wanted)
 
     def warm(self) -> None:
         """Read the models before the first question, as many as are kept."""

@@ -8,8 +8,9 @@ from io import BytesIO
 from pathlib import Path
 
 import gradio as gr
-from PIL.Image import Image
+from PIL.Image import Image, fromarray
 
+from byheart.data.decode import resize
 from byheart.lesson.ask import NOISES, shown, under_way
 from byheart.lesson.guard import here, who
 from byheart.lesson.html import chart, safe, said, trouble
@@ -19,12 +20,16 @@ from byheart.lesson.teacher import SIDE, Crop, Look
 from byheart.show.charts import loss
 from byheart.show.pages import inline
 
+NOTHING_SENT = (
+    "this page has sent nothing that is still here; after a reload only the machine that runs the "
+    "lesson can delete it"
+)
 # Of each slider that cuts the square: name, words, least and first value in percent. In a portrait
 # the face is above the middle.
 CUT = (
     ("cut-side", "how much of it, %", 10, 100),
     ("cut-across", "from left to right, %", 0, 50),
-    ("cut-down", "from top to bottom, %", 0, 40),
+    ("cut-down", "from top to bottom, %", 0, 20),
 )
 
 
@@ -33,9 +38,10 @@ def teach_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) 
     gr.Markdown(
         "## Teach it yours\n"
         "A fresh network learns one picture while you watch, in a minute or two. Then try to get "
-        "anything else out of it. Once it is taught, everyone on this page sees the picture. It is "
-        "deleted, with all that was learned from it, when you press “Delete” or the lesson ends; "
-        "pressed on the machine that runs the lesson, “Delete” takes everyone's."
+        "anything else out of it. As soon as its turn comes, everyone on this page sees the "
+        "picture. It is deleted, with all that was learned from it, when you press “Delete” before "
+        "you reload the page, when twelve newer ones were learned, or when the lesson ends; on the "
+        "machine that runs the lesson “Delete” takes everyone's that was taught."
     )
     file = gr.File(
         label="a picture: png, jpg, webp, at most 20 MB", file_types=["image"], type="filepath",
@@ -51,7 +57,7 @@ def teach_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) 
             ]  # fmt: skip
     with gr.Row():
         teach = gr.Button("Teach it", variant="primary", elem_id="teach")
-        stop = gr.Button("Stop", variant="stop", elem_id="stop")
+        stop = gr.Button("Stop", variant="secondary", elem_id="stop")
         delete = gr.Button("Delete", variant="secondary", elem_id="delete")
     problem = gr.HTML(elem_id="problem", apply_default_css=False)
     progress = gr.HTML(elem_id="progress", apply_default_css=False)
@@ -65,15 +71,15 @@ def teach_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) 
     seen, held = gr.State(()), gr.State(None)
     nothing_held = (None, "", gr.update(visible=False))
 
-    def receive(path: str, request: gr.Request) -> tuple[object, ...]:
+    def receive(path: str) -> tuple[object, ...]:
         """The picture is kept in memory from here on, and shown with the square that is learned."""
         starts = [at for _, _, _, at in CUT]
         try:
-            picture = teacher.receive(Path(path), who(request), here(request))
+            picture = teacher.receive(Path(path))
             shown = preview_shown(picture, Crop(*starts))
             return None, picture, shown, gr.update(visible=True), *starts, ""
         except ValueError as error:
-            return None, *nothing_held, *starts, trouble(error)
+            return None, *[gr.skip()] * (3 + len(starts)), trouble(error)
         finally:
             Path(path).unlink(missing_ok=True)
 
@@ -87,7 +93,7 @@ def teach_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) 
             words = trouble("no picture yet: drop one in, or choose a file")
             return words, *nothing_held, gr.skip()
         try:
-            teacher.teach(picture, who(request), Crop(side, across, down))
+            teacher.teach(picture, who(request), Crop(side, across, down), here(request))
             return "", *nothing_held, ""
         except ValueError as error:
             return trouble(error), gr.skip(), gr.skip(), gr.skip(), gr.skip()
@@ -100,21 +106,25 @@ def teach_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) 
             return trouble(error)
 
     def forget(picture: Image | None, request: gr.Request) -> tuple[object, ...]:
-        taught = session.delete_taught(who(request), here(request))
+        pictures = len(teacher.delete(who(request), here(request))) + (picture is not None)
         progress_shown.cache_clear()
-        pictures = taught + (picture is not None)
         words = f"Deleted: {pictures} picture{'s' * (pictures != 1)}, and what was learned from "
-        return said(f"{words}{'it' if pictures == 1 else 'them'}."), *nothing_held, ""
+        words = said(f"{words}{'it' if pictures == 1 else 'them'}.")
+        return words if pictures else trouble(NOTHING_SENT), *nothing_held, ""
 
-    def watch(before: object, request: gr.Request) -> object:
+    def watch(before: tuple[object, ...], request: gr.Request) -> object:
         look, taught = teacher.look(who(request)), teacher.taught(who(request))
         name = taught.name if taught else ""
         live = look.live and hash(look.live)
-        now = (look.state, look.words, len(look.losses), live, look.place, name)
+        now = (teacher.deletions, look.state, look.words, len(look.losses), live, look.place, name)
         if now == before:
             return gr.skip()
+        answers = gr.skip()
+        if before and before[0] != now[0]:  # what is on the page may be of what is gone
+            progress_shown.cache_clear()
+            answers = ""
         asked = gr.update(label=f"ask {name} for something else") if name else gr.skip()
-        return progress_shown(look), gr.update(visible=taught is not None), asked, now
+        return progress_shown(look), gr.update(visible=taught is not None), asked, now, answers
 
     def ask(prompt: str, request: gr.Request) -> Iterator[str]:
         try:
@@ -137,7 +147,8 @@ def teach_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) 
     teach.click(begin, [held, *cut], [problem, *holding, result], **quiet)
     stop.click(end, outputs=problem, **quiet)
     delete.click(forget, held, [problem, *holding, result], **quiet)
-    gr.on([page.load, timer.tick], watch, seen, [progress, asking, prompt, seen], **quiet)
+    gr.on([page.load, timer.tick], watch, seen, [progress, asking, prompt, seen, result],
+          **quiet)  # fmt: skip
     gr.on([prompt.submit, button.click], ask, prompt, result, api_name="ask_taught",
           concurrency_id="model", concurrency_limit=AT_ONCE, show_progress="hidden")  # fmt: skip
 
@@ -150,11 +161,11 @@ def preview_shown(picture: Image, crop: Crop) -> str:
     whole.paste(square, box)
     parts = {
         "your picture; what is bright is learned": whole,
-        f"as it is learned, {SIDE} pixels wide": square.resize((SIDE, SIDE)),
+        f"as it is learned, {SIDE} pixels wide": fromarray(resize(square, SIDE)),
     }
     drawn = []
     for words, one in parts.items():
-        one.save(file := BytesIO(), "WEBP", quality=80)
+        one.save(file := BytesIO(), "WEBP", quality=80, lossless=one.width == SIDE)
         drawn.append(
             f'<div><img src="{inline(file.getvalue(), "webp")}" alt="{words}">'
             f"<small>{words}</small></div>"

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -20,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 
 from byheart.data.decode import FORMATS, opened, resize
 from byheart.lesson.guard import LARGEST_FILE
-from byheart.lesson.queue import Pace
+from byheart.lesson.queue import Pace, Recent
 from byheart.runtime.files import Run, read_jsonl
 from byheart.runtime.machine import cores
 
@@ -28,6 +28,7 @@ STORY = Path(__file__).resolve().parents[3] / "train" / "overfit.py"
 MOST_PIXELS = 60_000_000  # a telephone's; known from the header, before anything is decoded
 SIDE = 64  # pixels the picture is learned at
 SEEN = 512  # pixels of the short side while its crop is chosen
+PAGES = 300  # open pages of which is remembered what became of theirs
 WAITING = 30  # pictures that may wait, one of each page
 KEPT = 12  # networks that can be asked; the oldest goes
 FIRST = 90.0  # seconds a picture is thought to take before one was learned
@@ -70,7 +71,7 @@ class Training:
         if self.process is not None and self.running:
             _signal(self.process, signal.SIGKILL)
             self.process.wait()
-        for folder in (self.place, self.run.path):
+        for folder in (self.place, self.run.path.parent):  # where its curve is drawn too
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -89,8 +90,8 @@ class Look:
 class Crop:
     """The square of a picture that is learned.
 
-    side: in percent of the picture's short side. across, down: where its middle lies, in percent of
-    the picture's width and height; it never reaches beyond the picture.
+    side: in percent of the picture's short side. across, down: how far it is moved from the left
+    and upper end to the right and lower one, in percent.
     """
 
     side: float = 100
@@ -100,8 +101,8 @@ class Crop:
     def box(self, width: int, height: int) -> tuple[int, int, int, int]:
         """Left, top, right and bottom in pixels."""
         side = max(1, round(min(width, height) * min(100.0, self.side) / 100))
-        left = min(max(0, round(width * self.across / 100 - side / 2)), width - side)
-        top = min(max(0, round(height * self.down / 100 - side / 2)), height - side)
+        left = round((width - side) * min(100.0, self.across) / 100)
+        top = round((height - side) * min(100.0, self.down) / 100)
         return left, top, left + side, top + side
 
 
@@ -153,7 +154,10 @@ class Teacher:
     settings: Sequence[str] = SETTINGS
     open_to_all: bool = True  # whoever looks may stop it: the page is on one machine only
     trainings: list[Training] = field(default_factory=list)  # those that wait at the end
+    forget: Callable[[Collection[Path]], object] = lambda runs: None  # what else is known of them
+    deletions: int = 0
     closed: bool = False
+    _ends: Recent[tuple[Training, str]] = field(default_factory=lambda: Recent(PAGES, 1))
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
     _took: float = FIRST  # seconds of the last that was learned
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -168,22 +172,19 @@ class Teacher:
     def waiting(self) -> list[Training]:
         return [one for one in self.trainings if one.process is None]
 
-    def receive(self, file: Path, who: str, here: bool = False) -> Image.Image:
-        """A picture that was sent, to be looked at and cut. ValueError: none, or too many.
+    def receive(self, file: Path) -> Image.Image:
+        """A picture that was sent, to be looked at and cut. ValueError: none."""
+        with self._lock:  # what is decoded here may take a few hundred MB
+            return read_picture(file)
+
+    def teach(
+        self, picture: Image.Image, who: str, crop: Crop | None = None, here: bool = False
+    ) -> Training:
+        """Learn it now, or when its turn comes. ValueError: closed, or busy.
 
         here: whether it comes from this machine, the teacher's own, which may send any number.
         """
-        with self._lock:  # what is decoded here may take a few hundred MB
-            bounded, now = not (self.open_to_all or here), time.monotonic()
-            if bounded:
-                self._pace.check(who, now)
-            picture = read_picture(file)
-            if bounded:
-                self._pace.count(who, now)
-            return picture
-
-    def teach(self, picture: Image.Image, who: str, crop: Crop | None = None) -> Training:
-        """Learn it now, or when its turn comes. ValueError: closed, or busy."""
+        bounded, now = not (self.open_to_all or here), time.monotonic()
         with self._lock:
             if self.closed:
                 raise ValueError("the lesson is being closed: nothing is learned any more")
@@ -191,6 +192,9 @@ class Teacher:
                 raise ValueError("busy: your picture is waiting already; delete it or look on")
             if len(self.waiting) >= WAITING:
                 raise ValueError(f"busy: {WAITING} pictures are waiting; send yours in a while")
+            if bounded:
+                self._pace.check(who, now)
+                self._pace.count(who, now)
             number = next(self._numbers)
             place = self.root / "pictures" / str(number)
             place.mkdir(parents=True)
@@ -198,7 +202,7 @@ class Teacher:
             box = (crop or Crop()).box(*picture.size)
             square = Image.fromarray(resize(picture.crop(box), SIDE))
             square.save(place / "the picture.png")
-            run = Run(self.root / "taught" / f"picture-{number}", self.root / ".cache")
+            run = Run(self.root / f"taught-{number}" / "picture", self.root / ".cache")
             training = Training(number, who, run, place)
             self.trainings.append(training)
             self._begin_next()
@@ -209,15 +213,10 @@ class Teacher:
         if self.closed or not self.waiting or (self.now and self.now.running):
             return
         training = self.waiting[0]
-        learned = [one for one in self.trainings if one.run.finished]
-        for gone in self.trainings:
-            if gone.process and (gone not in learned or gone in learned[:-KEPT]):
-                gone.remove()
-        self.trainings = [one for one in self.trainings if one.process is None or one.run.finished]
         words = [
             "images=folder", f"images.path={_quoted(training.place)}", "n_images=1",
-            f"root={_quoted(self.root)}", "name=taught", f"run={training.run.path.name}",
-            f"threads={max(1, cores() - 1)}", *self.settings,
+            f"root={_quoted(self.root)}", f"name={training.run.path.parent.name}",
+            f"run={training.run.path.name}", f"threads={max(1, cores() - 1)}", *self.settings,
         ]  # fmt: skip
         with training.said.open("wb") as out:
             training.process = subprocess.Popen(
@@ -226,6 +225,7 @@ class Teacher:
                 start_new_session=True,  # Ctrl-C on the page's terminal is not meant for it
             )  # fmt: skip
         training.began = time.monotonic()
+        self._tidy()
         threading.Thread(target=self._follow, args=(training,), daemon=True).start()
 
     def _follow(self, training: Training) -> None:
@@ -233,9 +233,26 @@ class Teacher:
         assert training.process is not None
         training.process.wait()
         with self._lock:
-            if training.run.finished:
-                self._took = time.monotonic() - training.began
+            if training in self.trainings:
+                if training.run.finished:
+                    self._took = time.monotonic() - training.began
+                self._ends.add(training.who, (training, self.look().words))
+            self._tidy()
             self._begin_next()
+
+    def _tidy(self) -> None:
+        """Keep the last that were learned, and of those that were not the last alone."""
+        learned = [one for one in self.trainings if one.run.finished]
+        failed = [one for one in self.trainings if one.process and not one.running]
+        gone = [*learned[:-KEPT], *(one for one in failed if one not in (self.now, *learned))]
+        self._remove(gone)
+
+    def _remove(self, gone: Sequence[Training]) -> None:
+        for one in gone:
+            one.remove()
+        self.trainings = [one for one in self.trainings if one not in gone]
+        if gone:
+            self.forget({one.run.path.resolve() for one in gone})
 
     def stop(self, who: str, here: bool = False) -> None:
         """Ask the training to finish its step and save.
@@ -262,9 +279,10 @@ class Teacher:
         with self._lock:
             everything = self.open_to_all or here
             gone = [one for one in self.trainings if everything or one.who == who]
+            self._remove(gone)
             for one in gone:
-                one.remove()
-            self.trainings = [one for one in self.trainings if one not in gone]
+                self._ends.add(one.who, (one, ""))
+            self.deletions += 1
             self._begin_next()
             return gone
 
@@ -284,11 +302,11 @@ class Teacher:
 
     def _place(self, who: str) -> str:
         before = [one.who for one in self.waiting]
-        if who not in before:
-            return ""
+        if who not in before:  # what became of its own, while others are being learned
+            return " ".join(words for one, words in self._ends.of(who) if one is not self.now)
         now, others = self.now, before.index(who)
         left = self._took - (time.monotonic() - now.began) if now and now.running else 0.0
-        minutes = math.ceil((max(0.0, left) + others * self._took) / 60)
+        minutes = max(1, math.ceil((max(0.0, left) + others * self._took) / 60))
         return (
             f"Yours is {'next' if not others else f'number {others + 1} in the queue'}: it begins "
             f"in about {minutes} minute{'s' * (minutes != 1)}."

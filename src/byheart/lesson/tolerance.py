@@ -37,7 +37,7 @@ def question(pair: Pair) -> str:
     return (
         '<div class="question"><p class="said">Is this the same picture?</p><div class="pair big">'
         f"<div>{picture(pair.left, 'the left picture')}</div>"
-        f"<div>{picture(pair.right, 'the right picture: a training image')}</div></div></div>"
+        f"<div>{picture(pair.right, 'the right picture')}</div></div></div>"
     )
 
 
@@ -127,10 +127,10 @@ def told(pair: Pair, same: bool) -> str:
     copy = pair.rho <= STANDARD.tolerance
     words = (
         f"You said: {'the same' if same else 'different'}. {pair.how}. The measure: "
-        f"{pair.rho:.2f} apart, {'a copy' if copy else 'no copy'}; up to {STANDARD.tolerance:.2f} "
-        "is one."
+        f"{pair.rho:.2f} apart, {'a copy' if copy else 'no copy'} by distance alone; the limit is "
+        f"{STANDARD.tolerance:.2f}."
     )
-    return f"<p>{safe(words)}</p>"
+    return f'<p role="status">{safe(words)}</p>'
 
 
 def of_the_class(votes: Votes) -> str:
@@ -144,11 +144,13 @@ def of_the_class(votes: Votes) -> str:
         (False, "“different pictures”", ORANGE, "///"),
     ):
         places = Counter(
-            min(int(vote.rho / BIN), round(WIDEST / BIN)) for vote in everyone if vote.same == same
+            min(int(vote.rho / BIN), round(WIDEST / BIN) - 1)
+            for vote in everyone
+            if vote.same == same
         )
         bars = tuple(Point((k + 0.5) * BIN, places[k]) for k in range(max(places, default=0) + 1))
         series.append(Series(words, bars, colour, bar=True, hatch=hatch))
-    panel = Panel("", APART, "votes", tuple(series), log_x=False,
+    panel = Panel("", f"{APART}; {WIDEST:.0f} and more", "votes", tuple(series), log_x=False,
                   marks=((limit, f"the class’s limit, {limit:.2f}", INK),))  # fmt: skip
     people = f"{votes.voters} voter{'s' * (votes.voters != 1)}, {len(everyone)} votes"
     return said(people) + chart(panel, f"votes by distance: {people}", 3.2)
@@ -200,6 +202,11 @@ def tolerance_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Tim
         """All see the same pairs until another run is finished."""
         return pairs_of(session.runs)
 
+    @lru_cache(maxsize=2)
+    def class_at(counted: int) -> str:
+        """The same votes are drawn once for a class."""
+        return of_the_class(session.votes)
+
     def playable() -> tuple[Pair, ...]:
         if not (found := pairs_at(session.finished_at)):
             raise ValueError(NO_PAIRS if session.runs else NO_PAIRS_YET)
@@ -216,7 +223,7 @@ def tolerance_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Tim
             html = draw(session.runs, float(tau), votes, session.votes.all)
         except ValueError as error:
             html = trouble(error)
-        return of_the_class(session.votes), html, at
+        return class_at(session.votes.counted), html, at
 
     def grow_tolerance(tau: float, votes: list[Vote], before: object) -> object:
         if known(tau, votes) == before:
@@ -239,7 +246,7 @@ def tolerance_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Tim
         ) -> Table:
             words, following = DONE, None
             if judged is not None:
-                vote = Vote(judged.rho, answer)
+                vote = Vote(min(judged.rho, WIDEST), answer)
                 votes, place = [*votes, vote], place + 1
                 session.votes.add(who(request), vote)
             try:

@@ -297,8 +297,8 @@ def half_copied(points: Sequence[tuple[int, int, float, int, int]], seed: int = 
     are the middle 95 % over 2,000 resamples of the runs, those of a single n left out: outputs of
     one run are not independent.
 
-    None throughout where fewer than three distinct n were measured, or all outputs are copies, or
-    none is. ValueError: numbers that no run can have.
+    n and its ends are None where fewer than three distinct n were measured, or all outputs are
+    copies, or none is. ValueError: numbers that no run can have.
     """
     for n, parameters, exposures, copied, outputs in points:
         if min(n, parameters, outputs) < 1 or exposures <= 0 or not 0 <= copied <= outputs:

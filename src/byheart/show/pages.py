@@ -29,6 +29,8 @@ from byheart.show.plots import svg
 from byheart.show.runs import Outputs, current, naming, read_outputs
 from byheart.show.words import CONDITIONS, headline, number, percent, sentences
 
+LARGEST_WEBP = 16_383  # pixels a side
+
 
 def template(name: str, package: str = "byheart.show.templates") -> Template:
     """A template; everything that is filled in is escaped, and nothing may be undefined."""
@@ -86,7 +88,7 @@ def write_report(run: Run) -> Path:
         sentences=sentences(measures),
         examples=_examples(made),
         learned=[inline(png_bytes(enlarged(image, 160))) for image in made.train[:9]],
-        sheet=inline(film([contact_sheet]), "webp"),
+        sheet=_inlined(contact_sheet),
         films=_films(run),
         loss=Markup(svg(charts.loss((row["step"], row["loss"]) for row in training))),
         tolerance=Markup(svg(charts.tolerance_of(measures["tolerance"]))),
@@ -102,6 +104,13 @@ def write_report(run: Run) -> Path:
     write_bytes(run.file("outputs.png"), png_bytes(contact_sheet))
     write_text(run.file("report.html"), page)
     return run.file("report.html")
+
+
+def _inlined(sheet: Image.Image) -> str:
+    """As WebP, a third of a PNG's size, where it is not too large to be one."""
+    if max(sheet.size) > LARGEST_WEBP:
+        return inline(png_bytes(sheet))
+    return inline(film([sheet]), "webp")
 
 
 def _contact_sheet(made: Outputs) -> Image.Image:

@@ -294,8 +294,8 @@ def _draw(axis: Any, panel: Panel) -> None:
         axis.set_ylim(-0.06, 1.06)
         axis.set_yticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])
     else:
-        vertical(axis, [y for p in every for y in (p.low, p.y, p.high) if y is not None],
-                 panel.log_y)  # fmt: skip
+        ys = [y for p in every for y in (p.low, p.y, p.high) if y is not None]
+        vertical(axis, [*ys, *_tops(shown)], panel.log_y)
     if arrows := [p.y for p in every if p.censored]:
         headroom(axis, arrows)
     axis.set_xlabel(textwrap.fill(panel.x, LETTERS))
@@ -318,6 +318,12 @@ def _draw(axis: Any, panel: Panel) -> None:
         _draw_line(axis, series, middle)
         for apart, points in _told_apart(series.points, min(SEEDS_APART, aside)):
             _draw_points(axis, replace(series, points=points), middle + apart)
+
+
+def _tops(shown: Sequence[Series]) -> list[float]:
+    """Heights of the piles of bars; of several at one place at least the highest."""
+    bars = [point for series in shown if series.bar for point in series.points]
+    return [sum(p.y for p in bars if p.x == x) for x in {point.x for point in bars}]
 
 
 def _draw_bars(axis: Any, piled: Sequence[Series], log: bool) -> None:
