@@ -22,6 +22,7 @@ from support.lesson_pages import (
     says,
     send,
     too_faint,
+    too_small,
     watched,
 )
 from support.lesson_runs import TAUGHT, Page, huge_png, served, small_sweep
@@ -331,6 +332,7 @@ def test_everything_can_be_read(
             open_part(tab, name)
             tab.wait_for_timeout(1500)
             assert (name, too_faint(tab), cut_off(tab)) == (name, [], [])
+            assert width > 390 or (name, too_small(tab)) == (name, [])
     for page in (folder / "n3-shared-s0" / "report.html", folder / "report.html"):
         with watched(chromium, page.as_uri(), width, scheme=scheme) as tab:
             for details in tab.locator("details").all():

@@ -28,8 +28,8 @@ from byheart.lesson.answers import MOST_NOISES, Answer, answers, combined
 from byheart.lesson.cli import check_folder
 from byheart.lesson.guard import who
 from byheart.lesson.models import Model, ModelCache, load
-from byheart.lesson.queue import AT_ONCE
-from byheart.lesson.session import Session
+from byheart.lesson.queue import AT_ONCE, Desk
+from byheart.lesson.session import CROWD, FEW, Session
 from byheart.lesson.teacher import Teacher
 from byheart.runtime.lock import OWNER
 from byheart.show.runs import finished_runs, read_outputs
@@ -265,6 +265,20 @@ def test_damaged_runs_are_told_of(growing: Path, tmp_path: Path) -> None:
     told += [heard(page, "again", "click")(0.5)[3], heard(page, "own", "click")()[-1]]
     for html in told:
         assert "trouble" in html and "cannot be drawn" in html
+
+
+def test_where_many_wait_each_has_fewer_pictures(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = Session(folder, Teacher(tmp_path))
+
+    def outputs(prompt: str) -> int:
+        asked = [*session.ask("a", folder / "n1-shared-s0", [prompt], 4)]
+        return len(asked[-1].answers or ())
+
+    assert outputs("once") == 4
+    monkeypatch.setattr(Desk, "waiting", CROWD)
+    assert (outputs("twice"), outputs("once")) == (FEW, 4)  # what is known costs nobody anything
 
 
 # the curve

@@ -152,6 +152,19 @@ def cut_off(tab: Any) -> list[str]:
     ]
 
 
+def too_small(tab: Any) -> list[str]:
+    """What a finger has to hit and is lower than 44 pixels."""
+    return [
+        str(words)
+        for words in tab.evaluate(
+            "() => [...document.querySelectorAll('button, summary, [role=tab], [type=range]')]"
+            ".filter(x => x.getClientRects().length && !x.closest('.visually-hidden') && "
+            "x.getBoundingClientRect().height < 43.5)"
+            ".map(x => `${x.tagName} ${x.id} ${x.ariaLabel ?? ''} ${x.textContent.trim()}`)"
+        )
+    ]
+
+
 def says(tab: Any, part: str, words: str, patience: int = PATIENCE) -> None:
     """Wait until a part of the page says so."""
     tab.wait_for_function(
