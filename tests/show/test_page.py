@@ -32,7 +32,7 @@ from byheart.data.prompts import Question
 from byheart.measure.intervals import wilson
 from byheart.measure.resampling import clustered
 from byheart.runtime.files import Run
-from byheart.show.pages import _inlined, write_report
+from byheart.show.pages import _inlined, cards, write_report
 from byheart.show.pictures import DENOISING, LEARNING, film, frames_of
 from byheart.show.words import headline, percent, sentences
 
@@ -126,6 +126,14 @@ def test_a_contact_sheet_of_any_height_is_shown() -> None:
         shown = _inlined(Image.new("RGB", (1, side), "red"))
         with Image.open(io.BytesIO(base64.b64decode(shown.split(",")[1]))) as picture:
             assert picture.size == (1, side)
+
+
+def test_every_cell_knows_its_column() -> None:
+    table = "<table><tr><th>a</th><th>b &amp; <sub>c</sub></th></tr>"
+    table += "<tr><td>1</td><td class=x>2</td></tr></table>"
+    assert cards(f"<p>before</p>{table}").endswith(
+        '<tr><td data-of="a">1</td><td data-of="b &amp; c" class=x>2</td></tr></table>'
+    )
 
 
 def said(measures: dict[str, Any], condition: str) -> str:

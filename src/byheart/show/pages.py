@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jinja2 import ChoiceLoader, Environment, FunctionLoader, StrictUndefined, Template
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from PIL import Image
 
 from byheart.measure.ledger import from_json, lines, stable_diffusion
@@ -38,8 +39,30 @@ def template(name: str, package: str = "byheart.show.templates") -> Template:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         loader=ChoiceLoader([_of(package), _of("byheart.show.templates")]),
     )  # fmt: skip
-    environment.filters |= {"percent": percent, "number": number}
+    environment.filters |= {"percent": percent, "number": number, "cards": cards}
     return environment.get_template(name)
+
+
+def cards(page: str) -> Markup:
+    """Every cell of the page's tables with its column's name: on a telephone a row is a card."""
+
+    def named(table: re.Match[str]) -> str:
+        before, head, *rows = re.split("(?=<tr)", table[0])
+        names = [
+            Markup(name).striptags() for name in re.findall(r"<th[^>]*>(.*?)</th>", head, re.S)
+        ]
+
+        def cells(row: str) -> str:
+            column = iter(names)
+            return re.sub(
+                "<t([dh])(?=[ >])",
+                lambda tag: f'<t{tag[1]} data-of="{escape(next(column, ""))}"',
+                row,
+            )
+
+        return before + head + "".join(map(cells, rows))
+
+    return Markup(re.sub("<table.*?</table>", named, str(page), flags=re.S))
 
 
 def _of(package: str) -> FunctionLoader:
