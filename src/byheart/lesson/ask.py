@@ -25,7 +25,7 @@ Pixels = UInt8[np.ndarray, "s s 3"]
 
 def sentence(answer: Answer, n: int) -> str:
     """What it is, in words a class understands."""
-    which = f"training image {answer.index + 1} of {n}"
+    which = f"training image {answer.index + 1:,} of {n:,}"
     if answer.exact:
         return f"This is {which}, byte for byte."
     if answer.kind == "copied":
@@ -43,7 +43,7 @@ def sentence(answer: Answer, n: int) -> str:
 def summary(found: Sequence[Answer], n: int) -> str:
     """All outputs in one line."""
     copies = sum(answer.kind == "copied" for answer in found)
-    image = "the one training image" if n == 1 else f"one of the {n} training images"
+    image = "the one training image" if n == 1 else f"one of the {n:,} training images"
     if len(found) == 1:
         return f"The output is {'a copy' if copies else 'no copy'} of {image}."
     if copies == 1:

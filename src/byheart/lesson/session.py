@@ -152,5 +152,5 @@ class Session:
         n = ns[max(0, min(int(place), len(ns) - 1))]
         mine = [run for run in self.askable if run.n == n]
         if not mine:
-            raise ValueError(f"the model of {n} images was taken away: reload the page")
+            raise ValueError(f"the model of {n:,} images was taken away: reload the page")
         return next((run for run in mine if run.captions == mode), mine[0])

@@ -85,7 +85,7 @@ def _over_tolerance(
     chosen, series = spread(runs), []
     for k, run in enumerate(chosen):
         points = tuple(Point(row["tau"], row["copied"] or 0.0) for row in run.measures["tolerance"])
-        name = f"n = {run.n}, {CAPTIONS.get(run.captions, run.captions)}"
+        name = f"n = {run.n:,}, {CAPTIONS.get(run.captions, run.captions)}"
         colour, _, line = look(k)
         series.append(Series(name, points, colour, "", line))
     chance = [row for row in chosen[-1].measures["tolerance"] if row["chance"] is not None]
@@ -103,7 +103,9 @@ def _over_tolerance(
     drawn = chart(panel, "share that passes against the tolerance")
     if "margin" in (measures := chosen[-1].measures):  # version 1 has none
         least = measures["reference"]["rule"]["margin"]
-        drawn += f"<p>Noise makes no new picture: of n = {chosen[-1].n} how many are one but for it"
+        drawn += (
+            f"<p>Noise makes no new picture: of n = {chosen[-1].n:,} how many are one but for it"
+        )
         drawn += " (margin 1: at the picture, 0: half-way to another).</p>"
         drawn += chart(margin_of(measures["margin"], least), "share that reaches a margin")
     return f"{drawn}{f'<p class=faint>{some}</p>' if some else ''}"

@@ -114,9 +114,9 @@ def plain(value: float) -> str:
     """A tick's number without powers of ten in small print: 0.001, 20, 1,000, 2 M; 1e-5."""
     for size, letter in ((1e9, " G"), (1e6, " M")):
         if abs(value) >= size:
-            return f"{value / size:,.10g}{letter}"
+            return f"{value / size:,.10g}{letter}".replace("-", "−")
     if value == 0 or abs(value) >= 1e-4:
-        return f"{value:,.10g}"
+        return f"{value:,.10g}".replace("-", "−")
     mantissa, exponent = f"{value:.10e}".split("e")
     return f"{float(mantissa):g}e{int(exponent)}"
 

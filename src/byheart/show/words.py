@@ -66,7 +66,7 @@ def _copies(n: int, condition: dict[str, Any], name: str) -> str:
     verb, what = ("is", "a copy") if hits in {0, 1, count} else ("are", "copies")
     if count == 1:
         subject, verb = f"The 1 output under {name}", "is" if hits else "is not"
-    which = "the training image" if n == 1 else f"{what} of one of the {n} training images"
+    which = "the training image" if n == 1 else f"{what} of one of the {n:,} training images"
     rest = [
         f"{found} {one if found == 1 else many}"
         for kind, (one, many) in OTHERS.items()
