@@ -72,7 +72,9 @@ def test_a_run_without_a_network_leaves_every_promised_file(finished):
         "trajectory.jsonl", "learning.webp", "denoising.webp",
     }  # fmt: skip
     above = {f.name for f in finished.parent.iterdir()} - {finished.name}
-    assert above == {"curve.csv", "curve.svg", "curve.png", "figures", "report.html"}
+    assert above == {
+        "curve.csv", "curve.svg", "curve.png", "curve.pdf", "figures", "report.html",
+    }  # fmt: skip
     rows = list(csv.DictReader((finished / "outputs.csv").open(encoding="utf-8")))
     # 3 prompts x 2 noises, 2 noises alone for the empty prompt and the shared caption; two weights
     assert len(rows) == 2 * (3 * 2 + 2 + 2)
