@@ -8,7 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.lesson_pages import CHROMIUM, ask, browser, open_part, says, watched
+from PIL import Image
+from support.lesson_pages import (
+    CHROMIUM,
+    PATIENCE,
+    ask,
+    browser,
+    open_part,
+    says,
+    send,
+    watched,
+)
 from support.lesson_runs import served, small_sweep
 
 from byheart.lesson.cli import check_folder
@@ -108,3 +118,26 @@ def test_everyone_sees_the_class_s_threshold_move(chromium: Any, folder: Path) -
             says(tab, "#verdict", f"{k + 1} pair{'' if k == 0 else 's'}")
         says(projector, "#tolerance", "(6 votes)")
         assert projector.inner_text("#verdict") == ""
+
+
+def test_two_pupils_teach_one_after_the_other(chromium: Any, folder: Path, tmp_path: Path) -> None:
+    """The second is told its place, each asks its own, and the first takes its picture back."""
+    for name, colour in (("red", (200, 30, 30)), ("blue", (30, 30, 200))):
+        Image.new("RGB", (50, 70), colour).save(tmp_path / f"{name}.png")
+    with (
+        served(folder) as page,
+        watched(chromium, page.url) as first,
+        watched(chromium, page.url) as second,
+    ):
+        for tab, name in ((first, "red"), (second, "blue")):
+            open_part(tab, "Teach")
+            send(tab, tmp_path / f"{name}.png")
+            tab.click("#teach")
+        says(second, "#progress", "Yours is next")
+        says(second, "#progress", "Taught picture 2 is learned", 2 * PATIENCE)
+        says(first, "#progress", "Taught picture 1 is learned")
+        for tab, number in ((first, 1), (second, 2)):
+            says(tab, "#parts", f"ask taught picture {number} for something else")
+        first.click("#delete")  # on this machine, so that it takes everyone's
+        says(first, "#problem", "Deleted: 2 pictures")
+        says(second, "#progress", "Choose a picture")
