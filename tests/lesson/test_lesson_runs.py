@@ -512,14 +512,14 @@ def test_a_class_teaches_one_after_the_other_and_each_knows_when(teacher: Teache
         teacher.teach(PICTURE, pupil)
     with pytest.raises(ValueError, match="your picture is waiting already"):
         teacher.teach(PICTURE, pupils[-1])
-    assert teacher.look(pupils[1]).place.startswith("Yours is next: it begins in about 2 min")
+    assert teacher.place(pupils[1]).startswith("Yours is next: it begins in about 2 min")
     last = f"Yours is number 24 in the queue: it begins in about {24 * teaching.FIRST / 60:.0f} min"
-    assert teacher.look(pupils[-1]).place.startswith(last)
-    assert teacher.look("nobody").place == teacher.look(pupils[0]).place == ""
+    assert teacher.place(pupils[-1]).startswith(last)
+    assert teacher.place("nobody") == teacher.place(pupils[0]) == ""
     for pupil in pupils:
         assert end(teacher).who == pupil == teacher.taught(pupil).who  # type: ignore[union-attr]
         if teacher.waiting:
-            assert "is learned" in teacher.look(pupil).place
+            assert "is learned" in teacher.place(pupil)
     assert not teacher.waiting
 
 

@@ -24,7 +24,7 @@ from support.sweep_pictures import (
 
 from byheart.runtime.files import Run
 from byheart.show import sweep
-from byheart.show.sweep import KINDS, TITLES, write_curve
+from byheart.show.sweep import FIGURE_KINDS, TITLES, write_curve
 
 HOSTILE_RUN = "<img src=x onerror=alert(3)>&'\""
 
@@ -205,9 +205,9 @@ def test_against_steps_there_are_more_figures_and_the_page_stays(
     assert write_curve(tmp_path, against="steps").read_text("utf-8") == page
     new = {file for file in digest(tmp_path) if not file.startswith("s")} - before
     names = ("kinds", "generalization", "coverage", "prompt")
-    new -= {f"figures/bits-against-steps.{kind}" for kind in KINDS}  # by luck
-    assert new == {f"curve-against-steps.{kind}" for kind in KINDS} | {
-        f"figures/{name}-against-steps.{kind}" for name in names for kind in KINDS
+    new -= {f"figures/bits-against-steps.{kind}" for kind in FIGURE_KINDS}  # by luck
+    assert new == {f"curve-against-steps.{kind}" for kind in FIGURE_KINDS} | {
+        f"figures/{name}-against-steps.{kind}" for name in names for kind in FIGURE_KINDS
     }
 
 

@@ -27,11 +27,7 @@ PARTS = {
     "Teach": teach_part,
     "Ledger": ledger_part,
 }
-LIVE = (
-    "More",
-    "Alike?",
-    "Teach",
-)  # look for news while they are looked at
+LIVE = ("More", "Alike?", "Teach")  # look for news while they are looked at
 EVERY = 2.0  # seconds between two looks
 
 

@@ -29,6 +29,9 @@ REMEMBERED = 300  # open pages whose votes are
 EACH = 16  # the newest votes of each open page: as many as there are pairs
 
 
+Shown = tuple[Finished, Outputs]
+
+
 @dataclass(frozen=True, eq=False)
 class Pair:
     """Two pictures of the game, rho apart. how: what the left one is, told after the vote."""
@@ -92,7 +95,8 @@ def pairs_of(runs: Sequence[Finished]) -> tuple[Pair, ...]:
     one part. Empty where the runs have no pictures.
     """
     order = random.Random(0)
-    made = [*_by_alteration(runs, order), *_by_network(runs), *_by_part(runs, order)]
+    there = [*_pictures(runs)]
+    made = [*_by_alteration(there, order), *_by_network(there), *_by_part(runs, order)]
     order.shuffle(made)
     return tuple(made)
 
@@ -103,14 +107,14 @@ def _apart(left: np.ndarray, right: np.ndarray, run: Finished) -> float:
     return float(rmse) / float(run.measures["reference"]["distance"])
 
 
-def _pictures(runs: Sequence[Finished]) -> Iterator[tuple[Finished, Outputs]]:
+def _pictures(runs: Sequence[Finished]) -> Iterator[Shown]:
     for run in runs:
         with suppress(OSError, ValueError, KeyError):
             yield run, read_outputs(run.path, run.headline)
 
 
-def _by_alteration(runs: Sequence[Finished], order: random.Random) -> Iterator[Pair]:
-    every = [(run, image) for run, made in _pictures(runs) for image in made.train]
+def _by_alteration(there: Sequence[Shown], order: random.Random) -> Iterator[Pair]:
+    every = [(run, image) for run, made in there for image in made.train]
     if not every:
         return
     for how, change in ALTERATIONS.items():
@@ -125,10 +129,10 @@ def _by_alteration(runs: Sequence[Finished], order: random.Random) -> Iterator[P
             yield Pair(left, right, _apart(left, right, run), "Another training image")
 
 
-def _by_network(runs: Sequence[Finished]) -> Iterator[Pair]:
+def _by_network(there: Sequence[Shown]) -> Iterator[Pair]:
     """Outputs under unseen prompts at various distances; copies byte for byte are left out."""
     found = []
-    for run, made in _pictures(runs):
+    for run, made in there:
         unseen = [k for k, row in enumerate(made.rows) if row["condition"] == "unseen"][:64]
         how = f"What a network made that had seen {images(run.n)}"
         found += [
@@ -136,12 +140,10 @@ def _by_network(runs: Sequence[Finished]) -> Iterator[Pair]:
             for k in unseen
             if (rho := float(made.rows[k]["rho"])) > 0
         ]
-    for rho in OUTPUTS if found else ():
+    for rho in OUTPUTS[: len(found)]:
         nearest = min(found, key=lambda pair: abs(pair.rho - rho))
         found.remove(nearest)
         yield nearest
-        if not found:
-            return
 
 
 def _by_part(runs: Sequence[Finished], order: random.Random) -> Iterator[Pair]:

@@ -8,9 +8,8 @@ from io import BytesIO
 from pathlib import Path
 
 import gradio as gr
-from PIL.Image import Image, fromarray
+from PIL.Image import Image
 
-from byheart.data.decode import resize
 from byheart.lesson.ask import NOISES, shown, under_way
 from byheart.lesson.guard import here, who
 from byheart.lesson.html import chart, safe, said, trouble
@@ -113,10 +112,14 @@ def teach_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) 
         return words if pictures else trouble(NOTHING_SENT), *nothing_held, ""
 
     def watch(before: tuple[object, ...], request: gr.Request) -> object:
-        look, taught = teacher.look(who(request)), teacher.taught(who(request))
+        look, place, taught = (
+            teacher.look(),
+            teacher.place(who(request)),
+            teacher.taught(who(request)),
+        )
         name = taught.name if taught else ""
         live = look.live and hash(look.live)
-        now = (teacher.deletions, look.state, look.words, len(look.losses), live, look.place, name)
+        now = (teacher.deletions, look.state, look.words, len(look.losses), live, place, name)
         if now == before:
             return gr.skip()
         answers = gr.skip()
@@ -124,7 +127,9 @@ def teach_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) 
             progress_shown.cache_clear()
             answers = ""
         asked = gr.update(label=f"ask {name} for something else") if name else gr.skip()
-        return progress_shown(look), gr.update(visible=taught is not None), asked, now, answers
+        own = said(safe(place)) if place else ""
+        askable = gr.update(visible=taught is not None)
+        return own + progress_shown(look), askable, asked, now, answers
 
     def ask(prompt: str, request: gr.Request) -> Iterator[str]:
         try:
@@ -156,12 +161,11 @@ def teach_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) 
 def preview_shown(picture: Image, crop: Crop) -> str:
     """The picture, darkened but for the square, and the square as the network will see it."""
     box = crop.box(*picture.size)
-    square = picture.crop(box)
     whole = picture.point(lambda value: value // 3)
-    whole.paste(square, box)
+    whole.paste(picture.crop(box), box)
     parts = {
         "your picture; what is bright is learned": whole,
-        f"as it is learned, {SIDE} pixels wide": fromarray(resize(square, SIDE)),
+        f"as it is learned, {SIDE} pixels wide": crop.cut(picture),
     }
     drawn = []
     for words, one in parts.items():
@@ -182,5 +186,4 @@ def progress_shown(look: Look) -> str:
         live = f'<img class="live" src="{inline(look.live)}" alt="{words}">'
     falls = chart(loss(look.losses), "the training loss falls", 2.4) if look.losses[1:] else ""
     busy = ' aria-busy="true"' if look.state in {"starting", "learning", "measuring"} else ""
-    own = said(safe(look.place)) if look.place else ""
-    return f'<div class="lesson"{busy}>{own}{said(safe(look.words))}{live}{falls}</div>'
+    return f'<div class="lesson"{busy}>{said(safe(look.words))}{live}{falls}</div>'

@@ -83,7 +83,6 @@ class Look:
     words: str
     losses: tuple[tuple[int, float], ...] = ()  # step and loss
     live: bytes | None = None  # live.png
-    place: str = ""  # of the asking page's own picture in the queue
 
 
 @dataclass(frozen=True)
@@ -104,6 +103,10 @@ class Crop:
         left = round((width - side) * min(100.0, self.across) / 100)
         top = round((height - side) * min(100.0, self.down) / 100)
         return left, top, left + side, top + side
+
+    def cut(self, picture: Image.Image) -> Image.Image:
+        """The square as it is learned, `SIDE` pixels wide."""
+        return Image.fromarray(resize(picture.crop(self.box(*picture.size)), SIDE))
 
 
 def read_picture(file: Path) -> Image.Image:
@@ -199,9 +202,7 @@ class Teacher:
             place = self.root / "pictures" / str(number)
             place.mkdir(parents=True)
             # As pixels only: what else the file carried does not reach the training, nor the disk.
-            box = (crop or Crop()).box(*picture.size)
-            square = Image.fromarray(resize(picture.crop(box), SIDE))
-            square.save(place / "the picture.png")
+            (crop or Crop()).cut(picture).save(place / "the picture.png")
             run = Run(self.root / f"taught-{number}" / "picture", self.root / ".cache")
             training = Training(number, who, run, place)
             self.trainings.append(training)
@@ -286,21 +287,22 @@ class Teacher:
             self._begin_next()
             return gone
 
-    def look(self, who: str = "") -> Look:
-        """What the run has written so far, and the place of the page's own in the queue."""
-        training, place = self.now, self._place(who)
+    def look(self) -> Look:
+        """What the run has written so far: the same for everyone."""
+        training = self.now
         if training is None:
-            return Look("nothing", "Choose a picture and press “Teach it”.", place=place)
+            return Look("nothing", "Choose a picture and press “Teach it”.")
         rows, live = [], None
         with suppress(ValueError):
             rows = read_jsonl(training.run.file("training.jsonl"))
         with suppress(OSError):
             live = training.run.file("live.png").read_bytes()
         losses = tuple((row["step"], row["loss"]) for row in rows if row["loss"])
-        state = self._state(training, losses[-1][0] if losses else 0)
-        return Look(*state, losses, live, place)
+        return Look(*self._state(training, losses[-1][0] if losses else 0), losses, live)
 
-    def _place(self, who: str) -> str:
+    def place(self, who: str) -> str:
+        """Of a page's own picture in the queue, or what became of it; empty where that is what all
+        look at."""
         before = [one.who for one in self.waiting]
         if who not in before:  # what became of its own, while others are being learned
             return " ".join(words for one, words in self._ends.of(who) if one is not self.now)

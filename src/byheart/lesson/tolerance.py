@@ -70,10 +70,10 @@ def draw(
     for run in runs:
         name = f"{images(run.n)}{'' if len(modes) == 1 else f' ({run.captions})'}"
         shares.setdefault(name, {})[percent(at_tolerance(run, tau))] = None
-    told = "; ".join(f"{name} {' and '.join(found)}" for name, found in shares.items())
+    passing = "; ".join(f"{name} {' and '.join(found)}" for name, found in shares.items())
     words = f"outputs that pass as copies at tolerance {tau:.2f}, against training images"
     return (
-        said(f"If “the same picture” may be {tau:.2f} apart, these pass as copies: {told}.")
+        said(f"If “the same picture” may be {tau:.2f} apart, these pass as copies: {passing}.")
         + chart(over_n, words, 3.4)
         + _over_tolerance(runs, tau, mine, everyone)
     )

@@ -36,7 +36,7 @@ TITLES = {
     "trajectories": "While it learns",
     "onset": "When drawing begins, and when copying",
 }
-KINDS = ("svg", "png", "pdf")
+FIGURE_KINDS = ("svg", "png", "pdf")
 
 
 def write_curve(folder: Path, last: Path | None = None, against: str = "n") -> Path:
@@ -62,7 +62,7 @@ def write_curve(folder: Path, last: Path | None = None, against: str = "n") -> P
     for axis in AXES:
         if axis in ("n", against) or (folder / f"{_named('curve', axis)}.svg").exists():
             for name, shown in figures(runs, pairs, axis).items():
-                kinds = KINDS if name == "curve" or not last else KINDS[:1]
+                kinds = FIGURE_KINDS if name == "curve" or not last else FIGURE_KINDS[:1]
                 made[_named(name, axis)] = drawn(shown, kinds, across(name, shown), title=title)
     page = template("sweep.html").render(
         name=folder.name,
@@ -81,7 +81,7 @@ def write_curve(folder: Path, last: Path | None = None, against: str = "n") -> P
     write_text(folder / "curve.csv", text)
     for name, axis in product(TITLES, AXES):
         place = folder if name == "curve" else folder / "figures"
-        for kind in KINDS:
+        for kind in FIGURE_KINDS:
             file = _named(name, axis)
             _write(place / f"{file}.{kind}", made.get(file, {}).get(kind))
     _write(folder / "figures" / "wall.png", picture)
