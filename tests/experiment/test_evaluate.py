@@ -121,7 +121,7 @@ def test_exact_copies_are_copied_and_equal() -> None:
         assert verdicts[kind].nearest.tolist() == index.tolist()
         for name, count in (("unseen", 8), ("empty", 16), ("captions", 16)):
             told = measures["weights"][kind][name]
-            every = wilson(count, count)
+            every = wilson(count, count, max(told["prompts"], told["noises"]))
             assert told["copied"] == told["exact"] == told["kinds"]["copied"] == {
                 "rate": 1.0, "low": every.low, "high": 1.0, "count": count,
             }  # fmt: skip

@@ -117,7 +117,10 @@ def test_the_same_seed_gives_the_same_interval_and_leaves_no_trace() -> None:
 def test_where_all_are_alike_it_is_wilsons(value: bool, shape: tuple[int, int]) -> None:
     hits = torch.full(shape, value)
     assert rate_interval(hits, SEED) == (float(value), float(value))  # resampling is too sure
-    assert clustered(hits) == wilson(int(hits.sum()), hits.numel())
+    assert clustered(hits) == wilson(int(hits.sum()), hits.numel(), shape[0])
+    tries = wilson(int(hits[:, 0].sum()), shape[0])  # a row's second output says nothing new
+    assert (clustered(hits).low, clustered(hits).high) == (tries.low, tries.high)
+    assert clustered(hits.T) == clustered(hits)
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.5, 0.98])

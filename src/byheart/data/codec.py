@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, UInt8
@@ -23,6 +23,7 @@ from byheart.data.pretrained import folder_or_hub, weights_from_pretrained
 VAE_BATCH = 8  # images through the VAE at once: bounds memory at 512 px to about 4 GB
 
 
+@runtime_checkable
 class Codec(Protocol):
     """`encode` 8-bit images to latents, `decode` latents to 8-bit images."""
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-Images = UInt8[Tensor, "s c h w"]
+Images = UInt8[Tensor, "_ c h w"]
 
 
 def as_bytes(values: Float[Tensor, "*s"]) -> UInt8[Tensor, "*s"]:

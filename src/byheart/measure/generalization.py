@@ -197,7 +197,7 @@ def gap_verdict(levels: Sequence[Level], variance: float | None = None) -> Gap |
 def generalization(
     outputs: UInt8[Tensor, "s c h w"],
     train: UInt8[Tensor, "n c h w"],
-    held_out: UInt8[Tensor, "h c h w"],
+    held_out: UInt8[Tensor, "r c h w"],
     levels: Sequence[Level],
     variance: float | None = None,
 ) -> dict[str, Any]:

@@ -93,11 +93,15 @@ def clustered(hits: Bool[Tensor, "p k"], seed: int = 0) -> Rate:
     """The share of hits among prompts x noises with an interval that knows both repeat.
 
     The hull of two intervals: Wilson's as if all outputs were independent, and the resampled one.
-    So it is never narrower than Wilson's, nor without width where all hits are alike, which
-    resampling takes for certainty. Wilson's alone where nothing repeats: one output of each prompt,
-    or of each noise. All None where there are no outputs.
+    Wilson's alone where nothing repeats: one output of each prompt, or of each noise. Where all
+    hits are alike, which resampling takes for certainty, nobody can tell whether a second prompt
+    was a second try: Wilson's of as many tries as there are different prompts or different noises,
+    whichever are more. All None where there are no outputs.
     """
-    plain = wilson(int(hits.sum()), hits.numel())
+    count = int(hits.sum())
+    if count in (0, hits.numel()):
+        return wilson(count, hits.numel(), max(hits.shape))
+    plain = wilson(count, hits.numel())
     if plain.low is None or plain.high is None or 1 in hits.shape:
         return plain
     low, high = rate_interval(hits, seed)
