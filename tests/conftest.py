@@ -7,6 +7,10 @@ import os
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
+from support.shapes import checked
+
+install_import_hook("byheart", f"{checked.__module__}.{checked.__name__}")
 
 from byheart.runtime.environment import quiet_libraries
 

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from jaxtyping import TypeCheckError
 from torch import Tensor
 
 from byheart.measure import distance
@@ -20,6 +21,13 @@ def noise(count: int, side: int = 5, seed: int = 0, channels: int = 3) -> Tensor
     random = np.random.default_rng(seed)
     pixels = random.integers(0, 256, (count, channels, side, side), dtype=np.uint8)
     return torch.from_numpy(pixels)
+
+
+def test_a_call_with_shapes_that_do_not_fit_ends_while_tests_run() -> None:
+    with pytest.raises(TypeCheckError):
+        nearest(noise(2, side=5), noise(2, side=6))
+    with pytest.raises(TypeCheckError):
+        nearest(noise(2).float(), noise(2))
 
 
 def by_hand(a: Tensor, b: Tensor) -> float:

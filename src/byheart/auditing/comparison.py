@@ -26,7 +26,7 @@ SMALLEST = 0.35  # of a side: about the finest windows of the search "inside", 1
 # called broken beside 5 training photographs, 35 % beside 10, 22 % beside 16 (LOG.md).
 ENOUGH = 10
 
-Images = UInt8[Tensor, "_ 3 s s"]
+Images = UInt8[Tensor, "_ 3 side side"]
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ ALTERED_KINDS = {
     "descriptor": "by the descriptor",
 }  # in the order in which they are believed
 
-Images = UInt8[Tensor, "_ 3 s s"]
+Images = UInt8[Tensor, "_ 3 side side"]
 Advance = Callable[[int], object]
 
 

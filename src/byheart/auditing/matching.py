@@ -29,7 +29,7 @@ UPRIGHT = 0.01  # how much closer a mirrored window must come to be preferred
 LEAST, SCALE = 0.2, 0.1  # of a shift: least overlap, largest change of size
 STEPS = (1 / 16, 1 / 32, 1 / 64, 1 / 128)  # of a window's side, by which it is moved and resized
 
-Images = UInt8[Tensor, "_ 3 s s"]
+Images = UInt8[Tensor, "_ 3 side side"]
 Boxes = Float[Tensor, "k 4"]  # left, upper, width, height; the whole image is (0, 0, 1, 1)
 
 

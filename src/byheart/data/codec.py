@@ -46,12 +46,12 @@ def load_codec(config: CodecConfig, cache: Path) -> Codec:
     return VaeCodec.load(config.path, cache)
 
 
-def to_signed(images: UInt8[Tensor, "n 3 s s"]) -> Float[Tensor, "n 3 s s"]:
+def to_signed(images: UInt8[Tensor, "*s"]) -> Float[Tensor, "*s"]:
     """0 … 255 -> -1 … 1."""
     return images.float() / 127.5 - 1
 
 
-def to_8bit(signed: Float[Tensor, "n 3 s s"]) -> UInt8[Tensor, "n 3 s s"]:
+def to_8bit(signed: Float[Tensor, "*s"]) -> UInt8[Tensor, "*s"]:
     """-1 … 1 -> 0 … 255, rounded to the nearest, what lies outside cut off."""
     return ((signed.float() + 1) * 127.5).round_().clamp_(0, 255).to(torch.uint8)
 

@@ -64,7 +64,7 @@ COLUMNS = {
     "nearest_index": "its place in the training set, from 0",
     **VERDICT_COLUMNS,
 }
-Images = UInt8[Tensor, "_ 3 w w"]
+Images = UInt8[Tensor, "_ 3 side side"]
 Descriptor = Callable[[Images], Tensor]
 
 

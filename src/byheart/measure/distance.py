@@ -52,12 +52,17 @@ def nearest_other(images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
     """RMSE from each image to its closest other. ValueError: fewer than two images."""
     if len(images) < 2:
         raise ValueError(f"{len(images)} image(s): nearest others need two")
-    closest = []
+    return root(squared_other(images), images)
+
+
+def squared_other(images: UInt8[Tensor, "n c h w"], k: int = 1) -> Float[Tensor, " n"]:
+    """Sum of squared 8-bit differences of each to its k-th nearest other, of more than k."""
+    found = []
     for start, rows in squared_rows(images, images):
         own = torch.arange(len(rows))
         rows[own, start + own] = torch.inf
-        closest.append(rows.min(dim=1).values)
-    return root(torch.cat(closest), images)
+        found.append(rows.kthvalue(k, dim=1).values)
+    return torch.cat(found)
 
 
 def psnr(rmse: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:

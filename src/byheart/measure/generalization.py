@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from byheart.measure.denoising_gap import Level
-from byheart.measure.distance import nearest, squared_rows
+from byheart.measure.distance import nearest, squared_other, squared_rows
 
 NEIGHBOURS = 5  # as Naeem et al. 2020
 AS_WELL = 1.5  # held-out / training error up to which new pictures are restored as well as old ones
@@ -110,7 +110,7 @@ def manifold(
     s, r = len(outputs), len(real)
     if r <= k or s == 0:
         return None
-    reach, own = _reach(real, k), _reach(outputs, k) if s > k else None
+    reach, own = squared_other(real, k), squared_other(outputs, k) if s > k else None
     inside, precise = 0, 0
     covered, recalled = torch.zeros(r, dtype=torch.bool), torch.zeros(r, dtype=torch.bool)
     for start, apart in squared_rows(outputs, real):
@@ -128,16 +128,6 @@ def manifold(
         neighbours=k,
         counts=(s, r),
     )
-
-
-def _reach(images: UInt8[Tensor, "n c h w"], k: int) -> Float[Tensor, " n"]:
-    """Sum of squared 8-bit differences of each to its k-th nearest other."""
-    found = []
-    for start, apart in squared_rows(images, images):
-        rows = torch.arange(len(apart))
-        apart[rows, start + rows] = torch.inf
-        found.append(apart.kthvalue(k, dim=1).values)
-    return torch.cat(found)
 
 
 def gap_verdict(levels: Sequence[Level], variance: float | None = None) -> Gap | None:

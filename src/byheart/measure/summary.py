@@ -22,7 +22,7 @@ from byheart.measure.prompt_effect import noise_effect, prompt_effect, same_imag
 from byheart.measure.resampling import above, clustered
 from byheart.runtime.processes import rows_of
 
-Images = UInt8[Tensor, "_ 3 w w"]
+Images = UInt8[Tensor, "_ 3 side side"]
 
 
 VERSION = 2  # of measures.json, a run's and an audit's; 1 judged copies by the distance alone
