@@ -164,6 +164,49 @@ def test_classy_visions_names_mean_the_same_and_images_do_not_mix(
     assert torch.equal(embed(images[1:])[0], descriptors[1])
 
 
+def write_onnx(file: Path, shape: list[object], *, flat: bool = True) -> str:
+    """A network that makes of a picture its mean colour."""
+    from onnx import TensorProto, checker, helper, save
+
+    nodes = [helper.make_node("GlobalAveragePool", ["x"], ["mean"])]
+    nodes += [helper.make_node("Flatten", ["mean"], ["y"])] if flat else []
+    said = [shape[0], 3] if flat else [shape[0], 3, 1, 1]
+    graph = helper.make_graph(
+        nodes,
+        "colour",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y" if flat else "mean", TensorProto.FLOAT, said)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    checker.check_model(model)
+    save(model, file)
+    return str(file)
+
+
+@pytest.mark.parametrize("shape", [["n", 3, "h", "w"], [1, 3, 48, 48]])
+def test_an_onnx_network_is_given_what_sscd_is_given(
+    shape: list[object], images: Tensor, tmp_path: Path
+) -> None:
+    embed = load_sscd(write_onnx(tmp_path / "colour.onnx", shape))
+    # Enlarged by Pillow and rounded, an even picture stays as it is.
+    even = torch.stack([images[0, :, 0, 0], images[1, :, 3, 3]])[:, :, None, None].expand(
+        2, 3, 9, 9
+    )
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    expected = F.normalize((even[:, :, 0, 0] / 255 - mean) / std)
+    assert (embed(even.contiguous()) - expected).abs().max() < 3e-4
+
+
+def test_what_is_no_network_for_pictures_is_said(tmp_path: Path) -> None:
+    (tmp_path / "noise.onnx").write_bytes(b"not a graph")
+    with pytest.raises(ValueError, match="no ONNX network"):
+        load_sscd(str(tmp_path / "noise.onnx"))
+    with pytest.raises(ValueError, match="no ONNX network"):
+        load_sscd(str(tmp_path / "missing.onnx"))
+    with pytest.raises(ValueError, match=r"\[n, 3, side, side\]"):
+        load_sscd(write_onnx(tmp_path / "grey.onnx", [1, 3, 48, 48], flat=False))
+
+
 def tiny() -> dict[str, Tensor]:
     """All the names, none of the sizes."""
     return {name: torch.zeros(1) for name, _ in shapes()}
@@ -195,7 +238,7 @@ def test_a_pickle_is_refused_with_a_command_that_converts_it(tmp_path: Path) -> 
     held = {"backbone.fc.weight": torch.arange(6.0).reshape(2, 3).T}
     old = tmp_path / "sscd.torchvision.pt"
     torch.save(held, old)
-    with pytest.raises(ValueError, match=r"safetensors only") as caught:
+    with pytest.raises(ValueError, match="convert") as caught:
         load_sscd(str(old))
     assert "\n" not in str(caught.value)
     python, *rest = shlex.split(str(caught.value).partition(" once: ")[2])

@@ -65,7 +65,7 @@ FLAGS = {
         None, asks=False,
     ),
     "descriptor": Flag(
-        "weights of the copy-detection descriptor SSCD (safetensors, or its TorchScript file): "
+        "weights of the descriptor SSCD (safetensors, its TorchScript file), or one as ONNX: "
         "finds crops and redrawn copies; its threshold comes from held-out pictures", asks=False,
     ),
     "size": Flag("pixels a side compared (64)", int, 64, (16, 256), asks=False),

@@ -311,11 +311,13 @@ def _looks(name: str, album: Album, embed: Descriptor | None) -> Looks:
         return Looks(album.views)
     from byheart.measure.sscd import SIDE  # imported already, by whoever made `embed`
 
-    rows = []
+    rows = [
+        embed(torch.zeros(1, 3, SIDE, SIDE, dtype=torch.uint8))[:0]
+    ]  # its length, if nothing else
     for k in tqdm(range(len(album)), f"describe {name}", unit="picture", disable=None):
         square = album.pixels[k] if album.read is None else channels_first(album.read(k, SIDE))
         rows.append(embed(square[None]))
-    return Looks(album.views, torch.cat(rows) if rows else torch.empty(0, 512))
+    return Looks(album.views, torch.cat(rows))
 
 
 def _pairs(compared: Comparison) -> Callable[[str, str], ImagePair]:

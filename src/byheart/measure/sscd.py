@@ -34,7 +34,7 @@ CONVERT = (
 ALLOWED = "the weights of a ResNet-50 SSCD are needed, such as sscd_disc_mixup"
 
 
-Descriptor = Callable[[UInt8[Tensor, "k 3 w w"]], Float[Tensor, "k 512"]]
+Descriptor = Callable[[UInt8[Tensor, "k 3 w w"]], Float[Tensor, "k d"]]  # d: 512 of SSCD
 
 
 def load_sscd(path: str) -> Descriptor:
@@ -44,10 +44,14 @@ def load_sscd(path: str) -> Descriptor:
 
     path: a .safetensors file with the names of `sscd_disc_mixup.torchvision.pt`, or of its twin
         `.classy.pt`, or the `.torchscript.pt`, of which the tensors are read and nothing is run;
-        the other ResNet-50 models of the same table fit as well.
+        the other ResNet-50 models of the same table fit as well. Or an .onnx file with any network
+        that makes a vector of a picture prepared as SSCD asks: ONNX names operations that
+        onnxruntime has, and brings no code.
 
     ValueError: another kind of file, or weights that are not a ResNet-50 SSCD's.
     """
+    if path.endswith(".onnx"):
+        return _load_onnx(path)
     weights = _read(path)
     # Without memory and without drawing random numbers: every value comes from the file.
     with torch.device("meta"):
@@ -63,12 +67,42 @@ def load_sscd(path: str) -> Descriptor:
     return embed
 
 
-def _descriptor(model: nn.ModuleDict, image: UInt8[Tensor, "3 w w"]) -> Float[Tensor, "1 512"]:
+def _load_onnx(path: str) -> Descriptor:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ValueError(f'{path}: for ONNX type: pip install "byheart[onnx]"') from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    try:
+        network = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors share no other class
+        raise ValueError(f"{path}: no ONNX network can be read there ({short(error)})") from error
+    takes, gives = network.get_inputs(), network.get_outputs()
+    shapes = [one.shape for one in (*takes, *gives)]
+    if len(takes) != 1 or [len(shape) for shape in shapes] != [4, 2] or shapes[0][1] != 3:
+        raise ValueError(f"{path}: from {shapes[0]} to {shapes[-1]}; a network from [n, 3, side, "
+                         "side] to [n, numbers] is needed")  # fmt: skip
+    side = shapes[0][2] if isinstance(shapes[0][2], int) else SIDE
+
+    def embed(images: UInt8[Tensor, "k 3 w w"]) -> Float[Tensor, "k d"]:
+        rows = [network.run(None, {takes[0].name: _prepared(image, side).numpy()})[0]
+                for image in images]  # fmt: skip
+        return F.normalize(torch.from_numpy(np.concatenate(rows)))
+
+    return embed
+
+
+def _prepared(image: UInt8[Tensor, "3 w w"], side: int = SIDE) -> Float[Tensor, "1 3 v v"]:
     picture = Image.fromarray(image.permute(1, 2, 0).numpy())
     # Pillow's own filter on 8-bit values is what the README's transforms come to.
-    pixels = np.array(picture.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+    pixels = np.array(picture.resize((side, side), Image.Resampling.BILINEAR))
     x = (torch.from_numpy(pixels).float() / 255 - torch.tensor(MEAN)) / torch.tensor(STD)
-    x = model["trunk"](pixel_values=x.permute(2, 0, 1)[None]).last_hidden_state  # 1 2048 9 9
+    return x.permute(2, 0, 1)[None]
+
+
+def _descriptor(model: nn.ModuleDict, image: UInt8[Tensor, "3 w w"]) -> Float[Tensor, "1 512"]:
+    x = model["trunk"](pixel_values=_prepared(image)).last_hidden_state  # 1 2048 9 9
     pooled = x.clamp(min=FLOOR).pow(POWER).mean((2, 3)).pow(1 / POWER)
     return F.normalize(model["linear"](pooled))
 
@@ -81,7 +115,7 @@ def _read(path: str) -> dict[str, Tensor]:
         old = path if path.endswith(".pt") else "sscd_disc_mixup.torchvision.pt"
         command = CONVERT.format(old=old, new=old.removesuffix(".pt") + ".safetensors")
         raise ValueError(
-            f"{path}: SSCD weights are read from .safetensors only, and from the .torchscript.pt, "
+            f"{path}: SSCD weights are read from .safetensors, .onnx, and the .torchscript.pt, "
             f"which is not run; convert the .torchvision.pt file once: {command}"
         )
     try:
