@@ -9,14 +9,7 @@ from typing import Any
 import torch
 
 from byheart.auditing.inside import Shown
-from byheart.auditing.pipeline import (
-    Generated,
-    Options,
-    clean,
-    length_between,
-    moved,
-    picture,
-)
+from byheart.auditing.pipeline import Generated, Options, clean, length_between, moved, picture
 from byheart.config import Config, Sample
 from byheart.data.codec import Codec
 from byheart.experiment.prepare import read_config, reopen_network
