@@ -31,6 +31,7 @@ STEPS = (1 / 16, 1 / 32, 1 / 64, 1 / 128)  # of a window's side, by which it is 
 
 Images = UInt8[Tensor, "_ 3 side side"]
 Boxes = Float[Tensor, "k 4"]  # left, upper, width, height; the whole image is (0, 0, 1, 1)
+Apart = Callable[[int], list[int]]  # of an output what it must not be compared with, such as itself
 
 
 @dataclass(frozen=True)
@@ -75,16 +76,12 @@ def search(
     outputs: Images,
     train: Images,
     how: Search,
-    apart: Callable[[int], list[int]] = lambda output: [],
-    advance: Callable[[int], object] = lambda done: None,
+    apart: Apart = lambda output: [],
 ) -> dict[str, Matches]:
     """The closest training image to each output under one search, by the search's name.
 
     Where parts are searched there is a second result, `shift`: the whole overlap that the position
     of the two parts implies is compared, which says far more than a part.
-
-    apart: training images that an output must not be compared with, such as itself.
-    advance: is told how many training images were gone through.
     """
     ours, theirs = _greys(outputs), _greys(train)
     windows, pairs = _windows(ours, how.outputs), len(_boxes(how.outputs)) * len(_boxes(how.train))
@@ -100,7 +97,6 @@ def search(
             if start <= t < start + len(part):
                 score[k, 2 * (t - start) : 2 * (t - start) + 2] = -torch.inf
         best, where = _merged(best, where, score, 2 * start)
-        advance(len(part))
     return _aligned(ours, theirs, best, where, how)
 
 
