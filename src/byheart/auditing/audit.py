@@ -22,7 +22,6 @@ from byheart.auditing.arguments import Arguments, checked, flag
 from byheart.auditing.comparison import Comparison, Model
 from byheart.auditing.folder import claimed, same_folders
 from byheart.auditing.generation import (
-    Plan,
     fingerprint,
     generate_all,
     left_out,
@@ -212,12 +211,12 @@ def _ask(
         typed.seed, typed.steps, typed.guidance, typed.side,
         device or ("cuda" if torch.cuda.is_available() else "cpu"), typed.half, typed.allow_pickle,
     )  # fmt: skip
-    asked = planned(train, own, Plan(typed.bank, typed.captions, typed.noises))
+    asked = planned(train, own, typed.bank, typed.captions, typed.noises)
     model = _open(typed, asked, asking, folder)
     if not model.conditional:
         if own is not None:
             raise ValueError(f"--prompts: {typed.pipeline} takes no prompt: leave it away")
-        asked = without_prompts(Plan(typed.bank, typed.captions, typed.noises))
+        asked = without_prompts(typed.bank, typed.noises)
     record(fingerprint(asked))
     generated = generate_all(lambda: model, asked, folder, train.pixels.shape[-1])
     notes = model.notes + unmoved_by_prompts(asked, generated.album)

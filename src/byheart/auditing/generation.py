@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,15 +25,6 @@ from byheart.runtime.files import append_jsonl, atomic_write, read_jsonl, write_
 
 LONGEST = 10_000  # characters of a prompt
 EMPTY = 4  # times as many noises for the empty prompt, which is a single one
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How many of each are asked."""
-
-    bank: int  # unseen prompts, where the user has no file
-    captions: int  # training captions, at most
-    noises: int  # noise seeds of every prompt
 
 
 def read_prompts(file: str) -> list[str]:
@@ -57,23 +48,25 @@ def read_prompts(file: str) -> list[str]:
     return prompts
 
 
-def planned(train: Album, own: list[str] | None, plan: Plan) -> list[Question]:
-    """Prompts x noises: the user's prompts or else the bank's, the empty one, the captions. Every
-    prompt gets the same initial noises."""
-    if plan.bank > len(unseen_prompts()):
-        raise ValueError(f"--bank {plan.bank}: the bank has {len(unseen_prompts())}")
-    captions = [caption for caption in dict.fromkeys(train.captions) if caption]
-    asked = {
-        "unseen": list(unseen_prompts()[: plan.bank]) if own is None else [],
-        "prompts": own or [],
-        "empty": [""],
-        "captions": list(spread(captions, plan.captions)),
+def planned(
+    train: Album, own: list[str] | None, bank: int, captions: int, noises: int
+) -> list[Question]:
+    """Prompts x noises: the user's prompts or else so many of the bank's, the empty one, at most
+    so many training captions. Every prompt gets the same initial noises."""
+    if bank > len(unseen_prompts()):
+        raise ValueError(f"--bank {bank}: the bank has {len(unseen_prompts())}")
+    written = [caption for caption in dict.fromkeys(train.captions) if caption]
+    asked: dict[str, Sequence[str]] = {
+        "unseen": unseen_prompts()[:bank] if own is None else (),
+        "prompts": own or (),
+        "empty": ("",),
+        "captions": spread(written, captions),
     }
     return [
         Question(condition, prompt, noise)
         for condition, prompts in asked.items()
         for prompt in prompts
-        for noise in range(plan.noises * (EMPTY if condition == "empty" else 1))
+        for noise in range(noises * (EMPTY if condition == "empty" else 1))
     ]
 
 
@@ -113,9 +106,9 @@ def unmoved_by_prompts(asked: list[Question], outputs: Album) -> list[str]:
     ]
 
 
-def without_prompts(plan: Plan) -> list[Question]:
+def without_prompts(bank: int, noises: int) -> list[Question]:
     """For a model that takes none: only the noise differs. As many outputs as the bank gives."""
-    return [Question("empty", "", noise) for noise in range(plan.noises * plan.bank)]
+    return [Question("empty", "", noise) for noise in range(noises * bank)]
 
 
 def fingerprint(asked: list[Question]) -> str:
