@@ -322,12 +322,8 @@ class Pipeline:
         schedule = getattr(self.pipeline.scheduler, "alphas_cumprod", None)
         if not isinstance(self.network, UNet2DConditionModel) or schedule is None:
             return None, None
-        seen = _first_call(
-            self.network,
-            lambda: self._called(
-                prompt, noise, guidance_scale=GUIDED, num_inference_steps=FIRST_OF
-            ),
-        )
+        begun = {"guidance_scale": GUIDED, "num_inference_steps": FIRST_OF}
+        seen = _first_call(self.network, lambda: self._called(prompt, noise, **begun))
         if seen is None or len(seen.prediction) != 2:
             return None, None
         x = seen.x[1:].float()
