@@ -52,8 +52,8 @@ class Pace:
         self.most, self.seconds, self.doing = most, seconds, doing
         self._times: Recent[float] = Recent(REMEMBERED, most)
 
-    def check(self, who: str, now: float) -> None:
-        """ValueError: too many, and when to try again."""
+    def count(self, who: str, now: float) -> None:
+        """One more. ValueError: that would be too many, and when to try again."""
         times = self._times.of(who)
         if len(times) == self.most and now - times[0] < self.seconds:
             left = self.seconds - (now - times[0])
@@ -62,8 +62,6 @@ class Pace:
                 f"busy: this page has {self.doing} {self.most} times within {within}; "
                 f"try again in {left:.0f} seconds"
             )
-
-    def count(self, who: str, now: float) -> None:
         self._times.add(who, now)
 
 
@@ -155,7 +153,7 @@ class Desk(Generic[T]):
         who: an open page's session, or the address where there is none. ValueError: busy, in words
         for whoever asked, or what `answer` refuses.
         """
-        question = self._enter(who, network, tuple(wanted), time.monotonic())
+        question = self._enter(who, network, tuple(wanted))
         told = None
         try:
             while told is None or told.answers is None:
@@ -172,9 +170,7 @@ class Desk(Generic[T]):
                 if question in self._waiting:  # who asked has gone
                     self._waiting.remove(question)
 
-    def _enter(
-        self, who: str, network: Hashable, wanted: tuple[Wanted, ...], now: float
-    ) -> _Question[T]:
+    def _enter(self, who: str, network: Hashable, wanted: tuple[Wanted, ...]) -> _Question[T]:
         with self._changed:
             if who in self._inside:
                 raise ValueError("busy: your last question is still being answered; wait for it")
@@ -182,8 +178,7 @@ class Desk(Generic[T]):
                 raise ValueError(
                     f"busy: {len(self._inside)} others are waiting; ask again in a few seconds"
                 )
-            self._pace.check(who, now)
-            self._pace.count(who, now)
+            self._pace.count(who, time.monotonic())
             self._inside.add(who)
             question = _Question[T](who, network, wanted, News())
             if self.knows(network, wanted):
@@ -253,9 +248,7 @@ class Desk(Generic[T]):
         self._changed.notify_all()
 
 
-def _first_batch(
-    waiting: Sequence[_Question[T]],
-) -> tuple[list[_Question[T]], list[_Question[T]]]:
+def _first_batch(waiting: Sequence[_Question[T]]) -> tuple[list[_Question[T]], list[_Question[T]]]:
     """The first that waits with those for the same network, as many as fit; and the others."""
     batch: list[_Question[T]] = []
     others: list[_Question[T]] = []

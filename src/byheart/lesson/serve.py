@@ -6,7 +6,6 @@ import hmac
 import importlib.util
 import io
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -22,17 +21,6 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 FIRST_PORT, PORTS = 7860, 100
 THREADS = 64  # more than can wait for the model, so that the rest of the page answers
 SESSIONS = 300  # of which the state is kept
-
-
-@contextmanager
-def own_folder() -> Iterator[Path]:
-    """A folder for uploads and taught models that is gone when the page is, however that ends
-    short of a kill -9."""
-    folder = Path(tempfile.mkdtemp(prefix="byheart-lesson-"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def free_port(host: str, wanted: int | None) -> int:
@@ -96,7 +84,10 @@ def serve(
     """
     port = free_port(host, port)
     done = until or threading.Event()
-    with own_folder() as place, _ended_by_signals(done):
+    # For uploads and taught models: gone when the page is, however that ends short of a kill -9.
+    own_folder = tempfile.TemporaryDirectory(prefix="byheart-lesson-", ignore_cleanup_errors=True)
+    with own_folder as made, _ended_by_signals(done):
+        place = Path(made)
         isolate(place)
         check_gradio()
         from byheart.lesson.app import build, head, theme
@@ -167,11 +158,9 @@ def welcome(host: str, port: int, locked: bool) -> str:
         f"allow {port}/tcp), or take another network: many for guests keep machines apart.",
         "careful: everyone on this network can reach the page, ask its models and send pictures "
         "that all others see; the connection is not encrypted.",
-    ]
-    lines.append(
         "on this machine the page can stop any training, delete everyone's pictures and teach "
-        "without limit."
-    )
+        "without limit.",
+    ]
     if not locked:
         lines.append("careful: there is no password; add --password to ask for one.")
     return "\n".join(lines)

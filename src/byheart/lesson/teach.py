@@ -112,11 +112,8 @@ def teach_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) 
         return words if pictures else trouble(NOTHING_SENT), *nothing_held, ""
 
     def watch(before: tuple[object, ...], request: gr.Request) -> object:
-        look, place, taught = (
-            teacher.look(),
-            teacher.place(who(request)),
-            teacher.taught(who(request)),
-        )
+        mine, look = who(request), teacher.look()
+        place, taught = teacher.place(mine), teacher.taught(mine)
         name = taught.name if taught else ""
         live = look.live and hash(look.live)
         now = (teacher.deletions, look.state, look.words, len(look.losses), live, place, name)

@@ -187,7 +187,6 @@ class Teacher:
 
         here: whether it comes from this machine, the teacher's own, which may send any number.
         """
-        bounded, now = not (self.open_to_all or here), time.monotonic()
         with self._lock:
             if self.closed:
                 raise ValueError("the lesson is being closed: nothing is learned any more")
@@ -195,9 +194,8 @@ class Teacher:
                 raise ValueError("busy: your picture is waiting already; delete it or look on")
             if len(self.waiting) >= WAITING:
                 raise ValueError(f"busy: {WAITING} pictures are waiting; send yours in a while")
-            if bounded:
-                self._pace.check(who, now)
-                self._pace.count(who, now)
+            if not (self.open_to_all or here):
+                self._pace.count(who, time.monotonic())
             number = next(self._numbers)
             place = self.root / "pictures" / str(number)
             place.mkdir(parents=True)

@@ -104,9 +104,9 @@ def _over_tolerance(
     if "margin" in (measures := chosen[-1].measures):  # version 1 has none
         least = measures["reference"]["rule"]["margin"]
         drawn += (
-            f"<p>Noise makes no new picture: of n = {chosen[-1].n:,} how many are one but for it"
+            f"<p>Noise makes no new picture: of n = {chosen[-1].n:,} how many are one but for it "
+            "(margin 1: at the picture, 0: half-way to another).</p>"
         )
-        drawn += " (margin 1: at the picture, 0: half-way to another).</p>"
         drawn += chart(margin_of(measures["margin"], least), "share that reaches a margin")
     return f"{drawn}{f'<p class=faint>{some}</p>' if some else ''}"
 
@@ -228,9 +228,7 @@ def tolerance_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Tim
         return class_at(session.votes.counted), html, at
 
     def grow_tolerance(tau: float, votes: list[Vote], before: object) -> object:
-        if known(tau, votes) == before:
-            return gr.skip()
-        return show(tau, votes)
+        return gr.skip() if known(tau, votes) == before else show(tau, votes)
 
     def begin(tau: float) -> Table:
         try:
