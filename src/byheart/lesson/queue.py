@@ -15,6 +15,9 @@ TOGETHER = 32  # outputs of one batch, at most, but for a question that alone as
 KEPT, KEPT_BYTES = 400, 300 * 10**6  # answers that are remembered, with their steps
 FIRST = 2.0  # seconds that a batch is thought to take before one was answered
 AT_ONCE = WAITING + 8  # let in by Gradio: more than may wait, so that we are the ones who say busy
+# Of the page's events: that nothing but the page knows of one, and that it asks a network.
+QUIET = {"show_progress": "hidden", "api_visibility": "private"}
+MODEL: dict[str, Any] = {"concurrency_limit": AT_ONCE, "concurrency_id": "model"}
 A_MINUTE = 30  # questions of one open page
 REMEMBERED = 1000  # open pages
 

@@ -12,6 +12,7 @@ import gradio as gr
 from byheart.lesson.game import FEWEST_VOTES, WIDEST, Pair, Vote, Votes, pairs_of, threshold
 from byheart.lesson.guard import who
 from byheart.lesson.html import CAPTIONS, chart, images, picture, safe, said, trouble
+from byheart.lesson.queue import QUIET
 from byheart.lesson.session import Session
 from byheart.measure.copying import STANDARD
 from byheart.show.charts import margin_of
@@ -265,9 +266,8 @@ def tolerance_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Tim
     charts = [together, shown, seen]
     everything = [pair, result, *charts, votes, place, asked]
     judged = [tau, votes, place, asked]
-    quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    gr.on([page.load, again.click], begin, tau, everything, **quiet)
-    tau.change(show, [tau, votes], charts, trigger_mode="always_last", **quiet)
-    same.click(judging(True), judged, everything, **quiet)
-    other.click(judging(False), judged, everything, **quiet)
-    timer.tick(grow_tolerance, [tau, votes, seen], charts, **quiet)
+    gr.on([page.load, again.click], begin, tau, everything, **QUIET)
+    tau.change(show, [tau, votes], charts, trigger_mode="always_last", **QUIET)
+    same.click(judging(True), judged, everything, **QUIET)
+    other.click(judging(False), judged, everything, **QUIET)
+    timer.tick(grow_tolerance, [tau, votes, seen], charts, **QUIET)
