@@ -310,9 +310,8 @@ def _looks(name: str, album: Album, embed: Descriptor | None) -> Looks:
         return Looks(album.views)
     from byheart.measure.sscd import SIDE  # imported already, by whoever made `embed`
 
-    rows = [
-        embed(torch.zeros(1, 3, SIDE, SIDE, dtype=torch.uint8))[:0]
-    ]  # its length, if nothing else
+    # Of no picture: its length, if nothing else.
+    rows = [embed(torch.zeros(1, 3, SIDE, SIDE, dtype=torch.uint8))[:0]]
     for k in tqdm(range(len(album)), f"describe {name}", unit="picture", disable=None):
         square = album.pixels[k] if album.read is None else channels_first(album.read(k, SIDE))
         rows.append(embed(square[None]))

@@ -139,7 +139,7 @@ def generate_all(
     journal = folder / "outputs.jsonl"
     known = {row["number"]: row for row in read_jsonl(journal)}
     done = {k for k, row in known.items() if _file(folder, k).is_file()
-            and (not row["one_step"] or _one_step(folder, k).is_file())}  # fmt: skip
+            and (not row["one_step"] or _file(folder, k, "one_step").is_file())}  # fmt: skip
     missing = [k for k in range(len(asked)) if k not in done]
     if missing:
         # A line that a crash cut off goes; the rest is written whole again.
@@ -151,7 +151,7 @@ def generate_all(
             made = model.generate(question.prompt, question.noise)
             _save(_file(folder, k), made.image)
             if made.one_step is not None:
-                _save(_one_step(folder, k), made.one_step)
+                _save(_file(folder, k, "one_step"), made.one_step)
             # A network in half precision may say NaN, which is no number to write down.
             length = made.difference
             known_length = length if length is not None and math.isfinite(length) else None
@@ -166,17 +166,13 @@ def generate_all(
         str(folder / "outputs"), pixels, names, ("",) * len(names), tuple(range(len(names))), (),
         views=squares_only(pixels), read=lambda k, side: read_square(_file(folder, k), side),
     )  # fmt: skip
-    steps = {k: _square(_one_step(folder, k), size) for k in range(len(asked))
+    steps = {k: _square(_file(folder, k, "one_step"), size) for k in range(len(asked))
              if known[k]["one_step"]}  # fmt: skip
     return GeneratedSet(album, [known[k]["difference"] for k in range(len(asked))], steps)
 
 
-def _file(folder: Path, k: int) -> Path:
-    return folder / "outputs" / f"{k:05d}.png"
-
-
-def _one_step(folder: Path, k: int) -> Path:
-    return folder / "one_step" / f"{k:05d}.png"
+def _file(folder: Path, k: int, of: str = "outputs") -> Path:
+    return folder / of / f"{k:05d}.png"
 
 
 def _save(path: Path, image: Image.Image) -> None:

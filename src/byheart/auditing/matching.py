@@ -18,6 +18,8 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, grid_sample, interpolate
 
+from byheart.runtime.processes import joined
+
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
 SOURCE = 64  # pixels a side of the greys that windows are cut from
 COARSE, FINE = 12, 16  # pixels a side of a window when all are compared, and when a few are
@@ -180,7 +182,7 @@ def _aligned(
 ) -> dict[str, Matches]:
     """The pairs that came closest, aligned; of each output's the best."""
     boxes, its_boxes = _boxes(how.outputs), _boxes(how.train)
-    found: dict[str, list[tuple[Tensor, ...]]] = {}
+    found: dict[str, list[Matches]] = {}
     for rows in torch.arange(len(ours)).split(64):
         place = where[rows].flatten()
         mirrored = place % 2 == 1
@@ -210,11 +212,8 @@ def _aligned(
             preferred = distance + UPRIGHT * mirrored
             winner = preferred.view(-1, BEST).argmin(1) + torch.arange(len(rows)) * BEST
             columns = (place // 2, distance, mirrored, box, its)
-            found.setdefault(name, []).append(tuple(column[winner] for column in columns))
-    return {
-        name: Matches(*(torch.cat(column) for column in zip(*parts, strict=True)))
-        for name, parts in found.items()
-    }
+            found.setdefault(name, []).append(Matches(*(column[winner] for column in columns)))
+    return {name: joined(parts) for name, parts in found.items()}
 
 
 def _overlap(box: Boxes, its: Boxes) -> tuple[Boxes, Boxes]:

@@ -270,12 +270,11 @@ def _groups(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _cards(rows: list[dict[str, Any]], train: Squares, outputs: Squares) -> list[dict[str, Any]]:
     """The most exposed picture of each group, beside the output that exposes it."""
-    cards: list[dict[str, Any]] = []
-    seen: set[str] = set()
+    of_group: dict[str, dict[str, Any]] = {}
     for row in rows:
-        if row["group"] in seen:
-            continue
-        seen.add(row["group"])
+        of_group.setdefault(row["group"], row)
+    cards = []
+    for row in [*of_group.values()][:CARDS]:
         altered = bool(row["altered"]) and not row["copied"]
         output = row["altered_output"] if altered else row["output"]
         cards.append(row | {
@@ -287,8 +286,6 @@ def _cards(rows: list[dict[str, Any]], train: Squares, outputs: Squares) -> list
             "output_png": _picture(outputs[output], row["box"] if altered else ""),
             "asked_for": _asked_for(row, "altered_" if altered else ""),
         })  # fmt: skip
-        if len(cards) == CARDS:
-            break
     return cards
 
 
