@@ -90,8 +90,10 @@ def serve(
         place = Path(made)
         isolate(place)
         check_gradio()
+        from starlette.middleware import Middleware
+
         from byheart.lesson.app import build, head, theme
-        from byheart.lesson.guard import LARGEST_FILE, fetch_nothing
+        from byheart.lesson.guard import LARGEST_FILE, Guard, fetch_nothing
         from byheart.lesson.session import Session
         from byheart.lesson.teacher import SETTINGS, Teacher
 
@@ -100,6 +102,8 @@ def serve(
         teacher = Teacher(place, tuple(settings or SETTINGS), open_to_all=alone)
         session = Session(folder, teacher)
         page = build(session)
+        # Refuses what makes the server fetch from elsewhere, and uploads without end.
+        guard = Middleware(Guard, uploads=place / "uploads")
         try:
             page.launch(
                 server_name=written(host), server_port=port, share=False, quiet=True,
@@ -107,7 +111,8 @@ def serve(
                 max_threads=THREADS, max_file_size=LARGEST_FILE,
                 state_session_capacity=SESSIONS, ssr_mode=False,
                 pwa=False, mcp_server=False, enable_monitoring=False, run_history=False,
-                theme=theme(), head=head(), app_kwargs=_guarded(place / "uploads"),
+                theme=theme(), head=head(),
+                app_kwargs={"middleware": [guard], "docs_url": None, "redoc_url": None},
                 auth=_only(password) if password else None,
                 auth_message="Any name, and the password of this lesson.",
             )  # fmt: skip
@@ -170,15 +175,6 @@ def _only(password: str) -> Any:
     """Gradio's question: may this name with this word come in? The name is free."""
     expected = password.encode()
     return lambda name, word: hmac.compare_digest(word.encode(), expected)
-
-
-def _guarded(uploads: Path) -> dict[str, Any]:
-    """Refuse what makes the server fetch from elsewhere, and uploads without end."""
-    from starlette.middleware import Middleware
-
-    from byheart.lesson.guard import Guard
-
-    return {"middleware": [Middleware(Guard, uploads=uploads)], "docs_url": None, "redoc_url": None}
 
 
 @contextmanager

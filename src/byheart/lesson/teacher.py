@@ -19,12 +19,12 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from byheart.data.decode import FORMATS, opened, resize
+from byheart.lesson.cli import STORY
 from byheart.lesson.guard import LARGEST_FILE
 from byheart.lesson.queue import Pace, Recent
 from byheart.runtime.files import Run, read_jsonl
 from byheart.runtime.machine import cores
 
-STORY = Path(__file__).resolve().parents[3] / "train" / "overfit.py"
 MOST_PIXELS = 60_000_000  # a telephone's; known from the header, before anything is decoded
 SIDE = 64  # pixels the picture is learned at
 SEEN = 512  # pixels of the short side while its crop is chosen
