@@ -28,7 +28,6 @@ from byheart.auditing.generation import (
     planned,
     read_prompts,
     unmoved_by_prompts,
-    without_prompts,
 )
 from byheart.auditing.judging import altered_copies, calibrate, judge_all
 from byheart.auditing.matching import SEARCHES
@@ -216,7 +215,8 @@ def _ask(
     if not model.conditional:
         if own is not None:
             raise ValueError(f"--prompts: {typed.pipeline} takes no prompt: leave it away")
-        asked = without_prompts(typed.bank, typed.noises)
+        # Only the noise differs. As many outputs as the bank would give.
+        asked = [Question("empty", "", noise) for noise in range(typed.noises * typed.bank)]
     record(fingerprint(asked))
     generated = generate_all(lambda: model, asked, folder, train.pixels.shape[-1])
     notes = model.notes + unmoved_by_prompts(asked, generated.album)

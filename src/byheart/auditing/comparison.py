@@ -47,8 +47,6 @@ class OneSteps:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that was looked at and all that was seen."""
-
     train: Album
     outputs: Album
     held_out: Album | None  # as it was given

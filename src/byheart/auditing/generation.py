@@ -90,25 +90,16 @@ def left_out(train: Album, asked: list[Question]) -> list[str]:
 
 def unmoved_by_prompts(asked: list[Question], outputs: Album) -> list[str]:
     """What is to be said where the prompt made no difference at all."""
-    of_noise: dict[int, list[int]] = {}
-    for k, question in enumerate(asked):
-        of_noise.setdefault(question.noise, []).append(k)
+    first: dict[int, int] = {}
+    of_noise = [first.setdefault(question.noise, k) for k, question in enumerate(asked)]
     prompts = len({question.prompt for question in asked})
-    same = all(
-        bool((outputs.pixels[rows] == outputs.pixels[rows[0]]).all()) for rows in of_noise.values()
-    )
-    if prompts == 1 or not same:
+    if prompts == 1 or not torch.equal(outputs.pixels, outputs.pixels[of_noise]):
         return []
     return [
         f"All {prompts:,} prompts gave the same outputs, noise by noise: either the "
         "model does not look at its prompt, or its text encoder reads nothing. Check with its own "
         "program that a prompt changes what it makes."
     ]
-
-
-def without_prompts(bank: int, noises: int) -> list[Question]:
-    """For a model that takes none: only the noise differs. As many outputs as the bank gives."""
-    return [Question("empty", "", noise) for noise in range(noises * bank)]
 
 
 def fingerprint(asked: list[Question]) -> str:

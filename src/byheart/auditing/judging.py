@@ -248,8 +248,11 @@ def _searched(
         pieces: dict[str, list[Matches]] = {}
         for first in range(0, len(outputs), rows := at_once(how)):
             part = outputs[first : first + rows]
-            matches = search(part, train, how, lambda row, first=first: apart(first + row))
-            for name, one in matches.items():
+
+            def here(row: int, first: int = first) -> list[int]:
+                return apart(first + row)
+
+            for name, one in search(part, train, how, here).items():
                 pieces.setdefault(name, []).append(one)
             advance(len(part))
         found |= {name: joined(parts) for name, parts in pieces.items()}

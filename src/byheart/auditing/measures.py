@@ -96,8 +96,6 @@ AUDIT_COLUMNS = {
     "noise_difference": "Wen et al. 2024, of the output in `output`",
     "one_step_rmse": "Webster 2023, smallest distance of any one-step output to it",
 }
-
-
 NOT_TOLD = {"kind": "", "reason": ""}  # of what is no copy, where broken and novel look alike
 
 

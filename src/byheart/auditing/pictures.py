@@ -27,7 +27,6 @@ from byheart.data.tiles import sheets_named, tiles_of
 
 NEAR_DUPLICATE = 0.05  # RMSE in [0, 1] at 64 x 64 below which two pictures are called one
 
-
 Square = UInt8[np.ndarray, "s s 3"]
 Read = Callable[[int, int], Square]
 

@@ -110,13 +110,12 @@ def _along(picture: Picture) -> list[tuple[str, Box]]:
     width, height = picture.size
     side, slack = min(width, height), abs(width - height)
     count = -(-slack * ALONG // side)
+    where = "from the left" if width > height else "from the top"
     boxes = []
     for k in range(count + 1 if count else 0):
         offset, share = round(slack * k / count), f"{round(100 * k / count)} %"
-        box = (
-            (offset, 0, offset + side, side) if width > height else (0, offset, side, offset + side)
-        )
-        where = "from the left" if width > height else "from the top"
+        left, upper = (offset, 0) if width > height else (0, offset)
+        box = (left, upper, left + side, upper + side)
         boxes.append((f"the square {share} of the way {where}", box))
     return boxes
 
