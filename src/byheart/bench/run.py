@@ -106,9 +106,8 @@ def table(found: dict[str, Any]) -> str:
     lines = [("device", found["environment"]["device_name"])]
     started = found.get("startup", {})
     for name, seconds in started.items():
-        lines += [
-            (name, f"{seconds:.2f} s, {seconds / started['import torch']:.2f} of importing torch")
-        ]
+        share = seconds / started["import torch"]
+        lines += [(name, f"{seconds:.2f} s, {share:.2f} of importing torch")]
     if training := found.get("training"):
         lines += [
             ("training", f"{training['images_per_second']:.1f} images/s, "

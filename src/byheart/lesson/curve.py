@@ -180,7 +180,6 @@ def _strip(path: Path, headline: str, made_at: int) -> UInt8[np.ndarray, "h w 3"
 
 
 def curve_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:
-    """The page's part with the curve."""
     gr.Markdown(
         "## More pictures\n"
         "How many outputs are copies, when the network has seen more pictures? The curve grows by "

@@ -207,7 +207,6 @@ def _bars(made: Ledger, known: Measured) -> str:
 
 
 def ledger_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:
-    """The page's part with the calculator."""
     gr.Markdown(
         "## The ledger\n"
         "Can the pictures be in there at all? Bits of parameters against bits of pictures: change "

@@ -184,7 +184,6 @@ Table = tuple[str, str, str, str, object, list[Vote], int, Pair | None]
 
 
 def tolerance_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:
-    """The page's part about when two pictures are one."""
     gr.Markdown("## How alike is the same?\nJudge a few pairs, then see where your own limit lies.")
     pair = gr.HTML(elem_id="pair", apply_default_css=False)
     with gr.Row():
