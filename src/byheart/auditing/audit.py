@@ -218,7 +218,7 @@ def _ask(
         # Only the noise differs. As many outputs as the bank would give.
         asked = [Question("empty", "", noise) for noise in range(typed.noises * typed.bank)]
     record(fingerprint(asked))
-    generated = generate_all(lambda: model, asked, folder, train.pixels.shape[-1])
+    generated = generate_all(model, asked, folder, train.pixels.shape[-1])
     notes = model.notes + unmoved_by_prompts(asked, generated.album)
     known = Model(
         model.parameters, model.conditional, generated.differences, generated.one_step, notes,

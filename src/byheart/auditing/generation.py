@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,12 +117,9 @@ class GeneratedSet:
     one_step: dict[int, Tensor]
 
 
-def generate_all(
-    opened: Callable[[], ImageModel], asked: list[Question], folder: Path, size: int
-) -> GeneratedSet:
+def generate_all(model: ImageModel, asked: list[Question], folder: Path, size: int) -> GeneratedSet:
     """Every output as <folder>/outputs/<number>.png; those that are there already stay.
 
-    opened: opens the model, and is not called where nothing is missing.
     outputs.jsonl names each finished output with its question; what lacks its line or one of its
     pictures is made again. ValueError: the model cannot be asked, or a picture that was made cannot
     be read.
@@ -136,7 +133,6 @@ def generate_all(
         # A line that a crash cut off goes; the rest is written whole again.
         whole = [known[k] for k in sorted(done)]
         write_text(journal, "".join(json.dumps(row) + "\n" for row in whole))
-        model = opened()
         for k in tqdm(missing, "ask", unit="output", disable=None):
             question = asked[k]
             made = model.generate(question.prompt, question.noise)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import diffusers
 import torch
@@ -57,7 +57,6 @@ class Generated:
     one_step: Image.Image | None
 
 
-@runtime_checkable
 class ImageModel(Protocol):
     """A model that can be asked."""
 
