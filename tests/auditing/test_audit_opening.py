@@ -261,9 +261,9 @@ def test_what_is_no_number_is_written_as_none_and_a_lost_picture_is_made_again(
             return Generated(image, float("nan"), image)
 
     fake, asked = Fake(), [Question("unseen", "a fox", noise) for noise in range(2)]
-    assert generate_all(lambda: fake, asked, tmp_path, 16).differences == [None, None]
+    assert generate_all(fake, asked, tmp_path, 16).differences == [None, None]
     (tmp_path / "one_step" / "00001.png").unlink()
-    assert len(generate_all(lambda: fake, asked, tmp_path, 16).one_step) == 2 and fake.asked == 3
+    assert len(generate_all(fake, asked, tmp_path, 16).one_step) == 2 and fake.asked == 3
 
 
 # ------------------------------------------------------------------------- as strangers keep them

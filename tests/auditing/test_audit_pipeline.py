@@ -17,7 +17,6 @@ from support.pictures_for_audit import photographs, save_all
 import byheart
 from byheart.auditing.audit import Audit
 from byheart.auditing.generation import (
-    Plan,
     fingerprint,
     generate_all,
     planned,
@@ -154,12 +153,12 @@ def test_outputs_of_two_models_behind_one_path_are_not_mixed(
 
 def test_prompts_and_noises_are_crossed(train: Path) -> None:
     album = open_album(train, 16, "--train")
-    asked = planned(album, None, Plan(bank=3, captions=5, noises=2))
+    asked = planned(album, None, bank=3, captions=5, noises=2)
     seen = [(q.condition, q.noise) for q in asked]
     assert seen.count(("unseen", 0)) == seen.count(("unseen", 1)) == 3
     assert [q.noise for q in asked if q.condition == "empty"] == [*range(8)]
     assert {q.prompt for q in asked if q.condition == "captions"} == {"a wall of bricks"}
-    own = planned(album, ["x"], Plan(bank=3, captions=0, noises=1))
+    own = planned(album, ["x"], bank=3, captions=0, noises=1)
     assert [q.condition for q in own] == ["prompts", *["empty"] * 4]
     assert fingerprint(asked) != fingerprint(own)
 
@@ -182,15 +181,15 @@ class Fake:
 
 
 def test_a_stopped_audit_goes_on_and_ends_with_the_same_bytes(train: Path, tmp_path: Path) -> None:
-    asked = planned(open_album(train, 16, "--train"), None, Plan(bank=2, captions=1, noises=1))
+    asked = planned(open_album(train, 16, "--train"), None, bank=2, captions=1, noises=1)
     whole, first, second = Fake(), Fake(3), Fake()
-    one = generate_all(lambda: whole, asked, tmp_path / "one", 16)
+    one = generate_all(whole, asked, tmp_path / "one", 16)
     with pytest.raises(KeyboardInterrupt):
-        generate_all(lambda: first, asked, tmp_path / "two", 16)
+        generate_all(first, asked, tmp_path / "two", 16)
     journal = tmp_path / "two" / "outputs.jsonl"
     journal.write_text(journal.read_text() + '{"number": 3, "cut')  # as a crash leaves it
     (tmp_path / "two" / "outputs" / "00001.png").unlink()
-    two = generate_all(lambda: second, asked, tmp_path / "two", 16)
+    two = generate_all(second, asked, tmp_path / "two", 16)
     assert second.generated == [whole.generated[1], *whole.generated[3:]]
     assert torch.equal(one.album.pixels, two.album.pixels)
     assert one.differences == two.differences and {*one.one_step} == {*two.one_step}

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from byheart.auditing import judging
 from byheart.auditing.judging import altered_copies, calibrate, judge_all, own_reference
-from byheart.auditing.views import Looks, search_looks, squares_only
+from byheart.auditing.views import Looks, squares_only
 from byheart.measure.kinds import KINDS, examine
 
 
@@ -94,8 +94,7 @@ def test_no_more_real_pictures_pass_a_search_than_may() -> None:
     unseen = blobs(22, 4)  # 5 % lie between two of them
     seen, others = looks(TRAIN), looks(unseen)
     calibration = calibrate(TRAIN, unseen, list(range(20)), seen, others)
-    found = judging._searched(unseen, TRAIN, lambda row: [], judging.silent)
-    found["view"], _ = search_looks(others, seen, len(unseen))["view"]
+    found, _ = judging._searched(unseen, TRAIN, others, seen, lambda row: [], judging.silent)
     passing = [found[name].distance < limit for name, limit in calibration.tolerance.items()]
     assert int(torch.stack(passing).any(0).sum()) <= judging.FALSE * len(unseen)
     assert calibration.either.hits >= calibration.chance.hits and calibration.either.count == 22

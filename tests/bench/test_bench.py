@@ -21,7 +21,6 @@ from byheart.bench.run import PARTS, run_bench, table
 from byheart.bench.speed import (
     Bench,
     audit_seconds,
-    bench_of,
     breakdown,
     in_turn,
     matmul_peak,
@@ -29,6 +28,7 @@ from byheart.bench.speed import (
     sampling,
     training,
 )
+from byheart.experiment.prepare import prepare
 from byheart.model.fit import start
 
 CPU = torch.device("cpu")
@@ -37,7 +37,8 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     config = composed(*SMALL, "text=minilm", "text.tokens=6", "unet.heads=[1,1,1,1]")
-    return bench_of(config, Accelerator(), tmp_path_factory.mktemp("cache"))
+    accelerator = Accelerator()
+    return Bench(prepare(config, tmp_path_factory.mktemp("cache"), accelerator), accelerator)
 
 
 def test_works_are_timed_in_turn_and_the_first_rounds_do_not_count(

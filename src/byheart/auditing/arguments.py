@@ -150,9 +150,7 @@ def checked(given: dict[str, Any]) -> tuple[Arguments, dict[str, Any]]:
         low, high = FLAGS[name].allowed or (None, None)
         if low is not None and high is not None and not low <= came[name] <= high:
             raise ValueError(f"{flag(name)} {came[name]}: allowed is {low:g} to {high:g}")
-    filled: dict[str, Any] = {
-        name: FLAGS[name].default if v is None else v for name, v in came.items()
-    }
+    filled = {name: FLAGS[name].default if v is None else v for name, v in came.items()}
     mine = Arguments.__dataclass_fields__
     rest = {name: value for name, value in filled.items() if name not in mine}
     return Arguments(**{name: filled[name] for name in mine}), rest

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +22,12 @@ from byheart.auditing.arguments import Arguments, checked, flag
 from byheart.auditing.comparison import Comparison, Model
 from byheart.auditing.folder import claimed, same_folders
 from byheart.auditing.generation import (
-    Plan,
     fingerprint,
     generate_all,
     left_out,
     planned,
     read_prompts,
     unmoved_by_prompts,
-    without_prompts,
 )
 from byheart.auditing.judging import altered_copies, calibrate, judge_all
 from byheart.auditing.matching import SEARCHES
@@ -44,7 +42,7 @@ from byheart.auditing.measures import (
 from byheart.auditing.pictures import Album, Tiles, channels_first, open_album
 from byheart.auditing.pipeline import ImageModel, Options
 from byheart.auditing.reference import alike, bad_captions, really_unseen, reference_of
-from byheart.auditing.report import ImagePair, worst, write_audit_page
+from byheart.auditing.report import worst, write_audit_page
 from byheart.auditing.views import Looks, squares_only
 from byheart.data.prompts import Question
 from byheart.runtime.files import write_json, write_text
@@ -144,22 +142,22 @@ def audit(
             record("")
 
         albums = {"train": album, "outputs": given, "real": real}
-        looks = {name: _looks(name, one, embed) for name, one in albums.items()}
+        of_train, of_outputs, of_real = (_looks(*each, embed) for each in albums.items())
 
         # judge -> search for altered copies
+        bar = partial(tqdm, unit="output", disable=None)
         train_pixels, made, held = album.pixels, given.pixels, reference.images
-        with _progress("judge", len(given)) as advance:
-            judged = judge_all(made, train_pixels, reference, advance)
+        with bar(desc="judge", total=len(given)) as done:
+            judged = judge_all(made, train_pixels, reference, done.update)
         copied = judged.findings.copied
-        with _progress("calibrate", None) as advance:
+        with bar(desc="calibrate") as done:
             calibration = calibrate(
-                train_pixels, real.pixels, list(album.group), looks["train"], looks["real"], advance
+                train_pixels, real.pixels, list(album.group), of_train, of_real, done.update
             )
-        rest = (~copied).nonzero()[:, 0]
-        with _progress("search", len(rest) * len(SEARCHES)) as advance:
-            wholes = looks["outputs"], looks["train"], looks["real"]
+        with bar(desc="search", total=int((~copied).sum()) * len(SEARCHES)) as done:
+            wholes = of_outputs, of_train, of_real
             altered = altered_copies(
-                made, ~copied, train_pixels, held, calibration, wholes, advance
+                made, ~copied, train_pixels, held, calibration, wholes, done.update
             )
         compared = Comparison(
             album, given, unseen, asked, reference, calibration, judged, altered, model, typed.seed
@@ -170,7 +168,7 @@ def audit(
             """The training images that some of them are copies of, plain or altered."""
             plain = judge_all(pictures, train_pixels, reference).findings
             ours = Looks(squares_only(pictures), embed(pictures) if embed else None)
-            wholes = ours, looks["train"], looks["real"]
+            wholes = ours, of_train, of_real
             more = altered_copies(pictures, ~plain.copied, train_pixels, held, calibration, wholes)
             nearest = plain.nearest.where(plain.copied, more.nearest)
             return [int(t) for t in nearest[plain.copied | more.found]]
@@ -188,7 +186,7 @@ def audit(
         write_text(folder / "outputs.csv", table(lines, OUTPUT_COLUMNS))
         write_json(folder / "measures.json", measures)
         columns = {"audit.csv": AUDIT_COLUMNS, "outputs.csv": OUTPUT_COLUMNS}
-        write_audit_page(folder, measures, rows, _pairs(compared), columns)
+        write_audit_page(folder, measures, rows, album.squares, given.squares, columns)
     return Audit(measures, rows, folder, fail_above)
 
 
@@ -212,14 +210,15 @@ def _ask(
         typed.seed, typed.steps, typed.guidance, typed.side,
         device or ("cuda" if torch.cuda.is_available() else "cpu"), typed.half, typed.allow_pickle,
     )  # fmt: skip
-    asked = planned(train, own, Plan(typed.bank, typed.captions, typed.noises))
+    asked = planned(train, own, typed.bank, typed.captions, typed.noises)
     model = _open(typed, asked, asking, folder)
     if not model.conditional:
         if own is not None:
             raise ValueError(f"--prompts: {typed.pipeline} takes no prompt: leave it away")
-        asked = without_prompts(Plan(typed.bank, typed.captions, typed.noises))
+        # Only the noise differs. As many outputs as the bank would give.
+        asked = [Question("empty", "", noise) for noise in range(typed.noises * typed.bank)]
     record(fingerprint(asked))
-    generated = generate_all(lambda: model, asked, folder, train.pixels.shape[-1])
+    generated = generate_all(model, asked, folder, train.pixels.shape[-1])
     notes = model.notes + unmoved_by_prompts(asked, generated.album)
     known = Model(
         model.parameters, model.conditional, generated.differences, generated.one_step, notes,
@@ -311,28 +310,9 @@ def _looks(name: str, album: Album, embed: Descriptor | None) -> Looks:
         return Looks(album.views)
     from byheart.measure.sscd import SIDE  # imported already, by whoever made `embed`
 
-    rows = [
-        embed(torch.zeros(1, 3, SIDE, SIDE, dtype=torch.uint8))[:0]
-    ]  # its length, if nothing else
+    # Of no picture: its length, if nothing else.
+    rows = [embed(torch.zeros(1, 3, SIDE, SIDE, dtype=torch.uint8))[:0]]
     for k in tqdm(range(len(album)), f"describe {name}", unit="picture", disable=None):
         square = album.pixels[k] if album.read is None else channels_first(album.read(k, SIDE))
         rows.append(embed(square[None]))
     return Looks(album.views, torch.cat(rows))
-
-
-def _pairs(compared: Comparison) -> Callable[[str, str], ImagePair]:
-    """For the page: a training picture and an output, by their names."""
-    train = {name: k for k, name in enumerate(compared.train.names)}
-    outputs = {name: k for k, name in enumerate(compared.outputs.names)}
-
-    def pair(image: str, output: str) -> ImagePair:
-        one, other = compared.train.pixels[train[image]], compared.outputs.pixels[outputs[output]]
-        return ImagePair(one.permute(1, 2, 0).numpy(), other.permute(1, 2, 0).numpy())
-
-    return pair
-
-
-@contextmanager
-def _progress(what: str, total: int | None) -> Any:
-    with tqdm(total=total, desc=what, unit="output", disable=None) as bar:
-        yield bar.update

@@ -7,10 +7,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
-from byheart.auditing.judging import PIECE, Altered, Calibration, Judged
+from byheart.auditing.judging import PIECE, Altered, Calibration, Images, Judged
 from byheart.auditing.pictures import Album
 from byheart.data.prompts import CONDITIONS, Question
 from byheart.measure.copying import Reference
@@ -25,8 +25,6 @@ SMALLEST = 0.35  # of a side: about the finest windows of the search "inside", 1
 # Real pictures, trained on or held out. Of sound photographs, with nothing held out, half are
 # called broken beside 5 training photographs, 35 % beside 10, 22 % beside 16 (LOG.md).
 ENOUGH = 10
-
-Images = UInt8[Tensor, "_ 3 side side"]
 
 
 @dataclass(frozen=True)
@@ -49,8 +47,6 @@ class OneSteps:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that was looked at and all that was seen."""
-
     train: Album
     outputs: Album
     held_out: Album | None  # as it was given

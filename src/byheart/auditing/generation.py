@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,15 +25,6 @@ from byheart.runtime.files import append_jsonl, atomic_write, read_jsonl, write_
 
 LONGEST = 10_000  # characters of a prompt
 EMPTY = 4  # times as many noises for the empty prompt, which is a single one
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How many of each are asked."""
-
-    bank: int  # unseen prompts, where the user has no file
-    captions: int  # training captions, at most
-    noises: int  # noise seeds of every prompt
 
 
 def read_prompts(file: str) -> list[str]:
@@ -57,23 +48,25 @@ def read_prompts(file: str) -> list[str]:
     return prompts
 
 
-def planned(train: Album, own: list[str] | None, plan: Plan) -> list[Question]:
-    """Prompts x noises: the user's prompts or else the bank's, the empty one, the captions. Every
-    prompt gets the same initial noises."""
-    if plan.bank > len(unseen_prompts()):
-        raise ValueError(f"--bank {plan.bank}: the bank has {len(unseen_prompts())}")
-    captions = [caption for caption in dict.fromkeys(train.captions) if caption]
-    asked = {
-        "unseen": list(unseen_prompts()[: plan.bank]) if own is None else [],
-        "prompts": own or [],
-        "empty": [""],
-        "captions": list(spread(captions, plan.captions)),
+def planned(
+    train: Album, own: list[str] | None, bank: int, captions: int, noises: int
+) -> list[Question]:
+    """Prompts x noises: the user's prompts or else so many of the bank's, the empty one, at most
+    so many training captions. Every prompt gets the same initial noises."""
+    if bank > len(unseen_prompts()):
+        raise ValueError(f"--bank {bank}: the bank has {len(unseen_prompts())}")
+    written = [caption for caption in dict.fromkeys(train.captions) if caption]
+    asked: dict[str, Sequence[str]] = {
+        "unseen": unseen_prompts()[:bank] if own is None else (),
+        "prompts": own or (),
+        "empty": ("",),
+        "captions": spread(written, captions),
     }
     return [
         Question(condition, prompt, noise)
         for condition, prompts in asked.items()
         for prompt in prompts
-        for noise in range(plan.noises * (EMPTY if condition == "empty" else 1))
+        for noise in range(noises * (EMPTY if condition == "empty" else 1))
     ]
 
 
@@ -97,25 +90,16 @@ def left_out(train: Album, asked: list[Question]) -> list[str]:
 
 def unmoved_by_prompts(asked: list[Question], outputs: Album) -> list[str]:
     """What is to be said where the prompt made no difference at all."""
-    of_noise: dict[int, list[int]] = {}
-    for k, question in enumerate(asked):
-        of_noise.setdefault(question.noise, []).append(k)
+    first: dict[int, int] = {}
+    of_noise = [first.setdefault(question.noise, k) for k, question in enumerate(asked)]
     prompts = len({question.prompt for question in asked})
-    same = all(
-        bool((outputs.pixels[rows] == outputs.pixels[rows[0]]).all()) for rows in of_noise.values()
-    )
-    if prompts == 1 or not same:
+    if prompts == 1 or not torch.equal(outputs.pixels, outputs.pixels[of_noise]):
         return []
     return [
         f"All {prompts:,} prompts gave the same outputs, noise by noise: either the "
         "model does not look at its prompt, or its text encoder reads nothing. Check with its own "
         "program that a prompt changes what it makes."
     ]
-
-
-def without_prompts(plan: Plan) -> list[Question]:
-    """For a model that takes none: only the noise differs. As many outputs as the bank gives."""
-    return [Question("empty", "", noise) for noise in range(plan.noises * plan.bank)]
 
 
 def fingerprint(asked: list[Question]) -> str:
@@ -133,12 +117,9 @@ class GeneratedSet:
     one_step: dict[int, Tensor]
 
 
-def generate_all(
-    opened: Callable[[], ImageModel], asked: list[Question], folder: Path, size: int
-) -> GeneratedSet:
+def generate_all(model: ImageModel, asked: list[Question], folder: Path, size: int) -> GeneratedSet:
     """Every output as <folder>/outputs/<number>.png; those that are there already stay.
 
-    opened: opens the model, and is not called where nothing is missing.
     outputs.jsonl names each finished output with its question; what lacks its line or one of its
     pictures is made again. ValueError: the model cannot be asked, or a picture that was made cannot
     be read.
@@ -146,19 +127,18 @@ def generate_all(
     journal = folder / "outputs.jsonl"
     known = {row["number"]: row for row in read_jsonl(journal)}
     done = {k for k, row in known.items() if _file(folder, k).is_file()
-            and (not row["one_step"] or _one_step(folder, k).is_file())}  # fmt: skip
+            and (not row["one_step"] or _file(folder, k, "one_step").is_file())}  # fmt: skip
     missing = [k for k in range(len(asked)) if k not in done]
     if missing:
         # A line that a crash cut off goes; the rest is written whole again.
         whole = [known[k] for k in sorted(done)]
         write_text(journal, "".join(json.dumps(row) + "\n" for row in whole))
-        model = opened()
         for k in tqdm(missing, "ask", unit="output", disable=None):
             question = asked[k]
             made = model.generate(question.prompt, question.noise)
             _save(_file(folder, k), made.image)
             if made.one_step is not None:
-                _save(_one_step(folder, k), made.one_step)
+                _save(_file(folder, k, "one_step"), made.one_step)
             # A network in half precision may say NaN, which is no number to write down.
             length = made.difference
             known_length = length if length is not None and math.isfinite(length) else None
@@ -173,17 +153,13 @@ def generate_all(
         str(folder / "outputs"), pixels, names, ("",) * len(names), tuple(range(len(names))), (),
         views=squares_only(pixels), read=lambda k, side: read_square(_file(folder, k), side),
     )  # fmt: skip
-    steps = {k: _square(_one_step(folder, k), size) for k in range(len(asked))
+    steps = {k: _square(_file(folder, k, "one_step"), size) for k in range(len(asked))
              if known[k]["one_step"]}  # fmt: skip
     return GeneratedSet(album, [known[k]["difference"] for k in range(len(asked))], steps)
 
 
-def _file(folder: Path, k: int) -> Path:
-    return folder / "outputs" / f"{k:05d}.png"
-
-
-def _one_step(folder: Path, k: int) -> Path:
-    return folder / "one_step" / f"{k:05d}.png"
+def _file(folder: Path, k: int, of: str = "outputs") -> Path:
+    return folder / of / f"{k:05d}.png"
 
 
 def _save(path: Path, image: Image.Image) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from byheart.auditing.matching import SEARCHES, Matches, Search, at_once, search
+from byheart.auditing.matching import SEARCHES, Apart, Images, Matches, at_once, search
 from byheart.auditing.views import Looks, search_looks
 from byheart.measure.copying import STANDARD, Reference, judge
 from byheart.measure.distance import root
@@ -31,7 +31,6 @@ ALTERED_KINDS = {
     "descriptor": "by the descriptor",
 }  # in the order in which they are believed
 
-Images = UInt8[Tensor, "_ 3 side side"]
 Advance = Callable[[int], object]
 
 
@@ -123,7 +122,7 @@ def calibrate(
     group: of each training image the place of the one it is a near-duplicate of. seen, unseen: the
     training images and the held-out ones as wholes.
     """
-    apart: Callable[[int], list[int]] = lambda row: []  # noqa: E731
+    apart: Apart = lambda row: []  # noqa: E731
     chosen = places(len(held_out), MOST).tolist()
     real, others = held_out[chosen], unseen.only(chosen)
     if not len(held_out):
@@ -133,9 +132,7 @@ def calibrate(
         for place, head in enumerate(group):
             members.setdefault(head, []).append(place)
         apart = lambda row: members[group[chosen[row]]]  # noqa: E731
-    found = _searched(real, train, apart, advance)
-    looks = search_looks(others, seen, len(real), apart)
-    found |= {name: matches for name, (matches, _) in looks.items()}
+    found, _ = _searched(real, train, others, seen, apart, advance)
     references = {
         name: float(known.double().quantile(0.5))
         for name, one in found.items()
@@ -210,35 +207,28 @@ def altered_copies(
     )  # fmt: skip
     rho = torch.full((count,), torch.inf)
     places_ = asked.nonzero()[:, 0]
-    place_of = {k: row for row, k in enumerate(places_.tolist())}
     if len(places_) and calibration.tolerance:
-        found = _searched(outputs[places_], train, lambda row: [], advance)
-        of_outputs, seen, unseen_ = looks[0].only(places_.tolist()), *looks[1:]
-        wholes = search_looks(of_outputs, seen, len(places_))
-        found |= {name: matches for name, (matches, _) in wholes.items()}
-        words = {name: said for name, (_, said) in wholes.items()}
+        ours, seen, unseen = looks[0].only(places_.tolist()), *looks[1:]
+        found, words = _searched(outputs[places_], train, ours, seen, lambda row: [], advance)
         close = {
             name: found[name].distance < limit for name, limit in calibration.tolerance.items()
         }
         rows = torch.stack(list(close.values())).any(0).nonzero()[:, 0]
         if len(held_out) and len(rows):
-            unseen = _searched(outputs[places_[rows]], held_out, lambda row: [], silent)
-            some = of_outputs.only(rows.tolist())
-            others = search_looks(some, unseen_, len(rows))
-            unseen |= {name: matches for name, (matches, _) in others.items()}
+            some, others = outputs[places_[rows]], ours.only(rows.tolist())
+            known, _ = _searched(some, held_out, others, unseen, lambda row: [], silent)
             for name in close:
-                close[name][rows] &= found[name].distance[rows] < unseen[name].distance
+                close[name][rows] &= found[name].distance[rows] < known[name].distance
         for name in ALTERED_KINDS:
             if name not in close:
                 continue
-            new = torch.zeros(count, dtype=torch.bool)
-            new[places_] = close[name]
-            new &= rho.isinf()
-            whole = _placed(found[name], places_, best)
-            rho = torch.where(new, whole.distance / calibration.reference[name], rho)
-            best = _chosen(new, whole, best)
-            for k in new.nonzero()[:, 0].tolist():
-                said = words[name][place_of[k]] if name in words else ALTERED_KINDS[name]
+            new = (close[name] & rho[places_].isinf()).nonzero()[:, 0]
+            where = places_[new]
+            for column, value in vars(found[name]).items():
+                getattr(best, column)[where] = value[new]
+            rho[where] = best.distance[where] / calibration.reference[name]
+            for row, k in zip(new.tolist(), where.tolist(), strict=True):
+                said = words[name][row] if name in words else ALTERED_KINDS[name]
                 if best.mirrored[k]:
                     said = "mirrored" if name == "whole" else f"mirrored, {said}"
                 kind[k] = said
@@ -246,41 +236,29 @@ def altered_copies(
 
 
 def _searched(
-    outputs: Images, train: Images, apart: Callable[[int], list[int]], advance: Advance
-) -> dict[str, Matches]:
-    """All searches, in pieces of the outputs. `advance` is told outputs, once for each search."""
+    outputs: Images, train: Images, ours: Looks, theirs: Looks, apart: Apart, advance: Advance
+) -> tuple[dict[str, Matches], dict[str, list[str]]]:
+    """All searches, in pieces of the outputs, and all looks; of each look in words what every
+    output then is. `advance` is told outputs, once for each search.
+
+    ours, theirs: the outputs and the training images as wholes.
+    """
     found: dict[str, Matches] = {}
     for how in SEARCHES:
         pieces: dict[str, list[Matches]] = {}
         for first in range(0, len(outputs), rows := at_once(how)):
             part = outputs[first : first + rows]
-            for name, one in _search(part, train, how, apart, first).items():
+
+            def here(row: int, first: int = first) -> list[int]:
+                return apart(first + row)
+
+            for name, one in search(part, train, how, here).items():
                 pieces.setdefault(name, []).append(one)
             advance(len(part))
         found |= {name: joined(parts) for name, parts in pieces.items()}
-    return found
-
-
-def _search(
-    part: Images, train: Images, how: Search, apart: Callable[[int], list[int]], first: int
-) -> dict[str, Matches]:
-    return search(part, train, how, lambda row: apart(first + row))
-
-
-def _placed(one: Matches, rows: Int[Tensor, " k"], like: Matches) -> Matches:
-    """A result for some outputs as one for all."""
-    columns = {name: value.clone() for name, value in vars(like).items()}
-    for name, value in vars(one).items():
-        columns[name][rows] = value.to(columns[name].dtype)
-    return Matches(**columns)
-
-
-def _chosen(new: Bool[Tensor, " s"], one: Matches, other: Matches) -> Matches:
-    columns = {}
-    for name, value in vars(one).items():
-        rows = new.view(-1, *[1] * (value.dim() - 1))
-        columns[name] = torch.where(rows, value, getattr(other, name))
-    return Matches(**columns)
+    looks = search_looks(ours, theirs, len(outputs), apart)
+    found |= {name: matches for name, (matches, _) in looks.items()}
+    return found, {name: words for name, (_, words) in looks.items()}
 
 
 def places(count: int, most: int) -> Int[Tensor, " k"]:

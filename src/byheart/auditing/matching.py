@@ -18,6 +18,8 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, grid_sample, interpolate
 
+from byheart.runtime.processes import joined
+
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
 SOURCE = 64  # pixels a side of the greys that windows are cut from
 COARSE, FINE = 12, 16  # pixels a side of a window when all are compared, and when a few are
@@ -31,6 +33,7 @@ STEPS = (1 / 16, 1 / 32, 1 / 64, 1 / 128)  # of a window's side, by which it is 
 
 Images = UInt8[Tensor, "_ 3 side side"]
 Boxes = Float[Tensor, "k 4"]  # left, upper, width, height; the whole image is (0, 0, 1, 1)
+Apart = Callable[[int], list[int]]  # of an output what it must not be compared with, such as itself
 
 
 @dataclass(frozen=True)
@@ -75,16 +78,12 @@ def search(
     outputs: Images,
     train: Images,
     how: Search,
-    apart: Callable[[int], list[int]] = lambda output: [],
-    advance: Callable[[int], object] = lambda done: None,
+    apart: Apart = lambda output: [],
 ) -> dict[str, Matches]:
     """The closest training image to each output under one search, by the search's name.
 
     Where parts are searched there is a second result, `shift`: the whole overlap that the position
     of the two parts implies is compared, which says far more than a part.
-
-    apart: training images that an output must not be compared with, such as itself.
-    advance: is told how many training images were gone through.
     """
     ours, theirs = _greys(outputs), _greys(train)
     windows, pairs = _windows(ours, how.outputs), len(_boxes(how.outputs)) * len(_boxes(how.train))
@@ -100,7 +99,6 @@ def search(
             if start <= t < start + len(part):
                 score[k, 2 * (t - start) : 2 * (t - start) + 2] = -torch.inf
         best, where = _merged(best, where, score, 2 * start)
-        advance(len(part))
     return _aligned(ours, theirs, best, where, how)
 
 
@@ -184,7 +182,7 @@ def _aligned(
 ) -> dict[str, Matches]:
     """The pairs that came closest, aligned; of each output's the best."""
     boxes, its_boxes = _boxes(how.outputs), _boxes(how.train)
-    found: dict[str, list[tuple[Tensor, ...]]] = {}
+    found: dict[str, list[Matches]] = {}
     for rows in torch.arange(len(ours)).split(64):
         place = where[rows].flatten()
         mirrored = place % 2 == 1
@@ -214,11 +212,8 @@ def _aligned(
             preferred = distance + UPRIGHT * mirrored
             winner = preferred.view(-1, BEST).argmin(1) + torch.arange(len(rows)) * BEST
             columns = (place // 2, distance, mirrored, box, its)
-            found.setdefault(name, []).append(tuple(column[winner] for column in columns))
-    return {
-        name: Matches(*(torch.cat(column) for column in zip(*parts, strict=True)))
-        for name, parts in found.items()
-    }
+            found.setdefault(name, []).append(Matches(*(column[winner] for column in columns)))
+    return {name: joined(parts) for name, parts in found.items()}
 
 
 def _overlap(box: Boxes, its: Boxes) -> tuple[Boxes, Boxes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,13 +25,7 @@ from byheart.data.images import ImageSet, content_hash
 from byheart.data.prompts import CONDITIONS
 from byheart.measure.collision import chance_collision
 from byheart.measure.controls import controls
-from byheart.measure.copying import (
-    Reference,
-    chance,
-    margin_curve,
-    tolerance_curve,
-    unseen_pictures,
-)
+from byheart.measure.copying import chance, margin_curve, tolerance_curve, unseen_pictures
 from byheart.measure.generalization import generalization
 from byheart.measure.intervals import Rate, wilson
 from byheart.measure.kinds import KINDS
@@ -101,8 +96,6 @@ AUDIT_COLUMNS = {
     "noise_difference": "Wen et al. 2024, of the output in `output`",
     "one_step_rmse": "Webster 2023, smallest distance of any one-step output to it",
 }
-
-
 NOT_TOLD = {"kind": "", "reason": ""}  # of what is no copy, where broken and novel look alike
 
 
@@ -218,6 +211,7 @@ def measures_of(compared: Comparison) -> dict[str, Any]:
         if name in CONDITIONS or len(rows_under(compared.asked, name))
     }
     model = compared.model
+    albums = {"train": compared.train, "outputs": compared.outputs, "held_out": compared.held_out}
     return {
         "version": VERSION,
         "n_images": n,
@@ -260,17 +254,11 @@ def measures_of(compared: Comparison) -> dict[str, Any]:
             "captions": sum(map(bool, compared.train.captions)),
         },
         "unreadable": {
-            "train": list(compared.train.unreadable),
-            "outputs": list(compared.outputs.unreadable),
-            "held_out": list(compared.held_out.unreadable) if compared.held_out else [],
+            **{name: list(one.unreadable) if one else [] for name, one in albums.items()},
             "captions": [*compared.train.bad_captions, *compared.outputs.bad_captions],
         },
-        "passed_over": {
-            "train": list(compared.train.passed_over),
-            "outputs": list(compared.outputs.passed_over),
-            "held_out": list(compared.held_out.passed_over) if compared.held_out else [],
-        },
-    }  # fmt: skip
+        "passed_over": {name: list(one.passed_over) if one else [] for name, one in albums.items()},
+    }
 
 
 def _generalization(compared: Comparison) -> dict[str, Any] | None:
@@ -295,8 +283,7 @@ def _condition(compared: Comparison, name: str, by_chance: Rate) -> dict[str, An
             found["kinds"] |= dict.fromkeys(("broken", "novel"))
         rows = rows_under(compared.asked, name)
         grid = (found["prompts"], found["noises"])
-        hits = compared.either[rows].view(grid)
-        found["either"] = rate_json(clustered(hits))
+        found["either"] = rate_json(clustered(compared.either[rows].view(grid)))
         found["altered"] = rate_json(clustered(compared.altered.found[rows].view(grid)))
     return found
 
@@ -331,25 +318,17 @@ def _alone(asked_for: dict[str, dict[str, Any] | None]) -> dict[str, Any]:
 
 
 def _controls(compared: Comparison) -> dict[str, Any]:
-    train = compared.train.pixels
-    few = train[places(len(train), SHOWN)]
-    known = controls(few, compared.reference, compared.seed)
-    return {
-        name: {
-            "expected": one.expected,
-            **shares(judge_all(one.outputs, train, _as_here(compared, one.reference)).findings,
-                     len(train)),
-        }
-        for name, one in known.items()
-    }  # fmt: skip
-
-
-def _as_here(compared: Comparison, other: Reference) -> Reference:
-    """Another set of held-out pictures under this audit's rules."""
-    this = compared.reference
-    return replace(
-        other, distance=this.distance, spread=this.spread, looks=this.looks, places=this.places
-    )
+    train, this = compared.train.pixels, compared.reference
+    found = {}
+    for name, one in controls(train[places(len(train), SHOWN)], this, compared.seed).items():
+        # Another set of held-out pictures is under this audit's rules as well.
+        against = replace(
+            one.reference, distance=this.distance, spread=this.spread, looks=this.looks,
+            places=this.places,
+        )  # fmt: skip
+        judged = judge_all(one.outputs, train, against)
+        found[name] = {"expected": one.expected, **shares(judged.findings, len(train))}
+    return found
 
 
 def _effects(compared: Comparison) -> dict[str, Any]:
@@ -357,30 +336,19 @@ def _effects(compared: Comparison) -> dict[str, Any]:
     keys = ("prompt_effect", "noise_effect", "same_image", "steering")
     if compared.model is None or compared.reference.spread == 0 or _pairs(compared) > PAIRS:
         return dict.fromkeys(keys)
-    own = "own" if any(compared.train.captions) else "none"
     train, none = compared.train, compared.train.pixels[:0]
     images = ImageSet(
         train.pixels, none, train.captions, (), train.names, (), train.where, "", (), (), ""
     )
-    found = effects(
-        compared.asked,
-        compared.outputs.pixels,
-        compared.judged.findings,
-        images,
-        compared.reference,
-        own,
-    )
+    measured = partial(
+        effects, outputs=compared.outputs.pixels, findings=compared.judged.findings,
+        images=images, reference=compared.reference, mode="own" if any(train.captions) else "none",
+    )  # fmt: skip
+    found = measured(compared.asked)
     # The user's prompts as if they were the bank's: what they change is counted alike.
     theirs = [replace(q, condition=_OTHER.get(q.condition, q.condition)) for q in compared.asked]
     if theirs != compared.asked:
-        more = effects(
-            theirs,
-            compared.outputs.pixels,
-            compared.judged.findings,
-            images,
-            compared.reference,
-            own,
-        )
+        more = measured(theirs)
         for key in keys[:3]:
             found[key]["prompts"] = more[key]["unseen"]
     return found

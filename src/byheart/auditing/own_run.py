@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from byheart.auditing.inside import Shown
-from byheart.auditing.pipeline import (
-    Generated,
-    Options,
-    clean,
-    length_between,
-    moved,
-    picture,
-)
+from byheart.auditing.pipeline import Generated, Options, clean, length_between, moved, picture
 from byheart.config import Config, Sample
 from byheart.data.codec import Codec
 from byheart.experiment.prepare import read_config, reopen_network
@@ -40,6 +33,7 @@ class OwnRun:
     texts: tuple[str, ...]  # of the rows of given.prompts; the first is the empty one
     config: Config
     asking: Options
+    notes: list[str] = field(default_factory=list)
     conditional = True
 
     @property
@@ -54,10 +48,6 @@ class OwnRun:
             lambda latents: self.codec.decode(latents.cpu()), given.prompts[0],
             torch.device(self.asking.device),
         )  # fmt: skip
-
-    @property
-    def notes(self) -> list[str]:
-        return []
 
     def generate(self, prompt: str, noise: int) -> Generated:
         row, seed = self.texts.index(prompt), self.asking.seed
@@ -102,17 +92,16 @@ def sampled_by(path: str) -> Sample | None:
 
 
 def open_run(path: str, prompts: list[str], asking: Options, cache: Path) -> OwnRun:
-    """ValueError: the run is not finished, or was left by another version."""
+    """asking: with the steps and guidance that are asked for, typed or the run's own.
+
+    ValueError: the run is not finished, or was left by another version.
+    """
+    assert asking.steps is not None and asking.guidance is not None
     folder = Path(path)
     if not (folder / "model").is_dir():
         raise ValueError(f"--pipeline {path} is a run without model/: it is not finished")
     config = read_config(folder)
-    given = config.sample
-    asked = replace(
-        given,
-        steps=given.steps if asking.steps is None else asking.steps,
-        guidance=given.guidance if asking.guidance is None else asking.guidance,
-    )
+    asked = replace(config.sample, steps=asking.steps, guidance=asking.guidance)
     texts = tuple(dict.fromkeys(["", *prompts]))
     codec, unet, conditions = reopen_network(folder, config, texts, cache, "cpu")
     unet = moved(unet, asking.device)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -27,7 +26,6 @@ from byheart.data.sources import PHOTOS, SMALL, Pictures, photos
 from byheart.data.tiles import sheets_named, tiles_of
 
 NEAR_DUPLICATE = 0.05  # RMSE in [0, 1] at 64 x 64 below which two pictures are called one
-
 
 Square = UInt8[np.ndarray, "s s 3"]
 Read = Callable[[int, int], Square]
@@ -74,24 +72,22 @@ class Album:
         """Places of the pictures without the near-duplicates of earlier ones."""
         return sorted(set(self.group))
 
-    @staticmethod
-    def _read_kept(read: Read, kept: list[int], place: int, side: int) -> Square:
-        return read(kept[place], side)
+    @property
+    def squares(self) -> dict[str, Square]:
+        """By name, as they are compared."""
+        return dict(zip(self.names, self.pixels.permute(0, 2, 3, 1).numpy(), strict=True))
 
     def only(self, kept: list[int]) -> Album:
         """The pictures at these places; each its own group."""
-        return Album(
-            self.where,
-            self.pixels[torch.tensor(kept, dtype=torch.long)],
-            tuple(self.names[k] for k in kept),
-            tuple(self.captions[k] for k in kept),
-            tuple(range(len(kept))),
-            self.unreadable,
-            self.bad_captions,
-            self.passed_over,
-            self.notes,
-            self.views.only(kept),
-            None if self.read is None else partial(self._read_kept, self.read, kept),
+        read = self.read
+        return replace(
+            self,
+            pixels=self.pixels[torch.tensor(kept, dtype=torch.long)],
+            names=tuple(self.names[k] for k in kept),
+            captions=tuple(self.captions[k] for k in kept),
+            group=tuple(range(len(kept))),
+            views=self.views.only(kept),
+            read=None if read is None else lambda place, side: read(kept[place], side),
         )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import diffusers
 import torch
@@ -57,7 +57,6 @@ class Generated:
     one_step: Image.Image | None
 
 
-@runtime_checkable
 class ImageModel(Protocol):
     """A model that can be asked."""
 
@@ -322,12 +321,8 @@ class Pipeline:
         schedule = getattr(self.pipeline.scheduler, "alphas_cumprod", None)
         if not isinstance(self.network, UNet2DConditionModel) or schedule is None:
             return None, None
-        seen = _first_call(
-            self.network,
-            lambda: self._called(
-                prompt, noise, guidance_scale=GUIDED, num_inference_steps=FIRST_OF
-            ),
-        )
+        begun = {"guidance_scale": GUIDED, "num_inference_steps": FIRST_OF}
+        seen = _first_call(self.network, lambda: self._called(prompt, noise, **begun))
         if seen is None or len(seen.prediction) != 2:
             return None, None
         x = seen.x[1:].float()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ from byheart.show.charts import denoising_of, margin_of, tolerance_of
 from byheart.show.pages import inline, template
 from byheart.show.pictures import enlarged, png_bytes
 from byheart.show.plots import svg
-from byheart.show.words import OTHERS, percent
+from byheart.show.words import CONDITIONS, OTHERS, percent
 
 KINDS_SAID = {
     "recoloured": "recoloured copy of the whole picture",
@@ -27,13 +25,7 @@ KINDS_SAID = {
     "pasted in": "the whole picture, smaller, inside the output",
     "part": "a part of the picture",
 }
-ASKED = {
-    "unseen": "unseen prompts",
-    "empty": "the empty prompt",
-    "captions": "the training captions",
-    "prompts": "your prompts",
-    "folder": "the pictures you gave",
-}
+ASKED = CONDITIONS | {"prompts": "your prompts", "folder": "the pictures you gave"}
 
 TRAITS = {
     "contrast": "RMS deviation from the picture's own mean colour, in [0, 1]",
@@ -59,8 +51,10 @@ def heading(measures: dict[str, Any]) -> str:
 
 def verdict(measures: dict[str, Any]) -> list[str]:
     """The result in sentences, the most important first."""
-    parts = [*_either(measures), _copies(measures), *_altered(measures), _rest(measures)]
-    return [*parts, *_marked(measures)]
+    said = [*_either(measures), _copies(measures), *_altered(measures), _rest(measures)]
+    if not measures["reference"]["held_out"]:
+        said.append("This verdict is provisional: no pictures were held out (see below).")
+    return said
 
 
 def searched(measures: dict[str, Any]) -> str:
@@ -131,7 +125,8 @@ def _altered_ones(hits: int, searched: int, plain: int, kinds: dict[str, int]) -
     """hits: altered copies among the outputs that were searched, which are no plain copies."""
     more = " more" if plain else ""
     if hits > 1:
-        words = "; ".join(f"{count:,} × {name}" for name, count in _sorted(kinds))
+        by_count = sorted(kinds.items(), key=lambda pair: (-pair[1], pair[0]))
+        words = "; ".join(f"{count:,} × {name}" for name, count in by_count)
         return f"{hits:,}{more} are altered copies ({words})."
     if hits == 1:
         subject = "It" if searched == 1 and not plain else f"1{more}"
@@ -163,13 +158,6 @@ def _rest(measures: dict[str, Any]) -> str:
     return f"{'All' if count == found['outputs'] else 'The other'} {count:,}: {parts}."
 
 
-def _marked(measures: dict[str, Any]) -> list[str]:
-    """Where the verdict stands on less than it should."""
-    if measures["reference"]["held_out"]:
-        return []
-    return ["This verdict is provisional: no pictures were held out (see below)."]
-
-
 def worst(measures: dict[str, Any], limit: float) -> tuple[str, float]:
     """The kind of prompt with the most copies, and what is held against --fail-above: the lower
     end of the interval. With 0 the rate itself, since the lower end of a few hits is 0 too."""
@@ -198,11 +186,8 @@ def spoken(row: dict[str, Any]) -> str:
     said = KINDS_SAID.get(words[-1], words[-1])
     if len(words) > 1:
         said = f"mirrored, {said}"
-    if words[-1] == "crop":
-        side = float(row["altered_box"].split()[2])
-        said += f": {percent(side)} of its side"
-    if words[-1] == "pasted in":
-        said += f": {percent(float(row['box'].split()[2]))} of its side"
+    if box := {"crop": "altered_box", "pasted in": "box"}.get(words[-1]):
+        said += f": {percent(float(row[box].split()[2]))} of its side"
     return said
 
 
@@ -224,33 +209,24 @@ def _hits(rate: dict[str, Any]) -> int:
     return round((rate["rate"] or 0) * rate["count"])
 
 
-def _sorted(kinds: dict[str, int]) -> Iterable[tuple[str, int]]:
-    return sorted(kinds.items(), key=lambda pair: (-pair[1], pair[0]))
-
-
 CARDS = 48  # groups of training pictures shown, the most exposed first
 GROUPS, LOST = 20, 100  # groups and unreadable files listed
 SIDE = 160  # least side of a picture on the page, pixels
 FRAME = "#d55e00"
 
-
-@dataclass(frozen=True)
-class ImagePair:
-    """A training picture and an output, as they were compared."""
-
-    image: UInt8[np.ndarray, "s s 3"]
-    output: UInt8[np.ndarray, "s s 3"]
+Squares = dict[str, UInt8[np.ndarray, "s s 3"]]  # pictures as they were compared, by name
 
 
 def write_audit_page(
     folder: Path,
     measures: dict[str, Any],
     rows: list[dict[str, Any]],
-    pair: Callable[[str, str], ImagePair],
+    train: Squares,
+    outputs: Squares,
     columns: dict[str, dict[str, str]],
-) -> Path:
-    """Write audit.html. rows: of audit.csv; pair: the pixels of a training picture and an output,
-    by their names; columns: of each CSV file its columns and what they are."""
+) -> None:
+    """Write audit.html. rows: of audit.csv; columns: of each CSV file its columns and what they
+    are."""
     groups = _groups(rows)
     lost = [f"{where.replace('_', '-')}: {words}" for where, files in measures["unreadable"].items()
             if where != "captions" for words in files]  # fmt: skip
@@ -259,10 +235,9 @@ def write_audit_page(
         heading=heading(measures),
         sentences=[*verdict(measures), searched(measures)],
         asked=ASKED,
-        kinds=KINDS_SAID,
         groups=groups[:GROUPS],
         group_count=len(groups),
-        cards=_cards(rows, pair),
+        cards=_cards(rows, train, outputs),
         images=len({row["group"] for row in rows}),
         lost=lost[:LOST],
         lost_count=len(lost),
@@ -273,7 +248,6 @@ def write_audit_page(
         margin=Markup(svg(margin_of(measures["margin"], measures["reference"]["rule"]["margin"]))),
     )
     write_text(folder / "audit.html", page)
-    return folder / "audit.html"
 
 
 def _groups(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -294,30 +268,24 @@ def _groups(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(groups, key=lambda group: (-group["copies"], -group["size"], group["name"]))
 
 
-def _cards(
-    rows: list[dict[str, Any]], pair: Callable[[str, str], ImagePair]
-) -> list[dict[str, Any]]:
+def _cards(rows: list[dict[str, Any]], train: Squares, outputs: Squares) -> list[dict[str, Any]]:
     """The most exposed picture of each group, beside the output that exposes it."""
-    cards: list[dict[str, Any]] = []
-    seen: set[str] = set()
+    of_group: dict[str, dict[str, Any]] = {}
     for row in rows:
-        if row["group"] in seen:
-            continue
-        seen.add(row["group"])
+        of_group.setdefault(row["group"], row)
+    cards = []
+    for row in [*of_group.values()][:CARDS]:
         altered = bool(row["altered"]) and not row["copied"]
         output = row["altered_output"] if altered else row["output"]
-        both = pair(row["image"], output)
         cards.append(row | {
             "shown": output,
             "said": spoken(row),
             "near": near(row, altered),
             "found": bool(row["copied"] or row["altered"]),
-            "image_png": _picture(both.image, row["altered_box"] if altered else ""),
-            "output_png": _picture(both.output, row["box"] if altered else ""),
+            "image_png": _picture(train[row["image"]], row["altered_box"] if altered else ""),
+            "output_png": _picture(outputs[output], row["box"] if altered else ""),
             "asked_for": _asked_for(row, "altered_" if altered else ""),
         })  # fmt: skip
-        if len(cards) == CARDS:
-            break
     return cards
 
 
@@ -327,11 +295,8 @@ def _asked_for(row: dict[str, Any], which: str) -> str:
     prompt, noise = row[f"{which}prompt"], row[f"{which}noise"]
     words = [f"“{prompt}”"] if prompt else []
     if noise != "":
-        words = [
-            *(words or ["no prompt"]),
-            f"noise {noise}",
-            f"torch seed {row[f'{which}torch_seed']}",
-        ]
+        words = words or ["no prompt"]
+        words += [f"noise {noise}", f"torch seed {row[f'{which}torch_seed']}"]
     return ", ".join(words)
 
 
@@ -345,6 +310,5 @@ def _picture(pixels: UInt8[np.ndarray, "s s 3"], box: str) -> str:
             ends = [left * side, upper * side, (left + width) * side - 1,
                     (upper + height) * side - 1]  # fmt: skip
             ends = [min(max(end, 0), side - 1) for end in ends]
-            ImageDraw.Draw(picture).rectangle((ends[0], ends[1], ends[2], ends[3]),
-                                              outline=FRAME, width=3)  # fmt: skip
+            ImageDraw.Draw(picture).rectangle(ends, outline=FRAME, width=3)
     return inline(png_bytes(picture))

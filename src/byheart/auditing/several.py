@@ -65,7 +65,7 @@ def audit_several(models: list[str], which: str, train: str, **given: Any) -> Se
     several = Several(audits, rows, folder)
     write_text(folder / "models.csv", csv_text(rows, COLUMNS))
     page = template("models.html", "byheart.auditing").render(
-        heading=heading(rows), rows=rows, columns=COLUMNS, train=train,
+        heading=heading(rows), rows=rows, train=train,
         chart=Markup(svg(chart_of(rows))), notes=audits[0].measures["notes"],
     )  # fmt: skip
     write_text(several.page, page)

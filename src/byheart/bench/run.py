@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ from accelerate import Accelerator
 
 from byheart.bench.memorize import CLOSE, PATIENCE, baseline, memorize
 from byheart.bench.speed import (
+    Bench,
     audit_seconds,
-    bench_of,
     breakdown,
     measuring,
     memory,
@@ -22,6 +22,7 @@ from byheart.bench.speed import (
     training,
 )
 from byheart.config import Config
+from byheart.experiment.prepare import prepare
 from byheart.model.unet import parameters
 from byheart.runtime import files as runs
 from byheart.runtime.command import typed
@@ -30,7 +31,6 @@ from byheart.runtime.processes import accelerator_for
 
 PARTS = ("startup", "training", "breakdown", "memory", "sampling", "measuring", "memorize",
          "audit", "baseline")  # fmt: skip
-Say = Callable[[str], None]
 
 
 def run_bench(words: Sequence[str], folder: Path, asked: Sequence[str]) -> str:
@@ -48,7 +48,7 @@ def run_bench(words: Sequence[str], folder: Path, asked: Sequence[str]) -> str:
     accelerator = accelerator_for(config, run)
     if accelerator.num_processes > 1:
         raise ValueError("byheart bench measures one process: type it without accelerate launch")
-    found = bench(config, accelerator, run.cache, asked, lambda words: print(words, flush=True))
+    found = bench(config, accelerator, run.cache, asked)
     device = found["environment"]["device_name"]
     name = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
     path = folder / f"{name}-{config.unet.preset}-{config.images.size}px.json"
@@ -57,14 +57,19 @@ def run_bench(words: Sequence[str], folder: Path, asked: Sequence[str]) -> str:
 
 
 def bench(
-    config: Config, accelerator: Accelerator, cache: Path, asked: Sequence[str], say: Say
+    config: Config, accelerator: Accelerator, cache: Path, asked: Sequence[str]
 ) -> dict[str, Any]:
     """The figures of `outputs/bench/<device>.json` that are asked for by their names in PARTS.
 
-    The baseline takes ten times as long as all the rest.
+    The baseline takes ten times as long as all the rest. ValueError: as for `prepare`.
     """
-    here = bench_of(config, accelerator, cache)
-    found: dict[str, Any] = {"settings": _settings(config), "parameters": parameters(here.unet())}
+    here = Bench(prepare(config, cache, accelerator), accelerator)
+    settings = {
+        "unet": config.unet.preset, "image_size": config.images.size, "codec": config.codec.kind,
+        "patch": config.codec.patch, "batch": config.fit.batch, "n_images": config.n_images,
+        "source": config.images.source, "steps": config.budget.steps,
+    }  # fmt: skip
+    found: dict[str, Any] = {"settings": settings, "parameters": parameters(here.unet())}
     for name, measure in (
         ("startup", startup),
         ("training", partial(training, here)),
@@ -76,7 +81,7 @@ def bench(
         ("audit", audit_seconds),
     ):
         if name in asked:
-            say(f"measuring: {name}")
+            print(f"measuring: {name}", flush=True)
             found[name] = measure()
     if "baseline" in asked:
         ours = found["memorize"]["seconds"]
@@ -87,19 +92,13 @@ def bench(
                 "to be measured against: type a larger budget.steps"
             )
         found["baseline"] = {}
+        seconds = PATIENCE * ours
         for patch in (4, 2, 1):
-            say(f"measuring: the example trainers' recipe, patch {patch}, {PATIENCE * ours:.0f} s")
-            found["baseline"][f"patch_{patch}"] = baseline(here, patch, PATIENCE * ours)
+            words = f"the example trainers' recipe, patch {patch}, {seconds:.0f} s"
+            print(f"measuring: {words}", flush=True)
+            found["baseline"][f"patch_{patch}"] = baseline(here, patch, seconds)
     found["peak_memory_bytes"] = peak_memory_bytes(here.device)
     return found | {"environment": environment(accelerator, [])}
-
-
-def _settings(config: Config) -> dict[str, Any]:
-    return {
-        "unet": config.unet.preset, "image_size": config.images.size, "codec": config.codec.kind,
-        "patch": config.codec.patch, "batch": config.fit.batch, "n_images": config.n_images,
-        "source": config.images.source, "steps": config.budget.steps,
-    }  # fmt: skip
 
 
 def table(found: dict[str, Any]) -> str:
@@ -107,9 +106,8 @@ def table(found: dict[str, Any]) -> str:
     lines = [("device", found["environment"]["device_name"])]
     started = found.get("startup", {})
     for name, seconds in started.items():
-        lines += [
-            (name, f"{seconds:.2f} s, {seconds / started['import torch']:.2f} of importing torch")
-        ]
+        share = seconds / started["import torch"]
+        lines += [(name, f"{seconds:.2f} s, {share:.2f} of importing torch")]
     if training := found.get("training"):
         lines += [
             ("training", f"{training['images_per_second']:.1f} images/s, "

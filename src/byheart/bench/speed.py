@@ -29,7 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import byheart
 from byheart.config import Config
 from byheart.data.images import load_images
-from byheart.experiment.prepare import Setup, fresh_network, prepare
+from byheart.experiment.prepare import Setup, fresh_network
 from byheart.measure.alterations import noisy
 from byheart.measure.compression import CODECS, file_sizes, given_back
 from byheart.measure.controls import mixed
@@ -85,11 +85,6 @@ class Bench:
         )  # fmt: skip
 
 
-def bench_of(config: Config, accelerator: Accelerator, cache: Path) -> Bench:
-    """ValueError: as for `prepare`."""
-    return Bench(prepare(config, cache, accelerator), accelerator)
-
-
 def in_turn(
     works: Mapping[str, Callable[[], object]], rounds: int, device: torch.device, warmup: int = 2
 ) -> dict[str, list[float]]:
@@ -143,18 +138,15 @@ def training(here: Bench) -> dict[str, Any]:
     through a whole, short run, for what is done in a share of the steps only. The peak is this
     machine's best matrix product, in the precision of the training.
     """
-    steps = WARMUP + ROUNDS * 4
-    config = replace(
-        here.setup.config, budget=replace(here.setup.config.budget, steps=steps, exposures=None)
-    )
+    rounds, config = ROUNDS * 4, here.setup.config
+    steps = WARMUP + rounds
+    config = replace(config, budget=replace(config.budget, steps=steps, exposures=None))
     state = start(here.unet(), config)
     loop = here.loop(state, config)
     gradient, step = _bare(here, state)
     with FlopCounterMode(display=False) as counter:
         gradient()
-    works = {"fit": lambda: next(loop), "bare": step}
-    rounds = ROUNDS * 4
-    seconds = in_turn(works, rounds, here.device, WARMUP)
+    seconds = in_turn({"fit": lambda: next(loop), "bare": step}, rounds, here.device, WARMUP)
     averaged = 0 if state.ema is None else min(rounds, steps - state.ema.update_after_step)
     typical, batch, flops = median(seconds["fit"]), config.fit.batch, counter.get_total_flops()
     bf16 = here.accelerator.mixed_precision == "bf16"

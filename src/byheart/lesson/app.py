@@ -12,7 +12,7 @@ from byheart.lesson.curve import curve_part
 from byheart.lesson.guard import OLDEST
 from byheart.lesson.html import safe
 from byheart.lesson.ledger import ledger_part
-from byheart.lesson.queue import WAITING
+from byheart.lesson.queue import QUIET, WAITING
 from byheart.lesson.session import Session
 from byheart.lesson.teach import teach_part
 from byheart.lesson.tolerance import tolerance_part
@@ -33,7 +33,7 @@ EVERY = 2.0  # seconds between two looks
 
 def build(session: Session) -> gr.Blocks:
     """The page over the session's runs. Nothing in it is fetched from elsewhere."""
-    name, quiet = session.folder.name, {"show_progress": "hidden", "api_visibility": "private"}
+    name = session.folder.name
     with gr.Blocks(
         title=f"byheart: {name}", analytics_enabled=False, delete_cache=KEEP_FILES
     ) as page:
@@ -48,14 +48,14 @@ def build(session: Session) -> gr.Blocks:
         # Before what else a part does when it is opened: Gradio waits for each in turn, and the
         # first part's word would come after that of one which is opened at once.
         for name, tab in tabs.items():
-            tab.select(_looking_at(name), outputs=[timers[live] for live in LIVE], **quiet)
+            tab.select(_looking_at(name), outputs=[timers[live] for live in LIVE], **QUIET)
         for name, part in PARTS.items():
             with tabs[name]:
                 part(session, page, tabs[name], timers[name])
-        page.load(_opened_at, outputs=parts, **quiet)
+        page.load(_opened_at, outputs=parts, **QUIET)
         closing = gr.HTML(apply_default_css=False, elem_id="closing")
         gr.on([page.load, *(tab.select for tab in tabs.values())], lambda: _closing(session),
-              outputs=closing, **quiet)  # fmt: skip
+              outputs=closing, **QUIET)  # fmt: skip
     page.queue(max_size=QUEUE, default_concurrency_limit=WAITING)
     session.warm()
     return page

@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from byheart.lesson.answers import MOST_NOISES, Answer
 from byheart.lesson.guard import who
 from byheart.lesson.html import images, picture, safe, said, sprite, trouble
-from byheart.lesson.queue import AT_ONCE, News
+from byheart.lesson.queue import MODEL, QUIET, News
 from byheart.lesson.session import Session
 from byheart.measure.copying import STANDARD
 from byheart.show.runs import Finished, read_outputs
@@ -277,21 +277,19 @@ def ask_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) ->
 
     chosen = [place, mode, shown_ns]
     slider = [place, ticks, mode, shown_ns, timer, seen]
-    quiet = {"show_progress": "hidden", "api_visibility": "private"}
     asked = [prompt, place, mode, noises, shown_ns, second]
-    model = {"concurrency_limit": AT_ONCE, "concurrency_id": "model"}
-    gr.on([], ask_by_place, asked[:4], result, api_name="ask", **model)
-    page.load(arrive, chosen, [*slider, prompt], **quiet).then(
-        ask_at_once, asked[:5], ready, **quiet, **model
+    gr.on([], ask_by_place, asked[:4], result, api_name="ask", **MODEL)
+    page.load(arrive, chosen, [*slider, prompt], **QUIET).then(
+        ask_at_once, asked[:5], ready, **QUIET, **MODEL
     )
-    tab.select(there, chosen, slider, **quiet)
-    gr.on([place.change, mode.change], has_seen, chosen, seen, **quiet)
-    timer.tick(wait, chosen, slider, **quiet)
+    tab.select(there, chosen, slider, **QUIET)
+    gr.on([place.change, mode.change], has_seen, chosen, seen, **QUIET)
+    timer.tick(wait, chosen, slider, **QUIET)
     asking = [prompt.submit, second.submit, button.click]
-    gr.on(asking, ask, asked, result, **quiet, **model)
+    gr.on(asking, ask, asked, result, **QUIET, **MODEL)
     for idea in ideas:
-        idea.click(lambda words: words, idea, prompt, **quiet).then(
-            ask, asked, result, **quiet, **model
+        idea.click(lambda words: words, idea, prompt, **QUIET).then(
+            ask, asked, result, **QUIET, **MODEL
         )
 
 
@@ -323,9 +321,7 @@ def watch_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) 
                 told[k] = trouble(error)
                 yield tuple(told)
 
-    quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    gr.on([tab.select, again.click], watch_noise, outputs=[few, many], **quiet,
-          concurrency_limit=AT_ONCE, concurrency_id="model")  # fmt: skip
+    gr.on([tab.select, again.click], watch_noise, outputs=[few, many], **QUIET, **MODEL)
 
 
 def instead(run: Finished, mode: str) -> str:

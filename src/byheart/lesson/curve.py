@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 from yaml import YAMLError, safe_load
 
 from byheart.lesson.html import CAPTIONS, chart, images, picture, safe, trouble
+from byheart.lesson.queue import QUIET
 from byheart.lesson.session import Session
 from byheart.runtime.files import flatten, read_jsonl
 from byheart.runtime.lock import at_work
@@ -179,7 +180,6 @@ def _strip(path: Path, headline: str, made_at: int) -> UInt8[np.ndarray, "h w 3"
 
 
 def curve_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:
-    """The page's part with the curve."""
     gr.Markdown(
         "## More pictures\n"
         "How many outputs are copies, when the network has seen more pictures? The curve grows by "
@@ -205,6 +205,5 @@ def curve_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) 
         # Nothing new: nothing is sent, so what a reader has open stays open.
         return gr.skip() if session.at == before else show(against)
 
-    quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    gr.on([page.load, axis.change], show, axis, [shown, seen], **quiet)
-    timer.tick(grow, [axis, seen], [shown, seen], **quiet)
+    gr.on([page.load, axis.change], show, axis, [shown, seen], **QUIET)
+    timer.tick(grow, [axis, seen], [shown, seen], **QUIET)

@@ -28,7 +28,6 @@ FEWEST_VOTES = 6
 REMEMBERED = 300  # open pages whose votes are
 EACH = 16  # the newest votes of each open page: as many as there are pairs
 
-
 Shown = tuple[Finished, Outputs]
 
 

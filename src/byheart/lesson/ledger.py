@@ -12,6 +12,7 @@ from typing import Any
 import gradio as gr
 
 from byheart.lesson.html import safe, said, trouble
+from byheart.lesson.queue import QUIET
 from byheart.lesson.session import Session
 from byheart.measure.ledger import (
     BITS_PER_VALUE,
@@ -206,7 +207,6 @@ def _bars(made: Ledger, known: Measured) -> str:
 
 
 def ledger_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:
-    """The page's part with the calculator."""
     gr.Markdown(
         "## The ledger\n"
         "Can the pictures be in there at all? Bits of parameters against bits of pictures: change "
@@ -246,13 +246,12 @@ def ledger_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer)
         words = (f"{found.images:,}", f"{found.size:,}", f"{found.parameters:,}")
         return (*words, found.precision, count(*words, found.precision))
 
-    quiet = {"show_progress": "hidden", "api_visibility": "private"}
     everything = [*typed, table]
-    from_runs = gr.on([page.load, own.click], lambda: filled(swept), outputs=everything, **quiet)
-    published = stable.click(lambda: filled(stable_diffusion_numbers), outputs=everything, **quiet)
+    from_runs = gr.on([page.load, own.click], lambda: filled(swept), outputs=everything, **QUIET)
+    published = stable.click(lambda: filled(stable_diffusion_numbers), outputs=everything, **QUIET)
     # Every field that is filled in asks for its own answer, with the others as they were, and
     # Gradio does not see to it that the last one comes last: so it is asked for once more.
     for filling in (from_runs, published):
-        filling.then(lambda: time.sleep(SETTLED), **quiet).then(count, typed, table, **quiet)
+        filling.then(lambda: time.sleep(SETTLED), **QUIET).then(count, typed, table, **QUIET)
     # Not `input`: Gradio 6.31 keeps quiet about the first key after numbers were filled in.
-    gr.on([item.change for item in typed], count, typed, table, trigger_mode="always_last", **quiet)
+    gr.on([item.change for item in typed], count, typed, table, trigger_mode="always_last", **QUIET)

@@ -15,6 +15,9 @@ TOGETHER = 32  # outputs of one batch, at most, but for a question that alone as
 KEPT, KEPT_BYTES = 400, 300 * 10**6  # answers that are remembered, with their steps
 FIRST = 2.0  # seconds that a batch is thought to take before one was answered
 AT_ONCE = WAITING + 8  # let in by Gradio: more than may wait, so that we are the ones who say busy
+# Of the page's events: that nothing but the page knows of one, and that it asks a network.
+QUIET = {"show_progress": "hidden", "api_visibility": "private"}
+MODEL: dict[str, Any] = {"concurrency_limit": AT_ONCE, "concurrency_id": "model"}
 A_MINUTE = 30  # questions of one open page
 REMEMBERED = 1000  # open pages
 
@@ -52,8 +55,8 @@ class Pace:
         self.most, self.seconds, self.doing = most, seconds, doing
         self._times: Recent[float] = Recent(REMEMBERED, most)
 
-    def check(self, who: str, now: float) -> None:
-        """ValueError: too many, and when to try again."""
+    def count(self, who: str, now: float) -> None:
+        """One more. ValueError: that would be too many, and when to try again."""
         times = self._times.of(who)
         if len(times) == self.most and now - times[0] < self.seconds:
             left = self.seconds - (now - times[0])
@@ -62,8 +65,6 @@ class Pace:
                 f"busy: this page has {self.doing} {self.most} times within {within}; "
                 f"try again in {left:.0f} seconds"
             )
-
-    def count(self, who: str, now: float) -> None:
         self._times.add(who, now)
 
 
@@ -155,7 +156,7 @@ class Desk(Generic[T]):
         who: an open page's session, or the address where there is none. ValueError: busy, in words
         for whoever asked, or what `answer` refuses.
         """
-        question = self._enter(who, network, tuple(wanted), time.monotonic())
+        question = self._enter(who, network, tuple(wanted))
         told = None
         try:
             while told is None or told.answers is None:
@@ -172,9 +173,7 @@ class Desk(Generic[T]):
                 if question in self._waiting:  # who asked has gone
                     self._waiting.remove(question)
 
-    def _enter(
-        self, who: str, network: Hashable, wanted: tuple[Wanted, ...], now: float
-    ) -> _Question[T]:
+    def _enter(self, who: str, network: Hashable, wanted: tuple[Wanted, ...]) -> _Question[T]:
         with self._changed:
             if who in self._inside:
                 raise ValueError("busy: your last question is still being answered; wait for it")
@@ -182,8 +181,7 @@ class Desk(Generic[T]):
                 raise ValueError(
                     f"busy: {len(self._inside)} others are waiting; ask again in a few seconds"
                 )
-            self._pace.check(who, now)
-            self._pace.count(who, now)
+            self._pace.count(who, time.monotonic())
             self._inside.add(who)
             question = _Question[T](who, network, wanted, News())
             if self.knows(network, wanted):
@@ -253,9 +251,7 @@ class Desk(Generic[T]):
         self._changed.notify_all()
 
 
-def _first_batch(
-    waiting: Sequence[_Question[T]],
-) -> tuple[list[_Question[T]], list[_Question[T]]]:
+def _first_batch(waiting: Sequence[_Question[T]]) -> tuple[list[_Question[T]], list[_Question[T]]]:
     """The first that waits with those for the same network, as many as fit; and the others."""
     batch: list[_Question[T]] = []
     others: list[_Question[T]] = []

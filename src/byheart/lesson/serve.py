@@ -6,7 +6,6 @@ import hmac
 import importlib.util
 import io
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -22,17 +21,6 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 FIRST_PORT, PORTS = 7860, 100
 THREADS = 64  # more than can wait for the model, so that the rest of the page answers
 SESSIONS = 300  # of which the state is kept
-
-
-@contextmanager
-def own_folder() -> Iterator[Path]:
-    """A folder for uploads and taught models that is gone when the page is, however that ends
-    short of a kill -9."""
-    folder = Path(tempfile.mkdtemp(prefix="byheart-lesson-"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def free_port(host: str, wanted: int | None) -> int:
@@ -96,11 +84,16 @@ def serve(
     """
     port = free_port(host, port)
     done = until or threading.Event()
-    with own_folder() as place, _ended_by_signals(done):
+    # For uploads and taught models: gone when the page is, however that ends short of a kill -9.
+    own_folder = tempfile.TemporaryDirectory(prefix="byheart-lesson-", ignore_cleanup_errors=True)
+    with own_folder as made, _ended_by_signals(done):
+        place = Path(made)
         isolate(place)
         check_gradio()
+        from starlette.middleware import Middleware
+
         from byheart.lesson.app import build, head, theme
-        from byheart.lesson.guard import LARGEST_FILE, fetch_nothing
+        from byheart.lesson.guard import LARGEST_FILE, Guard, fetch_nothing
         from byheart.lesson.session import Session
         from byheart.lesson.teacher import SETTINGS, Teacher
 
@@ -109,6 +102,8 @@ def serve(
         teacher = Teacher(place, tuple(settings or SETTINGS), open_to_all=alone)
         session = Session(folder, teacher)
         page = build(session)
+        # Refuses what makes the server fetch from elsewhere, and uploads without end.
+        guard = Middleware(Guard, uploads=place / "uploads")
         try:
             page.launch(
                 server_name=written(host), server_port=port, share=False, quiet=True,
@@ -116,7 +111,8 @@ def serve(
                 max_threads=THREADS, max_file_size=LARGEST_FILE,
                 state_session_capacity=SESSIONS, ssr_mode=False,
                 pwa=False, mcp_server=False, enable_monitoring=False, run_history=False,
-                theme=theme(), head=head(), app_kwargs=_guarded(place / "uploads"),
+                theme=theme(), head=head(),
+                app_kwargs={"middleware": [guard], "docs_url": None, "redoc_url": None},
                 auth=_only(password) if password else None,
                 auth_message="Any name, and the password of this lesson.",
             )  # fmt: skip
@@ -167,11 +163,9 @@ def welcome(host: str, port: int, locked: bool) -> str:
         f"allow {port}/tcp), or take another network: many for guests keep machines apart.",
         "careful: everyone on this network can reach the page, ask its models and send pictures "
         "that all others see; the connection is not encrypted.",
-    ]
-    lines.append(
         "on this machine the page can stop any training, delete everyone's pictures and teach "
-        "without limit."
-    )
+        "without limit.",
+    ]
     if not locked:
         lines.append("careful: there is no password; add --password to ask for one.")
     return "\n".join(lines)
@@ -181,15 +175,6 @@ def _only(password: str) -> Any:
     """Gradio's question: may this name with this word come in? The name is free."""
     expected = password.encode()
     return lambda name, word: hmac.compare_digest(word.encode(), expected)
-
-
-def _guarded(uploads: Path) -> dict[str, Any]:
-    """Refuse what makes the server fetch from elsewhere, and uploads without end."""
-    from starlette.middleware import Middleware
-
-    from byheart.lesson.guard import Guard
-
-    return {"middleware": [Middleware(Guard, uploads=uploads)], "docs_url": None, "redoc_url": None}
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from PIL.Image import Image
 from byheart.lesson.ask import NOISES, shown, under_way
 from byheart.lesson.guard import here, who
 from byheart.lesson.html import chart, safe, said, trouble
-from byheart.lesson.queue import AT_ONCE
+from byheart.lesson.queue import MODEL, QUIET
 from byheart.lesson.session import Session
 from byheart.lesson.teacher import SIDE, Crop, Look
 from byheart.show.charts import loss
@@ -112,11 +112,8 @@ def teach_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) 
         return words if pictures else trouble(NOTHING_SENT), *nothing_held, ""
 
     def watch(before: tuple[object, ...], request: gr.Request) -> object:
-        look, place, taught = (
-            teacher.look(),
-            teacher.place(who(request)),
-            teacher.taught(who(request)),
-        )
+        mine, look = who(request), teacher.look()
+        place, taught = teacher.place(mine), teacher.taught(mine)
         name = taught.name if taught else ""
         live = look.live and hash(look.live)
         now = (teacher.deletions, look.state, look.words, len(look.losses), live, place, name)
@@ -144,18 +141,17 @@ def teach_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) 
         except ValueError as error:
             yield trouble(error)
 
-    quiet = {"show_progress": "hidden", "api_visibility": "private"}
     holding = [held, preview, cutting]
-    file.upload(receive, file, [file, *holding, *cut, problem], **quiet)
+    file.upload(receive, file, [file, *holding, *cut, problem], **QUIET)
     gr.on([one.change for one in cut], recut, [held, *cut], preview, trigger_mode="always_last",
-          **quiet)  # fmt: skip
-    teach.click(begin, [held, *cut], [problem, *holding, result], **quiet)
-    stop.click(end, outputs=problem, **quiet)
-    delete.click(forget, held, [problem, *holding, result], **quiet)
+          **QUIET)  # fmt: skip
+    teach.click(begin, [held, *cut], [problem, *holding, result], **QUIET)
+    stop.click(end, outputs=problem, **QUIET)
+    delete.click(forget, held, [problem, *holding, result], **QUIET)
     gr.on([page.load, timer.tick], watch, seen, [progress, asking, prompt, seen, result],
-          **quiet)  # fmt: skip
+          **QUIET)  # fmt: skip
     gr.on([prompt.submit, button.click], ask, prompt, result, api_name="ask_taught",
-          concurrency_id="model", concurrency_limit=AT_ONCE, show_progress="hidden")  # fmt: skip
+          show_progress="hidden", **MODEL)  # fmt: skip
 
 
 def preview_shown(picture: Image, crop: Crop) -> str:

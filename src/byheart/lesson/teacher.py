@@ -19,12 +19,12 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from byheart.data.decode import FORMATS, opened, resize
+from byheart.lesson.cli import STORY
 from byheart.lesson.guard import LARGEST_FILE
 from byheart.lesson.queue import Pace, Recent
 from byheart.runtime.files import Run, read_jsonl
 from byheart.runtime.machine import cores
 
-STORY = Path(__file__).resolve().parents[3] / "train" / "overfit.py"
 MOST_PIXELS = 60_000_000  # a telephone's; known from the header, before anything is decoded
 SIDE = 64  # pixels the picture is learned at
 SEEN = 512  # pixels of the short side while its crop is chosen
@@ -187,7 +187,6 @@ class Teacher:
 
         here: whether it comes from this machine, the teacher's own, which may send any number.
         """
-        bounded, now = not (self.open_to_all or here), time.monotonic()
         with self._lock:
             if self.closed:
                 raise ValueError("the lesson is being closed: nothing is learned any more")
@@ -195,9 +194,8 @@ class Teacher:
                 raise ValueError("busy: your picture is waiting already; delete it or look on")
             if len(self.waiting) >= WAITING:
                 raise ValueError(f"busy: {WAITING} pictures are waiting; send yours in a while")
-            if bounded:
-                self._pace.check(who, now)
-                self._pace.count(who, now)
+            if not (self.open_to_all or here):
+                self._pace.count(who, time.monotonic())
             number = next(self._numbers)
             place = self.root / "pictures" / str(number)
             place.mkdir(parents=True)

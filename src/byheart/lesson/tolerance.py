@@ -12,6 +12,7 @@ import gradio as gr
 from byheart.lesson.game import FEWEST_VOTES, WIDEST, Pair, Vote, Votes, pairs_of, threshold
 from byheart.lesson.guard import who
 from byheart.lesson.html import CAPTIONS, chart, images, picture, safe, said, trouble
+from byheart.lesson.queue import QUIET
 from byheart.lesson.session import Session
 from byheart.measure.copying import STANDARD
 from byheart.show.charts import margin_of
@@ -104,9 +105,9 @@ def _over_tolerance(
     if "margin" in (measures := chosen[-1].measures):  # version 1 has none
         least = measures["reference"]["rule"]["margin"]
         drawn += (
-            f"<p>Noise makes no new picture: of n = {chosen[-1].n:,} how many are one but for it"
+            f"<p>Noise makes no new picture: of n = {chosen[-1].n:,} how many are one but for it "
+            "(margin 1: at the picture, 0: half-way to another).</p>"
         )
-        drawn += " (margin 1: at the picture, 0: half-way to another).</p>"
         drawn += chart(margin_of(measures["margin"], least), "share that reaches a margin")
     return f"{drawn}{f'<p class=faint>{some}</p>' if some else ''}"
 
@@ -183,7 +184,6 @@ Table = tuple[str, str, str, str, object, list[Vote], int, Pair | None]
 
 
 def tolerance_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:
-    """The page's part about when two pictures are one."""
     gr.Markdown("## How alike is the same?\nJudge a few pairs, then see where your own limit lies.")
     pair = gr.HTML(elem_id="pair", apply_default_css=False)
     with gr.Row():
@@ -228,9 +228,7 @@ def tolerance_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Tim
         return class_at(session.votes.counted), html, at
 
     def grow_tolerance(tau: float, votes: list[Vote], before: object) -> object:
-        if known(tau, votes) == before:
-            return gr.skip()
-        return show(tau, votes)
+        return gr.skip() if known(tau, votes) == before else show(tau, votes)
 
     def begin(tau: float) -> Table:
         try:
@@ -267,9 +265,8 @@ def tolerance_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Tim
     charts = [together, shown, seen]
     everything = [pair, result, *charts, votes, place, asked]
     judged = [tau, votes, place, asked]
-    quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    gr.on([page.load, again.click], begin, tau, everything, **quiet)
-    tau.change(show, [tau, votes], charts, trigger_mode="always_last", **quiet)
-    same.click(judging(True), judged, everything, **quiet)
-    other.click(judging(False), judged, everything, **quiet)
-    timer.tick(grow_tolerance, [tau, votes, seen], charts, **quiet)
+    gr.on([page.load, again.click], begin, tau, everything, **QUIET)
+    tau.change(show, [tau, votes], charts, trigger_mode="always_last", **QUIET)
+    same.click(judging(True), judged, everything, **QUIET)
+    other.click(judging(False), judged, everything, **QUIET)
+    timer.tick(grow_tolerance, [tau, votes, seen], charts, **QUIET)
