@@ -82,8 +82,7 @@ def chance_collision(
     """
     if len(held_out) > MOST_IMAGES:
         held_out = held_out[torch.arange(MOST_IMAGES) * len(held_out) // MOST_IMAGES]
-    empty = torch.zeros(0, 0, dtype=torch.float64)
-    distances = rmse_matrix(held_out, held_out) if len(held_out) else empty
+    distances = rmse_matrix(held_out, held_out)
     return from_distances(distances, reference * STANDARD.tolerance, n_images, draws)
 
 

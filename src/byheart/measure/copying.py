@@ -14,7 +14,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from byheart.config import Rule
 from byheart.measure.alterations import jpeg
-from byheart.measure.distance import nearest_other, norms, rmse_matrix, root, squared_rows
+from byheart.measure.distance import nearest_other, norms, rmse_matrix, root, squared_rows, squares
 from byheart.measure.intervals import Rate, wilson
 from byheart.runtime.processes import joined
 
@@ -127,7 +127,7 @@ def judge(
         if n < rows.shape[1]:
             unseen = rows[:, n:].min(1).values
         which, back = index.unique(return_inverse=True)
-        apart = torch.cat([part for _, part in squared_rows(train[which], everything, of_all)])
+        apart = squares(train[which], everything, of_all)
         apart[:, :n] = apart[:, :n].where(apart[:, :n] > same, torch.inf)
         apart = apart[back].where(rows.isfinite(), torch.inf)
         to_other, other = apart.min(1)
@@ -173,9 +173,9 @@ def _sense(
 
 
 def _even(a: UInt8[Tensor, "s c h w"], b: UInt8[Tensor, "s c h w"]) -> Bool[Tensor, " s"]:
-    squares = (a.double() - b.double()).square().mean(1, keepdim=True)
-    worst = adaptive_avg_pool2d(squares, TILES).flatten(1).amax(1)
-    return worst <= EVEN * squares.mean((1, 2, 3))
+    apart = (a.double() - b.double()).square().mean(1, keepdim=True)
+    worst = adaptive_avg_pool2d(apart, TILES).flatten(1).amax(1)
+    return worst <= EVEN * apart.mean((1, 2, 3))
 
 
 def _resaved(

@@ -30,7 +30,7 @@ class Match:
 
 def rmse_matrix(a: UInt8[Tensor, "s c h w"], b: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "s n"]:
     """sqrt(mean((a - b)²)) of every pair, in [0, 1]. For matrices that fit into memory."""
-    return root(torch.cat([rows for _, rows in squared_rows(a, b)]), a)
+    return root(squares(a, b), a)
 
 
 def nearest(outputs: UInt8[Tensor, "s c h w"], images: UInt8[Tensor, "n c h w"]) -> Match:
@@ -97,6 +97,16 @@ def inner_products(
             right = b[other : other + CHUNK].flatten(1).double()
             products[start : start + CHUNK, other : other + CHUNK] = left @ right.T
     return products
+
+
+def squares(
+    a: UInt8[Tensor, "s c h w"],
+    b: UInt8[Tensor, "n c h w"],
+    of_b: Float[Tensor, " n"] | None = None,
+) -> Float[Tensor, "s n"]:
+    """Sum of squared 8-bit differences of every pair, exact: all of `squared_rows`."""
+    parts = [rows for _, rows in squared_rows(a, b, of_b)]
+    return torch.cat(parts) if parts else torch.zeros(0, len(b), dtype=torch.float64)
 
 
 def squared_rows(

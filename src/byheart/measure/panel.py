@@ -21,7 +21,7 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from byheart.measure.copying import STANDARD
-from byheart.measure.distance import CHUNK, inner_products, norms
+from byheart.measure.distance import CHUNK, inner_products, norms, squared_rows, squares
 from byheart.measure.distance import nearest as closest
 
 GRID = 4  # tiles a side; Carlini et al. cut 512 px into 4 x 4 tiles of 128
@@ -94,9 +94,8 @@ def _apart(images: UInt8[Tensor, "n 3 w w"], distance: float) -> Bool[Tensor, " 
     """
     limit = (distance * 255) ** 2 * images.shape[1:].numel()
     stays = torch.zeros(len(images), dtype=torch.bool)
-    for start in range(0, len(images), CHUNK):
-        near_rows = _squared(images[start : start + CHUNK], images) <= limit
-        for place, near in enumerate(near_rows, start):
+    for start, rows in squared_rows(images, images):
+        for place, near in enumerate(rows <= limit, start):
             stays[place] = not (near & stays).any()
     return stays
 
@@ -191,13 +190,8 @@ def _worst_tiles(
         worst = torch.zeros(len(a[start : start + CHUNK]), len(b), dtype=torch.float64)
         for y, x in product(spans, spans):
             tile, others = a[start : start + CHUNK, :, y, x], b[:, :, y, x]
-            torch.maximum(worst, _squared(tile, others) / tile.shape[1:].numel(), out=worst)
+            torch.maximum(worst, squares(tile, others) / tile.shape[1:].numel(), out=worst)
         yield start, worst
-
-
-def _squared(a: UInt8[Tensor, "s 3 y x"], b: UInt8[Tensor, "n 3 y x"]) -> Float[Tensor, "s n"]:
-    """Sum of squared 8-bit differences of every pair, exact."""
-    return norms(a)[:, None] - 2 * inner_products(a, b) + norms(b)
 
 
 def _rmse(mean_squares: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
