@@ -33,7 +33,7 @@ from byheart.measure.copying import (
 from byheart.measure.denoising_gap import Level, gap
 from byheart.measure.generalization import generalization
 from byheart.measure.kinds import Findings, examine
-from byheart.measure.ledger import ledger
+from byheart.measure.ledger import Ledger
 from byheart.measure.panel import Metric, panel
 from byheart.measure.possible import Member, nearest_possible
 from byheart.measure.summary import (
@@ -288,7 +288,7 @@ def _ledger(found: Findings, setup: Setup, accelerator: Accelerator) -> dict[str
     files = memorized(given, sizes, codecs)
     draws = torch.Generator().manual_seed(setup.config.seed)
     chances = chance_collision(against.images, against.distance, len(train), draws)
-    return ledger(
+    return Ledger(
         parameters(setup.unet), len(train), train[0].numel(),
         latent_dimensions=setup.latents[0].numel(), given_back=len(index),
         memorized={codec: asdict(size) for codec, size in files.items()},
