@@ -32,7 +32,7 @@ from byheart.measure.copying import (
     unseen_pictures,
 )
 from byheart.measure.generalization import generalization
-from byheart.measure.intervals import Rate, wilson
+from byheart.measure.intervals import Rate, finite, wilson
 from byheart.measure.kinds import KINDS
 from byheart.measure.ledger import Ledger
 from byheart.measure.panel import Metric, panel
@@ -44,7 +44,6 @@ from byheart.measure.summary import (
     condition,
     digits,
     effects,
-    finite,
     panel_of,
     panels,
     rate_json,

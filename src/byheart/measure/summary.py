@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import asdict
 from typing import Any
@@ -15,7 +14,7 @@ from byheart.data.images import ImageSet
 from byheart.data.prompts import CONDITIONS, Question
 from byheart.measure.copying import Reference, coverage, uniform_coverage
 from byheart.measure.distance import psnr
-from byheart.measure.intervals import Rate, wilson
+from byheart.measure.intervals import Rate, finite, wilson
 from byheart.measure.kinds import KINDS, Findings
 from byheart.measure.panel import Metric
 from byheart.measure.prompt_effect import noise_effect, prompt_effect, same_image, steering
@@ -167,10 +166,6 @@ def _is(findings: Findings, kind: str) -> Bool[Tensor, " s"]:
 
 def rate_json(rate: Rate) -> dict[str, Any]:
     return {"rate": rate.rate, "low": rate.low, "high": rate.high, "count": rate.count}
-
-
-def finite(value: Tensor) -> float | None:
-    return float(value) if math.isfinite(value) else None
 
 
 def reference_json(reference: Reference) -> dict[str, Any]:
