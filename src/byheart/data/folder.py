@@ -24,7 +24,7 @@ Read = Callable[[str, Picture], list[tuple[str, UInt8[np.ndarray, "64 64 3"]]]]
 
 
 def folder(
-    path: str | None,
+    path: str,
     size: int,
     unreadable: str,
     setting: str = "images.path",
@@ -42,8 +42,6 @@ def folder(
 
     ValueError: no such folder, nothing in it, a picture that cannot be read, a bad caption table.
     """
-    if not path:
-        raise ValueError("images=folder needs a folder: type images.path=/path/to/pictures")
     root = Path(path).expanduser()
     if not root.exists():
         raise ValueError(f"{setting}={path} does not exist: type the path of a folder")
@@ -83,7 +81,7 @@ def _refuse(words: str) -> None:
     raise ValueError(words)
 
 
-def hub(repo: str | None, size: int, unreadable: str) -> Pictures:
+def hub(repo: str, size: int, unreadable: str) -> Pictures:
     """The split `train` of a data set: a hub id, or a folder that `datasets` understands.
 
     Pictures are the first column of type Image, in the order of rows; captions the first of text,
@@ -93,8 +91,6 @@ def hub(repo: str | None, size: int, unreadable: str) -> Pictures:
     ValueError: `datasets` is missing, the data set cannot be loaded, holds no pictures, or some
     that cannot be read.
     """
-    if not repo:
-        raise ValueError("images=hub needs a data set: type images.repo=owner/name")
     rows, pixels, words = _load(repo)
 
     def read(index: int) -> Path | bytes:
