@@ -171,15 +171,12 @@ def _csv(file: Path) -> Iterator[tuple[int, dict[str, Any] | ValueError]]:
     reader = csv.DictReader(io.StringIO(_utf8(file), newline=""), strict=True)
     try:
         for row in reader:
+            found: dict[str, Any] | ValueError = row
             if None in row or None in row.values():
-                yield (
-                    reader.line_num,
-                    ValueError(
-                        f"{file} line {reader.line_num}: more or fewer fields than the header has: "
-                        'put a caption with commas into "quotation marks"'
-                    ),
+                found = ValueError(
+                    f"{file} line {reader.line_num}: more or fewer fields than the header has: "
+                    'put a caption with commas into "quotation marks"'
                 )
-            else:
-                yield reader.line_num, row
+            yield reader.line_num, found
     except csv.Error as error:
         raise ValueError(f"{file} line {reader.line_num}: not CSV ({error}): correct it") from None
