@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -156,11 +155,13 @@ def evaluate(
     sets |= {f"altered {name}": made for name, made in changed.items()}
     other = {f"control {n}": c for n, c in known.items() if c.reference is not reference}
     total = sum(map(len, sets.values())) + sum(len(c.outputs) for c in other.values())
-    with progress(total, accelerator) as advance:
-        seen = in_sets(partial(look, against=reference), sets, accelerator, advance)
+    mine = -(-total // accelerator.num_processes)
+    silent = None if accelerator.is_main_process else True
+    with tqdm(total=mine, desc="measure", unit="image", disable=silent) as bar:
+        seen = in_sets(partial(look, against=reference), sets, accelerator, bar.update)
         for name, c in other.items():
             alone = {name: c.outputs}
-            seen |= in_sets(partial(look, against=c.reference), alone, accelerator, advance)
+            seen |= in_sets(partial(look, against=c.reference), alone, accelerator, bar.update)
     findings = {kind: seen[f"outputs {kind}"].findings for kind in outputs}
     unseen = unseen_pictures(train, reference)
     found, by_chance = findings[headline], chance(unseen)
@@ -224,14 +225,6 @@ def _one_for_each_noise(asked: list[Question]) -> list[int]:
     for k, question in enumerate(asked):
         first.setdefault(question.noise, k)
     return list(first.values())
-
-
-@contextmanager
-def progress(total: int, accelerator: Accelerator) -> Iterator[Callable[[int], object]]:
-    mine = -(-total // accelerator.num_processes)
-    silent = None if accelerator.is_main_process else True
-    with tqdm(total=mine, desc="measure", unit="image", disable=silent) as bar:
-        yield bar.update
 
 
 def _possible(outputs: Images, setup: Setup, accelerator: Accelerator) -> dict[int, Member]:
