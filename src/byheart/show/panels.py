@@ -5,11 +5,11 @@ Every series of a panel has its own marker or line besides its colour.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import product
 
-from byheart.show.charts import TOLERANCE_AXIS, along_tolerance, denoising_of
+from byheart.show.charts import TOLERANCE_AXIS, along, denoising_of
 from byheart.show.groups import Group, groups, look, varied
 from byheart.show.halves import CONDITION, Pair
 from byheart.show.plots import BLUE, GREY, INK, ORANGE, YELLOW, Line, Panel, Point, Series
@@ -285,8 +285,8 @@ def denoising(runs: Sequence[Finished]) -> list[Panel]:
 def tolerance(runs: Sequence[Finished]) -> list[Panel]:
     """How wide "the same picture" is taken, for every n; a panel for each group."""
 
-    def curve(key: str) -> Callable[[Finished], Iterator[Point]]:
-        return lambda run: along_tolerance(run.measures["tolerance"], key)
+    def curve(key: str) -> Callable[[Finished], Iterable[Point]]:
+        return lambda run: along(run.measures["tolerance"], "tau", key)
 
     panels = []
     for group in groups(runs):
@@ -303,7 +303,7 @@ def tolerance(runs: Sequence[Finished]) -> list[Panel]:
 def trajectories(runs: Sequence[Finished]) -> list[Panel]:
     """Copied share while learning: against steps, and against looks at each image."""
 
-    def path(x: str) -> Callable[[Finished], Iterator[Point]]:
+    def path(x: str) -> Callable[[Finished], Iterable[Point]]:
         return lambda run: (
             Point(row[x], *counted(row["copied"], row["outputs"])) for row in run.trajectory
         )
@@ -325,7 +325,7 @@ def _sizes(runs: Sequence[Finished]) -> list[int]:
 
 def _by_size(
     runs: Sequence[Finished], mine: Sequence[Finished],
-    points: Callable[[Finished], Iterator[Point]], marked: bool = True,
+    points: Callable[[Finished], Iterable[Point]], marked: bool = True,
 ) -> Iterator[Series]:  # fmt: skip
     """A series for each n among `mine`; one n looks the same wherever it stands."""
     for number, n in enumerate(_sizes(runs)):
