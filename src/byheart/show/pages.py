@@ -215,7 +215,7 @@ def _panel_rows(measures: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def _examples(made: Outputs) -> list[dict[str, Any]]:
     """Six outputs under six unseen prompts, the first noise of each, with their nearest image."""
     first = {"condition": "unseen", "noise": "0"}
-    chosen = [k for k, row in enumerate(made.rows) if first.items() <= row.items()][:6]
+    chosen = [(k, row) for k, row in enumerate(made.rows) if first.items() <= row.items()][:6]
     return [
         {
             "prompt": row["prompt"],
@@ -226,7 +226,7 @@ def _examples(made: Outputs) -> list[dict[str, Any]]:
             "kind": row["kind"],
             "exact": row["exact"] == "1",
         }
-        for k, row in ((k, made.rows[k]) for k in chosen)
+        for k, row in chosen
     ]
 
 

@@ -14,6 +14,7 @@ from byheart.show.groups import (
     axis_of,
     groups,
     in_order,
+    is_number,
     settings,
     value_words,
     varied,
@@ -98,8 +99,7 @@ def _axis(key: str, runs: Sequence[Finished]) -> Axis:
     else:
         order = [found for (found,) in in_order([key], {(value(run),) for run in runs}, runs)]
         ticks, words = tuple(value_words(found, order) for found in order), axis_of(key)
-        numbers = all(isinstance(x, int | float) and not isinstance(x, bool) for x in order)
-        if numbers and order[0] > 0 and order[-1] >= DECADE * order[0]:
+        if all(map(is_number, order)) and order[0] > 0 and order[-1] >= DECADE * order[0]:
             return Axis(words, value, along)
     return Axis(words, lambda run: order.index(value(run)), along, log=False, ticks=ticks)
 
