@@ -141,6 +141,20 @@ def _with_rates(found: Mapping[str, Any], parameters: int) -> dict[str, Any]:
     }
 
 
+def smallest_codec(record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Of `to_json`'s record the entry of the codec that needs the fewest bits for all images given
+    back, with its name as `codec`.
+
+    0 bits where none was. None: no codec comes close enough to all of them.
+    """
+    whole = [
+        found | {"codec": codec}
+        for codec, found in record["memorized"].items()
+        if found and found["bits"] is not None and not found["out_of_reach"]
+    ]
+    return min(whole, key=lambda found: found["bits"], default=None)
+
+
 NAMES = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF"}
 
 

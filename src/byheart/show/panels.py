@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import product
 
+from byheart.measure.ledger import smallest_codec
 from byheart.show.charts import TOLERANCE_AXIS, along, denoising_of
 from byheart.show.groups import Group, groups, look, varied
 from byheart.show.halves import CONDITION, Pair
 from byheart.show.plots import BLUE, GREY, INK, ORANGE, YELLOW, Line, Panel, Point, Series
 from byheart.show.runs import Finished, first_look
 from byheart.show.study import study
-from byheart.show.table import smallest_codec
 from byheart.show.trends import laws
 from byheart.show.values import (
     AXES,
@@ -209,7 +209,7 @@ def bits(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
     def size(key: str) -> Value:
         def value(run: Finished) -> Values:
             found = smallest_codec(run.measures["ledger"])
-            return None if found is None or found[key] is None else (found[key],)
+            return None if found is None else (found[key],)
 
         return value
 
