@@ -122,7 +122,8 @@ def judge(
         part = outputs[start : start + len(rows)]
         if own is not None:
             rows[torch.arange(len(rows)), n + own[start : start + len(rows)]] = torch.inf
-        closest, index = _first_minimum(rows[:, :n])
+        closest = rows[:, :n].min(1).values
+        index = (rows[:, :n] == closest[:, None]).int().argmax(1)  # the first of equals
         unseen = torch.full_like(closest, torch.inf)
         if n < rows.shape[1]:
             unseen = rows[:, n:].min(1).values
@@ -148,12 +149,6 @@ def judge(
         none = torch.zeros(0, dtype=torch.float64)
         return Verdicts(none.long(), none, none, none, none, none.bool(), none.long())
     return joined(parts)
-
-
-def _first_minimum(rows: Float[Tensor, "k n"]) -> tuple[Float[Tensor, " k"], Int[Tensor, " k"]]:
-    """The smallest of each row and the first place that has it."""
-    least = rows.min(1).values
-    return least, (rows == least[:, None]).int().argmax(1)
 
 
 def _sense(

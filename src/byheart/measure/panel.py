@@ -119,9 +119,7 @@ def _correlation(outputs: UInt8[Tensor, "s 3 w w"], train: UInt8[Tensor, "n 3 w 
     return Metric(best, {"> 0.95": best > CORRELATION}, source)
 
 
-def _moments(
-    images: UInt8[Tensor, "k 3 w w"],
-) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
+def _moments(images: UInt8[Tensor, "k 3 w w"]) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
     """Of each image's N numbers: Σx, and sqrt(N Σx² - (Σx)²), N times their standard deviation."""
     numbers = images.shape[1:].numel()
     sums = images.flatten(1).sum(1, dtype=torch.long)

@@ -17,15 +17,7 @@ from PIL import Image
 from byheart.measure.ledger import from_json, lines, stable_diffusion
 from byheart.runtime.files import Run, atomic_write, read_jsonl, write_bytes, write_text
 from byheart.show import charts
-from byheart.show.pictures import (
-    DENOISING,
-    LEARNING,
-    enlarged,
-    film,
-    png_bytes,
-    save_pixels,
-    sheet,
-)
+from byheart.show.pictures import DENOISING, LEARNING, enlarged, film, png_bytes, save_pixels, sheet
 from byheart.show.plots import svg
 from byheart.show.runs import Outputs, current, naming, read_outputs
 from byheart.show.words import CONDITIONS, headline, number, percent, sentences
