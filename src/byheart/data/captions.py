@@ -114,11 +114,10 @@ def _table(
 ) -> None:
     """Add what a table says of the pictures beside it and below."""
     try:
-        for line, row in _jsonl(table) if table.suffix.lower() == ".jsonl" else _csv(table):
+        rows = _jsonl if table.suffix.lower() == ".jsonl" else _csv
+        for line, row in rows(table, complain):
             where = f"{table} line {line}"
             try:
-                if isinstance(row, ValueError):
-                    raise row
                 written, caption = _row(where, row)
                 name = listing.name_of(table.parent.relative_to(listing.root) / written)
                 if name not in listing.pictures:
@@ -151,8 +150,8 @@ def _row(where: str, row: dict[str, Any]) -> tuple[Path, str]:
     return Path(name.strip()), said
 
 
-def _jsonl(file: Path) -> Iterator[tuple[int, dict[str, Any] | ValueError]]:
-    """Lines and their rows, or what is wrong with a line."""
+def _jsonl(file: Path, complain: Callable[[str], object]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Lines and their rows. complain: is told what is wrong with a line."""
     # Not splitlines(): a JSON string may hold the other line breaks of Unicode as they are.
     for line, text in enumerate(_utf8(file).split("\n"), start=1):
         if not text.strip():
@@ -160,23 +159,24 @@ def _jsonl(file: Path) -> Iterator[tuple[int, dict[str, Any] | ValueError]]:
         try:
             row = json.loads(text)
         except (ValueError, RecursionError) as error:
-            yield line, ValueError(f"{file} line {line}: not JSON ({error}): correct it")
+            complain(f"{file} line {line}: not JSON ({error}): correct it")
             continue
-        if not isinstance(row, dict):
-            row = ValueError(f"{file} line {line}: not a JSON object: write {{...}} on each line")
-        yield line, row
+        if isinstance(row, dict):
+            yield line, row
+        else:
+            complain(f"{file} line {line}: not a JSON object: write {{...}} on each line")
 
 
-def _csv(file: Path) -> Iterator[tuple[int, dict[str, Any] | ValueError]]:
+def _csv(file: Path, complain: Callable[[str], object]) -> Iterator[tuple[int, dict[str, Any]]]:
     reader = csv.DictReader(io.StringIO(_utf8(file), newline=""), strict=True)
     try:
         for row in reader:
-            found: dict[str, Any] | ValueError = row
-            if None in row or None in row.values():
-                found = ValueError(
+            if None not in row and None not in row.values():
+                yield reader.line_num, row
+            else:
+                complain(
                     f"{file} line {reader.line_num}: more or fewer fields than the header has: "
                     'put a caption with commas into "quotation marks"'
                 )
-            yield reader.line_num, found
     except csv.Error as error:
         raise ValueError(f"{file} line {reader.line_num}: not CSV ({error}): correct it") from None
