@@ -171,9 +171,12 @@ def _gather(
         try:
             data = _known(source(index))
             with opened(data) as picture:
-                parts = read(name, picture) if read else [(name, _square(picture))]
-                if read is None and (tiles := tiles_of(picture)):
-                    sheets[name] = len(tiles)
+                if read:
+                    parts = read(name, picture)
+                else:
+                    parts = [(name, resize(picture.rgb(picture.centre), SMALL))]
+                    if tiles := tiles_of(picture):
+                        sheets[name] = len(tiles)
             small += [square for _, square in parts]
             said += [part for part, _ in parts]
             kept += [index] * len(parts)
@@ -199,10 +202,6 @@ def _gather(
         unreadable=tuple(lost),
         notes=tuple(notes),
     )
-
-
-def _square(picture: Picture) -> UInt8[np.ndarray, "64 64 3"]:
-    return resize(picture.rgb(picture.centre), SMALL)
 
 
 def _known(data: Path | bytes) -> Path | bytes:

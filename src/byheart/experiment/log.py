@@ -106,8 +106,7 @@ class RunLog:
         rows = read_jsonl(self.run.file("training.jsonl"))
         self.seconds["train"] = rows[-1]["seconds"] if rows else 0.0
         self.left_out = rows[-1]["left_out"] if rows else 0
-        tracker = self.config.tracker
-        if tracker != "none":
+        if self.config.tracker != "none":
             settings = {k: str(v) for k, v in flatten(asdict(self.config)).items()}
             self.accelerator.init_trackers("byheart", config=settings)
         self._clock, self._last = time.perf_counter(), state.step
@@ -129,14 +128,13 @@ class RunLog:
         spent, done = now - self._clock, step.step - self._last
         self._clock, self._last = now, step.step
         self.seconds["train"] += spent
-        batch = self.config.fit.batch
         row = {
             "step": step.step,
             "exposures": self.config.exposures(step.step),
             "loss": mean if math.isfinite(mean) else None,
             "lr": step.lr,
             "left_out": left_out,
-            "images_per_second": done * batch / spent,
+            "images_per_second": done * self.config.fit.batch / spent,
             "seconds": self.seconds["train"],
         }
         if self.main:

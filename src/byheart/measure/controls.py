@@ -37,8 +37,7 @@ def controls(train: Images, held_out: Reference, seed: int) -> dict[str, Control
     many = spread_out(train, COUNT)
     plain = {"exact": (many, "copied")}
     for sigma in NOISES:
-        made_noisy = noisy(many, sigma, draws)
-        plain[f"noisy_{sigma}"] = (made_noisy, "copied at the same rate for any n")
+        plain[f"noisy_{sigma}"] = noisy(many, sigma, draws), "copied at the same rate for any n"
     if len(train) > 1:
         one = torch.randint(len(train), (COUNT,), generator=draws)
         plain["blend"] = (mixed(train, one, another(one, len(train), draws)), "blend")

@@ -29,8 +29,6 @@ from byheart.runtime.processes import (
 
 # Bytes a second through the optimizer, measured low: an expectation should rather be too long.
 TRAFFIC = {"cpu": 8e9, "cuda": 1e12, "mps": 1e11}
-
-
 PAYS = 0.9  # of the time with half as many threads: what more of them must come down to
 LONG = 5.0  # seconds: a pass that takes so long on all cores is of a network that needs them
 
