@@ -145,9 +145,6 @@ def judge(
                 rmse[k] = root(rows[k, index[k]][None], part)[0]
         rho = rmse / reference.distance
         parts.append(Verdicts(index, rmse, held_out_rmse, rho, margin, rmse == 0, sense))
-    if not parts:
-        none = torch.zeros(0, dtype=torch.float64)
-        return Verdicts(none.long(), none, none, none, none, none.bool(), none.long())
     return joined(parts)
 
 

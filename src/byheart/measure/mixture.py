@@ -39,7 +39,7 @@ def mixture(outputs: UInt8[Tensor, "s c h w"], train: UInt8[Tensor, "n c h w"]) 
         raise ValueError("no images to mix")
     of_train = norms(train)
     found, count = [], min(CHUNK, max(1, ENTRIES // (STEPS * len(train))))
-    for part in outputs.split(count) if len(outputs) else [outputs]:
+    for part in outputs.split(count):
         found.append(_search(squares(part, train, of_train), train, of_train))
     squared, parts, weights = (torch.cat(column) for column in zip(*found, strict=True))
     return Mixture(root(squared, outputs), parts, weights)
