@@ -100,10 +100,9 @@ def _jobs(configs: Path, words: Sequence[str]) -> tuple[list[Job], str, dict[str
         for typed in product(*each.values()):
             alone = tuple(w for w in typed if not w.startswith(("cluster=", "hydra", "++hydra")))
             jobs.append(Job(alone, compose("overfit", [*typed])))
-        settings = OmegaConf.to_container(whole.hydra.launcher, resolve=True)
-        assert isinstance(settings, dict)
+        settings: Any = OmegaConf.to_container(whole.hydra.launcher, resolve=True)
         launcher = str(whole.hydra.runtime.choices["hydra/launcher"])
-    return jobs, launcher, {str(key): value for key, value in settings.items()}
+    return jobs, launcher, settings
 
 
 def _parsed(words: Sequence[str]) -> dict[str, list[str]]:
