@@ -66,8 +66,7 @@ def folder_or_hub(path: str, setting: str) -> str:
 def from_pretrained(cls: Any, path: str, part: str, **options: Any) -> Any:
     """`cls.from_pretrained`, from a pipeline's `part` or from the part's own folder.
 
-    Raises:
-        ValueError: nothing readable there, no safetensors, or a hub id without a network.
+    ValueError: nothing readable there, no safetensors, or a hub id without a network.
     """
     if not Path(path).is_dir() or (Path(path) / part).is_dir():  # a hub id is a pipeline's
         options["subfolder"] = part

@@ -121,8 +121,7 @@ def load(place: Path, state: State) -> int | None:
 
     Returns the threads it was computed with. None: version 0.1 did not write them down.
 
-    Raises:
-        ValueError: weights of another architecture.
+    ValueError: weights of another architecture.
     """
     manifest = json.loads((place / MANIFEST).read_text())
     weights = load_file(place / "unet.safetensors")

@@ -127,9 +127,8 @@ def fit(
     `fit.non_finite` in a row end the run. Out of memory, the parts are halved and the step is begun
     again: same global batch, same result but for rounding.
 
-    Raises:
-        ValueError: the batch cannot be shared evenly among the processes, a single sample does not
-            fit into memory, or the gradient is no longer finite.
+    ValueError: the batch cannot be shared evenly among the processes, a single sample does not fit
+    into memory, or the gradient is no longer finite.
     """
     parts = parts_of(config.fit, accelerator)
     steps, seed = config.steps, training_seed(config.seed, config.split)

@@ -227,10 +227,8 @@ def out_of_memory(error: BaseException) -> bool:
 def check_room(failure: Exception, samples: int, parts: int, accelerator: Accelerator) -> None:
     """Whether so many samples at once failed for want of memory only, and fewer may do.
 
-    Raises:
-        ValueError: a single one did not fit, or there are several processes: they may be in the
-            middle of an exchange, and none can begin again alone.
-        Exception: the failure itself, where it was another.
+    ValueError: a single one did not fit, or there are several processes: they may be in the middle
+    of an exchange, and none can begin again alone. Another failure is raised as it is.
     """
     if not out_of_memory(failure):
         raise failure
