@@ -12,7 +12,6 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +22,14 @@ CAPTION_COLUMNS = ("text", "caption")  # the first that is not blank
 SHOWN = 3  # names that stand for captions, in the line that says so
 
 
-@dataclass(frozen=True)
-class Captions:
-    """of: of each picture by its name; '' where nobody wrote one. unused: names of the files that
-    might have captioned a picture and did not."""
+def folder_captions(
+    listing: Listing, complain: Callable[[str], object]
+) -> tuple[dict[str, str], list[str]]:
+    """What somebody wrote of each picture, by its name, '' where nobody did; and the names of the
+    files that might have captioned a picture and did not.
 
-    of: dict[str, str]
-    unused: tuple[str, ...]
-
-
-def folder_captions(listing: Listing, complain: Callable[[str], object]) -> Captions:
-    """What somebody wrote of each picture. complain: is told what cannot be used: a table that is
-    malformed, names a picture that is not there, or one picture twice, with the line; text that is
-    not UTF-8."""
+    complain: is told what cannot be used: a table that is malformed, names a picture that is not
+    there, or one picture twice, with the line; text that is not UTF-8."""
     rows, beside = _tables(listing, complain), listing.caption_files
     used, found = {*listing.tables}, {}
     for name, path in listing.pictures.items():
@@ -49,8 +43,7 @@ def folder_captions(listing: Listing, complain: Callable[[str], object]) -> Capt
                 used.add(file)
                 said = _text(file, complain)
         found[name] = said
-    unused = tuple(name for name, path in listing.words.items() if path not in used)
-    return Captions(found, unused)
+    return found, [name for name, path in listing.words.items() if path not in used]
 
 
 def with_names(captions: dict[str, str]) -> tuple[dict[str, str], str]:

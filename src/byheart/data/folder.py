@@ -55,8 +55,9 @@ def folder(
             "type a folder with png, jpg, webp, ... files"
         )
     strict = bad_captions is None
-    written = folder_captions(listing, _refuse if bad_captions is None else bad_captions.append)
-    captions, said = with_names(written.of) if strict else (written.of, "")
+    complain = _refuse if bad_captions is None else bad_captions.append
+    written, unused = folder_captions(listing, complain)
+    captions, said = with_names(written) if strict else (written, "")
     names = list(listing.pictures)
     found = _gather(
         f"{setting}={path}",
@@ -68,7 +69,7 @@ def folder(
         listing.closed,
         read,
     )
-    passed = [*listing.passed_over, *(f"{name}: captions no picture" for name in written.unused)]
+    passed = [*listing.passed_over, *(f"{name}: captions no picture" for name in unused)]
     notes = [said] * bool(said) + [*found.notes]
     if passed:
         rest = f"; and {len(passed) - NAMED:,} more, all in measures.json"
