@@ -4,7 +4,6 @@ all of them, and too little memory no failure yet."""
 from __future__ import annotations
 
 import ctypes
-import gc
 import os
 import signal
 import sys
@@ -242,10 +241,3 @@ def check_room(failure: Exception, samples: int, parts: int, accelerator: Accele
             f"process {accelerator.process_index} is out of memory with {samples} samples at once: "
             f"type fit.accumulate={2 * parts}"
         ) from failure
-
-
-def forget_cached(device: torch.device) -> None:
-    """Give back what torch keeps for later, so that smaller pieces find room."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
