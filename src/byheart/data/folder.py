@@ -54,10 +54,9 @@ def folder(
             f"{setting}={path} holds no pictures{f' ({what})' * bool(what)}: "
             "type a folder with png, jpg, webp, ... files"
         )
-    strict = bad_captions is None
     complain = _refuse if bad_captions is None else bad_captions.append
     written, unused = folder_captions(listing, complain)
-    captions, said = with_names(written) if strict else (written, "")
+    captions, said = with_names(written) if bad_captions is None else (written, "")
     names = list(listing.pictures)
     found = _gather(
         f"{setting}={path}",
