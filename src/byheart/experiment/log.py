@@ -33,7 +33,7 @@ from byheart.runtime.files import (
 )
 from byheart.runtime.lock import one_at_a_time
 from byheart.runtime.processes import how_many
-from byheart.runtime.sweep import Outcome, new_curves
+from byheart.runtime.sweep import Outcome
 
 ROWS = 200  # about so many in training.jsonl, however long the run
 
@@ -198,8 +198,10 @@ def draw_curve(folder: Path, last: Path | None = None) -> None:
 
 
 def draw_curves(outcomes: Sequence[Outcome]) -> None:
-    """The curve of every folder of a sweep once more, in every format: after each run there is time
-    for less, and of two runs that ended together the slower one may have left the page without the
-    other."""
-    for folder in new_curves(outcomes):
-        draw_curve(folder)
+    """The curve of every folder in which a run was finished just now once more, in every format:
+    after each run there is time for less, and of two runs that ended together the slower one may
+    have left the page without the other."""
+    new = {outcome.folder for outcome in outcomes if not outcome.code and outcome.words != DONE}
+    for folder in map(Path, sorted(new)):
+        if any(folder.glob("*/report.html")):
+            draw_curve(folder)
