@@ -21,9 +21,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from byheart.data.avatars import avatars, family
+from byheart.data.avatars import avatars
 from byheart.data.folder import folder, hub
-from byheart.data.sources import SMALL, Pictures, emoji, photos
+from byheart.data.sources import Pictures, emoji, photos
 
 if TYPE_CHECKING:
     from byheart.config import Images
@@ -131,13 +131,9 @@ def _avatars(config: Images, n_images: int, cache: Path, split: str) -> tuple[Pi
             "of: type a whole number"
         )
     available = n_images if split == "none" else 2 * n_images
-    names, captions, pixels = avatars(
-        config.style, config.size, config.seed, available, int(config.held_out), cache
-    )
-    whole = pixels.permute(0, 2, 3, 1).numpy()
-    none = np.zeros((0, SMALL, SMALL, 3), dtype=np.uint8)  # no near-duplicates are looked for
-    attribution = family(config.style).attribution
-    return Pictures(tuple(names), tuple(captions), none, whole.__getitem__, attribution), available
+    held_out = int(config.held_out)
+    made = avatars(config.style, config.size, config.seed, available, held_out, cache)
+    return made, available
 
 
 def _read(config: Images, cache: Path) -> Pictures:
