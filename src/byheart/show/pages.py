@@ -5,12 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import re
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import ChoiceLoader, Environment, FunctionLoader, StrictUndefined, Template
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 from PIL import Image
 
@@ -27,10 +26,10 @@ LARGEST_WEBP = 16_383  # pixels a side
 
 def template(name: str, package: str = "byheart.show.templates") -> Template:
     """A template; everything that is filled in is escaped, and nothing may be undefined."""
+    loaders = [PackageLoader(place, "") for place in (package, "byheart.show.templates")]
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        loader=ChoiceLoader([_of(package), _of("byheart.show.templates")]),
-    )  # fmt: skip
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, loader=ChoiceLoader(loaders)
+    )
     environment.filters |= {"percent": percent, "number": number, "cards": cards}
     return environment.get_template(name)
 
@@ -55,14 +54,6 @@ def cards(page: str) -> Markup:
         return before + head + "".join(map(cells, rows))
 
     return Markup(re.sub("<table.*?</table>", named, str(page), flags=re.S))
-
-
-def _of(package: str) -> FunctionLoader:
-    def text(name: str) -> str | None:
-        file = resources.files(package).joinpath(name)
-        return file.read_text(encoding="utf-8") if file.is_file() else None
-
-    return FunctionLoader(text)
 
 
 def write_pictures(run: Run, outputs: Any, findings: Any, train: Any, members: Any) -> None:
