@@ -9,11 +9,10 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from byheart.measure.alterations import as_bytes, blurred, jpeg, noisy
+from byheart.measure.alterations import Images, as_bytes, blurred, jpeg, noisy
 from byheart.measure.copying import Reference
 from byheart.measure.kinds import reference
 
-Images = UInt8[Tensor, "_ c h w"]
 COUNT = 64  # outputs of each control
 NOISES = (0.05, 0.1)  # standard deviations of the noisy copiers, in [0, 1]
 
