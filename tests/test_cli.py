@@ -12,7 +12,7 @@ import pytest
 
 from byheart import cli
 from byheart.cli import main
-from byheart.measure.ledger import ledger
+from byheart.measure.ledger import Ledger
 
 SD = ["--parameters", "859520964", "--images", "2.3e9", "--size", "512"]
 
@@ -55,7 +55,7 @@ def test_numbers_by_hand_are_followed_line_by_line(capsys: pytest.CaptureFixture
 def test_a_run_tells_what_it_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     jpeg = {"images": 3, "out_of_reach": 0, "bits": 24_000, "header_bits": 7_368,
             "raw_bits": 294_912}  # fmt: skip
-    record = ledger(1000, 5, 12_288, given_back=3, memorized={"jpeg": jpeg}).to_json()
+    record = Ledger(1000, 5, 12_288, given_back=3, memorized={"jpeg": jpeg}).to_json()
     folder = run_with(tmp_path / "run", {"n_images": 5, "ledger": record})
     code, out, err = type_(capsys, "ledger", str(folder))
     assert (code, err) == (0, "") and str(folder) in out
@@ -180,7 +180,7 @@ def test_a_folder_with_a_run_of_another_version_is_one_line(
 
 @pytest.mark.parametrize("door", ["ledger", "report", "curve"])
 def test_the_doors_open_without_torch(door: str, tmp_path: Path) -> None:
-    record = ledger(1000, 5, 12_288).to_json()
+    record = Ledger(1000, 5, 12_288).to_json()
     folder = run_with(tmp_path, {"n_images": 5, "ledger": record})
     words = (
         "import sys; from byheart.cli import main;"

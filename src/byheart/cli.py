@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
-from byheart.measure.ledger import Ledger, from_json, ledger, lines, stable_diffusion
+from byheart.measure.ledger import Ledger, from_json, lines, stable_diffusion
 from byheart.runtime.files import Run, read_measures
 
 WINGS = ("auditing", "bench", "lesson")  # each may be taken away as a folder
@@ -158,7 +158,7 @@ def _ledger(typed: argparse.Namespace) -> None:
             what = "" if given else "type a run's folder, or "
             raise ValueError(f"numbers are missing: {what}add {' '.join(missing)}")
         title = "The ledger of the numbers given"
-        found = ledger(
+        found = Ledger(
             typed.parameters, typed.images, typed.size * typed.size * 3, typed.precision or 32,
             latent_dimensions=typed.latent,
         )  # fmt: skip

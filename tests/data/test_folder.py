@@ -128,8 +128,6 @@ def test_a_path_that_is_no_folder_of_pictures_says_what_to_type(tmp_path: Path) 
     file = save(tmp_path / "pictures" / "a.png")
     (tmp_path / "empty").mkdir()
     for path, message in [
-        (None, "type images.path=/path/to/pictures"),
-        ("", "type images.path=/path/to/pictures"),
         (str(tmp_path / "nowhere"), "does not exist: type"),
         (str(file), f"is a file: type images.path={file.parent}"),
         (str(tmp_path / "empty"), "holds no pictures: type"),

@@ -10,8 +10,8 @@ import pytest
 from byheart.measure.ledger import (
     DEPEND_ON_PRECISION,
     FIGURES,
+    Ledger,
     from_json,
-    ledger,
     lines,
     readable,
     stable_diffusion,
@@ -59,7 +59,7 @@ def test_what_is_said_to_depend_on_the_precision_does_and_nothing_else() -> None
 
 def test_one_small_image_by_hand() -> None:
     # 96 parameters of 32 bits = 3,072; one image of 4 x 4 x 3 x 8 = 384 bits fits in eight times.
-    one = ledger(96, 1, 48)
+    one = Ledger(96, 1, 48)
     assert (one.parameter_bits, one.raw_bits, one.ratio) == (3072, 384, 0.125)
     assert one.orders_of_magnitude == pytest.approx(-0.90309)
     assert one.parameter_bits_per_image == 3072 and one.values_per_parameter == 0.5
@@ -67,19 +67,19 @@ def test_one_small_image_by_hand() -> None:
 
 
 def test_memorized_bits_per_parameter_and_compression() -> None:
-    found = ledger(1000, 5, 12_288, given_back=4, memorized={"jpeg": JPEG}).memorized["jpeg"]
+    found = Ledger(1000, 5, 12_288, given_back=4, memorized={"jpeg": JPEG}).memorized["jpeg"]
     assert found["bits_per_parameter"] == 24.0
     assert found["compression"] == 12.288  # 294,912 raw bits in 24,000
     nothing = {"images": 0, "out_of_reach": 4, "bits": None, "header_bits": 0, "raw_bits": 0}
-    found = ledger(1000, 5, 12_288, given_back=4, memorized={"jpeg": nothing}).memorized["jpeg"]
+    found = Ledger(1000, 5, 12_288, given_back=4, memorized={"jpeg": nothing}).memorized["jpeg"]
     assert found["bits_per_parameter"] is None and found["compression"] is None
     forgot = nothing | {"out_of_reach": 0, "bits": 0}
-    found = ledger(1000, 5, 12_288, given_back=0, memorized={"jpeg": forgot}).memorized["jpeg"]
+    found = Ledger(1000, 5, 12_288, given_back=0, memorized={"jpeg": forgot}).memorized["jpeg"]
     assert found["bits_per_parameter"] == 0 and found["compression"] is None
 
 
 def test_json_and_back() -> None:
-    run = ledger(
+    run = Ledger(
         1000, 5, 12_288, 16, latent_dimensions=12_288, given_back=4, memorized={"jpeg": JPEG},
         chance_collision=COLLISION,
     )  # fmt: skip
@@ -96,7 +96,7 @@ def test_json_and_back() -> None:
 @pytest.mark.parametrize("broken", [{"parameters": 0}, {"n_images": "5"}, {"memorized": [1]},
                                     {"dimensions": None}, {"memorized": {"jpeg": {}}}])  # fmt: skip
 def test_a_broken_record_is_refused(broken: dict[str, Any]) -> None:
-    record = ledger(1000, 5, 12_288).to_json() | broken
+    record = Ledger(1000, 5, 12_288).to_json() | broken
     with pytest.raises(ValueError):
         from_json(record)
 

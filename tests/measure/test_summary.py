@@ -78,7 +78,7 @@ def test_prompts_and_noises_are_not_mixed_up() -> None:
 def metric(values: list[float], threshold: float | None = None) -> Metric:
     found = torch.tensor(values, dtype=torch.float64)
     passes = {} if threshold is None else {f"> {threshold}": found > threshold}
-    return Metric("m", found, passes, "by hand")
+    return Metric(found, passes, "by hand")
 
 
 def test_a_metric_is_told_by_its_median_and_by_how_many_pass() -> None:

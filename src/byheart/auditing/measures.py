@@ -27,9 +27,9 @@ from byheart.measure.collision import chance_collision
 from byheart.measure.controls import controls
 from byheart.measure.copying import chance, margin_curve, tolerance_curve, unseen_pictures
 from byheart.measure.generalization import generalization
-from byheart.measure.intervals import Rate, wilson
+from byheart.measure.intervals import Rate, finite, wilson
 from byheart.measure.kinds import KINDS
-from byheart.measure.ledger import ledger
+from byheart.measure.ledger import Ledger
 from byheart.measure.panel import Metric, panel
 from byheart.measure.resampling import above, clustered
 from byheart.measure.summary import (
@@ -39,7 +39,6 @@ from byheart.measure.summary import (
     condition,
     digits,
     effects,
-    finite,
     panel_of,
     panels,
     rate_json,
@@ -390,7 +389,7 @@ def _ledger(compared: Comparison) -> dict[str, Any]:
     n = len(compared.train)
     draws = torch.Generator().manual_seed(compared.seed)
     collision = chance_collision(compared.unseen, compared.reference.distance, n, draws)
-    return ledger(
+    return Ledger(
         max(1, compared.model.parameters), n, compared.train.pixels[0].numel(),
         given_back=len({*copies_of(compared)}), chance_collision=asdict(collision),
     ).to_json()  # fmt: skip

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from byheart.data.cache import stored
 from byheart.data.decode import draw
+from byheart.data.sources import SMALL, Pictures
 
 BLOCK = 500  # pictures of one file under the cache
 RULE = "2"  # part of the cache's key: raise it when drawing, captions or parts change
@@ -209,10 +210,9 @@ def free_styles() -> dict[str, dict[str, Any]]:
     return found
 
 
-def avatars(
-    style: str, size: int, seed: int, train: int, held_out: int, cache: Path
-) -> tuple[list[str], list[str], UInt8[Tensor, "k 3 z z"]]:
-    """Names, captions and pictures: `train` to learn, then `held_out` that are never learned.
+def avatars(style: str, size: int, seed: int, train: int, held_out: int, cache: Path) -> Pictures:
+    """`train` to learn, then `held_out` that are never learned. `small` is empty, since no
+    near-duplicates are looked for.
 
     A picture's name is the seed that DiceBear draws it from. No two are equal, and in a family of
     many no two have the same parts. The held-out ones are chosen first, whatever `train` is, and
@@ -226,7 +226,9 @@ def avatars(
     unseen = list(_distinct(made, size, f"{seed}-held-out-", held_out, cache, seen))
     known = list(_distinct(made, size, f"{seed}-", train, cache, seen))
     names, captions, pictures = zip(*known, *unseen, strict=True)
-    return list(names), list(captions), torch.stack(pictures)
+    whole = torch.stack(pictures).permute(0, 2, 3, 1).numpy()
+    none = np.zeros((0, SMALL, SMALL, 3), dtype=np.uint8)
+    return Pictures(names, captions, none, whole.__getitem__, made.attribution)
 
 
 def _distinct(

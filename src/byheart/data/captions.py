@@ -12,7 +12,6 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +22,14 @@ CAPTION_COLUMNS = ("text", "caption")  # the first that is not blank
 SHOWN = 3  # names that stand for captions, in the line that says so
 
 
-@dataclass(frozen=True)
-class Captions:
-    """of: of each picture by its name; '' where nobody wrote one. unused: names of the files that
-    might have captioned a picture and did not."""
+def folder_captions(
+    listing: Listing, complain: Callable[[str], object]
+) -> tuple[dict[str, str], list[str]]:
+    """What somebody wrote of each picture, by its name, '' where nobody did; and the names of the
+    files that might have captioned a picture and did not.
 
-    of: dict[str, str]
-    unused: tuple[str, ...]
-
-
-def folder_captions(listing: Listing, complain: Callable[[str], object]) -> Captions:
-    """What somebody wrote of each picture. complain: is told what cannot be used: a table that is
-    malformed, names a picture that is not there, or one picture twice, with the line; text that is
-    not UTF-8."""
+    complain: is told what cannot be used: a table that is malformed, names a picture that is not
+    there, or one picture twice, with the line; text that is not UTF-8."""
     rows, beside = _tables(listing, complain), listing.caption_files
     used, found = {*listing.tables}, {}
     for name, path in listing.pictures.items():
@@ -49,8 +43,7 @@ def folder_captions(listing: Listing, complain: Callable[[str], object]) -> Capt
                 used.add(file)
                 said = _text(file, complain)
         found[name] = said
-    unused = tuple(name for name, path in listing.words.items() if path not in used)
-    return Captions(found, unused)
+    return found, [name for name, path in listing.words.items() if path not in used]
 
 
 def with_names(captions: dict[str, str]) -> tuple[dict[str, str], str]:
@@ -114,11 +107,10 @@ def _table(
 ) -> None:
     """Add what a table says of the pictures beside it and below."""
     try:
-        for line, row in _jsonl(table) if table.suffix.lower() == ".jsonl" else _csv(table):
+        rows = _jsonl if table.suffix.lower() == ".jsonl" else _csv
+        for line, row in rows(table, complain):
             where = f"{table} line {line}"
             try:
-                if isinstance(row, ValueError):
-                    raise row
                 written, caption = _row(where, row)
                 name = listing.name_of(table.parent.relative_to(listing.root) / written)
                 if name not in listing.pictures:
@@ -151,8 +143,8 @@ def _row(where: str, row: dict[str, Any]) -> tuple[Path, str]:
     return Path(name.strip()), said
 
 
-def _jsonl(file: Path) -> Iterator[tuple[int, dict[str, Any] | ValueError]]:
-    """Lines and their rows, or what is wrong with a line."""
+def _jsonl(file: Path, complain: Callable[[str], object]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Lines and their rows. complain: is told what is wrong with a line."""
     # Not splitlines(): a JSON string may hold the other line breaks of Unicode as they are.
     for line, text in enumerate(_utf8(file).split("\n"), start=1):
         if not text.strip():
@@ -160,26 +152,24 @@ def _jsonl(file: Path) -> Iterator[tuple[int, dict[str, Any] | ValueError]]:
         try:
             row = json.loads(text)
         except (ValueError, RecursionError) as error:
-            yield line, ValueError(f"{file} line {line}: not JSON ({error}): correct it")
+            complain(f"{file} line {line}: not JSON ({error}): correct it")
             continue
-        if not isinstance(row, dict):
-            row = ValueError(f"{file} line {line}: not a JSON object: write {{...}} on each line")
-        yield line, row
+        if isinstance(row, dict):
+            yield line, row
+        else:
+            complain(f"{file} line {line}: not a JSON object: write {{...}} on each line")
 
 
-def _csv(file: Path) -> Iterator[tuple[int, dict[str, Any] | ValueError]]:
+def _csv(file: Path, complain: Callable[[str], object]) -> Iterator[tuple[int, dict[str, Any]]]:
     reader = csv.DictReader(io.StringIO(_utf8(file), newline=""), strict=True)
     try:
         for row in reader:
-            if None in row or None in row.values():
-                yield (
-                    reader.line_num,
-                    ValueError(
-                        f"{file} line {reader.line_num}: more or fewer fields than the header has: "
-                        'put a caption with commas into "quotation marks"'
-                    ),
-                )
-            else:
+            if None not in row and None not in row.values():
                 yield reader.line_num, row
+            else:
+                complain(
+                    f"{file} line {reader.line_num}: more or fewer fields than the header has: "
+                    'put a caption with commas into "quotation marks"'
+                )
     except csv.Error as error:
         raise ValueError(f"{file} line {reader.line_num}: not CSV ({error}): correct it") from None

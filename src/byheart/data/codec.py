@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
@@ -21,29 +21,6 @@ from byheart.data.cache import stored
 from byheart.data.pretrained import folder_or_hub, weights_from_pretrained
 
 VAE_BATCH = 8  # images through the VAE at once: bounds memory at 512 px to about 4 GB
-
-
-@runtime_checkable
-class Codec(Protocol):
-    """`encode` 8-bit images to latents, `decode` latents to 8-bit images."""
-
-    @property
-    def channels(self) -> int: ...  # of a latent
-
-    @property
-    def factor(self) -> int: ...  # image side / latent side
-
-    def encode(self, images: UInt8[Tensor, "n 3 s s"]) -> Float[Tensor, "n c l l"]: ...
-
-    def decode(self, latents: Float[Tensor, "n c l l"]) -> UInt8[Tensor, "n 3 s s"]: ...
-
-
-def load_codec(config: CodecConfig, cache: Path) -> Codec:
-    """The codec the configuration names. ValueError: the VAE cannot be read."""
-    if config.kind == "patch":
-        return PatchCodec(config.patch)
-    assert config.path is not None
-    return VaeCodec.load(config.path, cache)
 
 
 def to_signed(images: UInt8[Tensor, "*s"]) -> Float[Tensor, "*s"]:
@@ -64,7 +41,7 @@ class PatchCodec:
     forgives 4e-3.
     """
 
-    factor: int
+    factor: int  # image side / latent side
 
     @property
     def channels(self) -> int:
@@ -137,6 +114,17 @@ class VaeCodec:
                 for batch in latents.split(VAE_BATCH)
             ]
         return torch.cat(images)
+
+
+Codec = PatchCodec | VaeCodec  # `encode`s 8-bit images to latents, `decode`s them to 8-bit images
+
+
+def load_codec(config: CodecConfig, cache: Path) -> Codec:
+    """The codec the configuration names. ValueError: the VAE cannot be read."""
+    if config.kind == "patch":
+        return PatchCodec(config.patch)
+    assert config.path is not None
+    return VaeCodec.load(config.path, cache)
 
 
 def check_side(codec: Codec, size: int, factor: int) -> None:

@@ -24,7 +24,7 @@ Read = Callable[[str, Picture], list[tuple[str, UInt8[np.ndarray, "64 64 3"]]]]
 
 
 def folder(
-    path: str | None,
+    path: str,
     size: int,
     unreadable: str,
     setting: str = "images.path",
@@ -42,8 +42,6 @@ def folder(
 
     ValueError: no such folder, nothing in it, a picture that cannot be read, a bad caption table.
     """
-    if not path:
-        raise ValueError("images=folder needs a folder: type images.path=/path/to/pictures")
     root = Path(path).expanduser()
     if not root.exists():
         raise ValueError(f"{setting}={path} does not exist: type the path of a folder")
@@ -56,9 +54,9 @@ def folder(
             f"{setting}={path} holds no pictures{f' ({what})' * bool(what)}: "
             "type a folder with png, jpg, webp, ... files"
         )
-    strict = bad_captions is None
-    written = folder_captions(listing, _refuse if bad_captions is None else bad_captions.append)
-    captions, said = with_names(written.of) if strict else (written.of, "")
+    complain = _refuse if bad_captions is None else bad_captions.append
+    written, unused = folder_captions(listing, complain)
+    captions, said = with_names(written) if bad_captions is None else (written, "")
     names = list(listing.pictures)
     found = _gather(
         f"{setting}={path}",
@@ -70,7 +68,7 @@ def folder(
         listing.closed,
         read,
     )
-    passed = [*listing.passed_over, *(f"{name}: captions no picture" for name in written.unused)]
+    passed = [*listing.passed_over, *(f"{name}: captions no picture" for name in unused)]
     notes = [said] * bool(said) + [*found.notes]
     if passed:
         rest = f"; and {len(passed) - NAMED:,} more, all in measures.json"
@@ -83,7 +81,7 @@ def _refuse(words: str) -> None:
     raise ValueError(words)
 
 
-def hub(repo: str | None, size: int, unreadable: str) -> Pictures:
+def hub(repo: str, size: int, unreadable: str) -> Pictures:
     """The split `train` of a data set: a hub id, or a folder that `datasets` understands.
 
     Pictures are the first column of type Image, in the order of rows; captions the first of text,
@@ -93,8 +91,6 @@ def hub(repo: str | None, size: int, unreadable: str) -> Pictures:
     ValueError: `datasets` is missing, the data set cannot be loaded, holds no pictures, or some
     that cannot be read.
     """
-    if not repo:
-        raise ValueError("images=hub needs a data set: type images.repo=owner/name")
     rows, pixels, words = _load(repo)
 
     def read(index: int) -> Path | bytes:
@@ -175,9 +171,12 @@ def _gather(
         try:
             data = _known(source(index))
             with opened(data) as picture:
-                parts = read(name, picture) if read else [(name, _square(picture))]
-                if read is None and (tiles := tiles_of(picture)):
-                    sheets[name] = len(tiles)
+                if read:
+                    parts = read(name, picture)
+                else:
+                    parts = [(name, resize(picture.rgb(picture.centre), SMALL))]
+                    if tiles := tiles_of(picture):
+                        sheets[name] = len(tiles)
             small += [square for _, square in parts]
             said += [part for part, _ in parts]
             kept += [index] * len(parts)
@@ -203,10 +202,6 @@ def _gather(
         unreadable=tuple(lost),
         notes=tuple(notes),
     )
-
-
-def _square(picture: Picture) -> UInt8[np.ndarray, "64 64 3"]:
-    return resize(picture.rgb(picture.centre), SMALL)
 
 
 def _known(data: Path | bytes) -> Path | bytes:

@@ -21,9 +21,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from byheart.data.avatars import avatars, family
+from byheart.data.avatars import avatars
 from byheart.data.folder import folder, hub
-from byheart.data.sources import SMALL, Pictures, emoji, photos
+from byheart.data.sources import Pictures, emoji, photos
 
 if TYPE_CHECKING:
     from byheart.config import Images
@@ -76,10 +76,8 @@ def load_images(config: Images, n_images: int, cache: Path, split: str = "none")
     `images.size`. split: only every other image, beginning with the first (a) or the second (b),
     so that two models can learn disjoint sets of one source.
 
-    ValueError: n_images below 1 or above what is left, or a source that cannot be read.
+    ValueError: n_images above what is left, or a source that cannot be read.
     """
-    if n_images < 1:
-        raise ValueError(f"n_images={n_images}: type n_images=1 or more")
     if config.source == "avatars":
         pictures, available = _avatars(config, n_images, cache, split)
         order = list(range(len(pictures.names)))
@@ -133,13 +131,9 @@ def _avatars(config: Images, n_images: int, cache: Path, split: str) -> tuple[Pi
             "of: type a whole number"
         )
     available = n_images if split == "none" else 2 * n_images
-    names, captions, pixels = avatars(
-        config.style, config.size, config.seed, available, int(config.held_out), cache
-    )
-    whole = pixels.permute(0, 2, 3, 1).numpy()
-    none = np.zeros((0, SMALL, SMALL, 3), dtype=np.uint8)  # no near-duplicates are looked for
-    attribution = family(config.style).attribution
-    return Pictures(tuple(names), tuple(captions), none, whole.__getitem__, attribution), available
+    held_out = int(config.held_out)
+    made = avatars(config.style, config.size, config.seed, available, held_out, cache)
+    return made, available
 
 
 def _read(config: Images, cache: Path) -> Pictures:
@@ -149,21 +143,15 @@ def _read(config: Images, cache: Path) -> Pictures:
         case "photos":
             return photos(config.size)
         case "folder":
+            assert config.path is not None
             return folder(config.path, config.size, config.unreadable)
-        case "hub":
-            return hub(config.repo, config.size, config.unreadable)
-    raise ValueError(
-        f"images.source={config.source}: type images=emoji, avatars, photos, folder or hub"
-    )
+    assert config.repo is not None
+    return hub(config.repo, config.size, config.unreadable)
 
 
 def _held_out(config: Images, total: int) -> int:
     """How many of `total` pictures are held out: below 1 a fraction, from 1 on a number."""
     asked = config.held_out
-    if asked < 0 or (asked >= 1 and asked != int(asked)):
-        raise ValueError(
-            f"images.held_out={asked}: type a fraction from 0 to below 1, or a whole number"
-        )
     # Through the decimal as it was typed: 0.29 of 100 pictures are 29, though 0.29 * 100 < 29.
     count = int(asked) if asked >= 1 else math.floor(Fraction(str(asked)) * total)
     return min(count, total)

@@ -60,64 +60,58 @@ class Listing:
 
 def list_folder(root: Path) -> Listing:
     """Links are followed, to the same folder once. ValueError: the folder itself is closed."""
-    listing, found = Listing(root), _Found()
-    _walk(root, root, found, set())
-    listing.passed_over += [f"{display_name(path)}: {why}" for path, why in found.passed_over]
-    listing.closed += [f"{display_name(path)}: {why}" for path, why in found.closed]
-    listing.pictures = {name: root / path for name, path in _named(found.pictures).items()}
-    listing.words = {name: root / path for name, path in _named(found.words).items()}
+    listing = Listing(root)
+    pictures: list[Path] = []
+    words: list[Path] = []
+    _walk(root, listing, pictures, words, set())
+    listing.pictures = {name: root / path for name, path in _named(pictures).items()}
+    listing.words = {name: root / path for name, path in _named(words).items()}
     return listing
 
 
-@dataclass
-class _Found:
-    """Paths below the folder."""
-
-    pictures: list[Path] = field(default_factory=list)
-    words: list[Path] = field(default_factory=list)
-    passed_over: list[tuple[Path, str]] = field(default_factory=list)
-    closed: list[tuple[Path, str]] = field(default_factory=list)
-
-
-def _walk(root: Path, folder: Path, found: _Found, seen: set[str]) -> None:
-    here = folder.relative_to(root)
+def _walk(
+    folder: Path, listing: Listing, pictures: list[Path], words: list[Path], seen: set[str]
+) -> None:
+    """Add what a folder holds. pictures, words: paths below the root."""
+    here = folder.relative_to(listing.root)
     if (real := os.path.realpath(folder)) in seen:
-        found.passed_over.append((here, "leads to a folder that is here already"))
+        listing.passed_over.append(f"{display_name(here)}: leads to a folder that is here already")
         return
     seen.add(real)
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: os.fsencode(entry.name))
     except OSError as error:
-        found.closed.append((here, f"cannot be opened: {(error.strerror or '').lower()}"))
+        why = (error.strerror or "").lower()
+        listing.closed.append(f"{display_name(here)}: cannot be opened: {why}")
         return
     for entry in entries:
         path = here / entry.name
         if entry.name.startswith("."):  # ._x.jpg, .thumbnails/
-            found.passed_over.append((path, "hidden"))
+            listing.passed_over.append(f"{display_name(path)}: hidden")
         elif entry.is_dir():
-            _walk(root, folder / entry.name, found, seen)
+            _walk(folder / entry.name, listing, pictures, words, seen)
         else:
-            _sort(root, path, found)
+            _sort(path, listing, pictures, words)
 
 
-def _sort(root: Path, path: Path, found: _Found) -> None:
-    ending, file = path.suffix.lower(), root / path
+def _sort(path: Path, listing: Listing, pictures: list[Path], words: list[Path]) -> None:
+    ending, file, name = path.suffix.lower(), listing.root / path, display_name(path)
     # Not asked first whether it can be opened: a link to a picture that is gone has to be named as
     # unreadable.
     if ending in picture_suffixes() | OTHER_PICTURES:
-        found.pictures.append(path)
+        pictures.append(path)
     elif ending in WORDS or path.name.lower() in TABLES:
-        found.words.append(path)
+        words.append(path)
     elif not file.exists():
-        found.passed_over.append((path, "leads nowhere"))
+        listing.passed_over.append(f"{name}: leads nowhere")
     elif not stat.S_ISREG(file.stat().st_mode):
-        found.passed_over.append((path, "no file"))
+        listing.passed_over.append(f"{name}: no file")
     elif not os.access(file, os.R_OK):
-        found.closed.append((path, "cannot be opened: permission denied"))
+        listing.closed.append(f"{name}: cannot be opened: permission denied")
     elif is_picture(file):  # whatever its ending
-        found.pictures.append(path)
+        pictures.append(path)
     else:
-        found.passed_over.append((path, "no picture"))
+        listing.passed_over.append(f"{name}: no picture")
 
 
 def display_name(relative: Path) -> str:

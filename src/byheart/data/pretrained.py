@@ -63,18 +63,12 @@ def folder_or_hub(path: str, setting: str) -> str:
     return path
 
 
-def has_part(path: str, part: str) -> bool:
-    """Whether a model folder is a pipeline's, with `part` below it. A hub id is taken for one."""
-    return not Path(path).is_dir() or (Path(path) / part).is_dir()
-
-
 def from_pretrained(cls: Any, path: str, part: str, **options: Any) -> Any:
     """`cls.from_pretrained`, from a pipeline's `part` or from the part's own folder.
 
-    Raises:
-        ValueError: nothing readable there, no safetensors, or a hub id without a network.
+    ValueError: nothing readable there, no safetensors, or a hub id without a network.
     """
-    if has_part(path, part):
+    if not Path(path).is_dir() or (Path(path) / part).is_dir():  # a hub id is a pipeline's
         options["subfolder"] = part
     try:
         with quiet_loading():

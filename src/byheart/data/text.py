@@ -46,8 +46,7 @@ def unseen_prompts() -> tuple[str, ...]:
 def embed(texts: list[str], config: Text, cache: Path) -> Float[Tensor, "p l d"]:
     """One row of token vectors per text, from the cache where it has them.
 
-    Raises:
-        ValueError: the encoder cannot be read.
+    ValueError: the encoder cannot be read.
     """
     distinct = list(dict.fromkeys(texts))
     path = folder_or_hub(config.path, "text.path") if config.path else ""

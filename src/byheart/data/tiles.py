@@ -83,7 +83,8 @@ def _seams(pixels: UInt8[np.ndarray, "h w 3"]) -> tuple[Spans, Spans]:
     """Rows and columns of equal tiles without a gap: the most tiles of which every seam shows."""
     height, width = pixels.shape[:2]
     across, down = _Lines(_turned(pixels)), _Lines(pixels)
-    shown = [[count for count in _divisors(side) if lines.stand_out(count)]
+    counts = range(1, MOST + 1)
+    shown = [[count for count in counts if side % count == 0 and lines.stand_out(count)]
              for side, lines in ((height, down), (width, across))]  # fmt: skip
     fit = [pair for pair in product(*shown) if _plausible(width // pair[1], height // pair[0])]
     rows, columns = max(fit, key=prod, default=(1, 1))
@@ -94,10 +95,6 @@ def _seams(pixels: UInt8[np.ndarray, "h w 3"]) -> tuple[Spans, Spans]:
 
 def _turned(pixels: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "w h 3"]:
     return np.ascontiguousarray(pixels.transpose(1, 0, 2))
-
-
-def _divisors(side: int) -> list[int]:
-    return [count for count in range(1, MOST + 1) if side % count == 0]
 
 
 class _Lines:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -33,7 +32,7 @@ from byheart.measure.copying import (
 from byheart.measure.denoising_gap import Level, gap
 from byheart.measure.generalization import generalization
 from byheart.measure.kinds import Findings, examine
-from byheart.measure.ledger import ledger
+from byheart.measure.ledger import Ledger
 from byheart.measure.panel import Metric, panel
 from byheart.measure.possible import Member, nearest_possible
 from byheart.measure.summary import (
@@ -156,11 +155,13 @@ def evaluate(
     sets |= {f"altered {name}": made for name, made in changed.items()}
     other = {f"control {n}": c for n, c in known.items() if c.reference is not reference}
     total = sum(map(len, sets.values())) + sum(len(c.outputs) for c in other.values())
-    with progress(total, accelerator) as advance:
-        seen = in_sets(partial(look, against=reference), sets, accelerator, advance)
+    mine = -(-total // accelerator.num_processes)
+    silent = None if accelerator.is_main_process else True
+    with tqdm(total=mine, desc="measure", unit="image", disable=silent) as bar:
+        seen = in_sets(partial(look, against=reference), sets, accelerator, bar.update)
         for name, c in other.items():
             alone = {name: c.outputs}
-            seen |= in_sets(partial(look, against=c.reference), alone, accelerator, advance)
+            seen |= in_sets(partial(look, against=c.reference), alone, accelerator, bar.update)
     findings = {kind: seen[f"outputs {kind}"].findings for kind in outputs}
     unseen = unseen_pictures(train, reference)
     found, by_chance = findings[headline], chance(unseen)
@@ -226,14 +227,6 @@ def _one_for_each_noise(asked: list[Question]) -> list[int]:
     return list(first.values())
 
 
-@contextmanager
-def progress(total: int, accelerator: Accelerator) -> Iterator[Callable[[int], object]]:
-    mine = -(-total // accelerator.num_processes)
-    silent = None if accelerator.is_main_process else True
-    with tqdm(total=mine, desc="measure", unit="image", disable=silent) as bar:
-        yield bar.update
-
-
 def _possible(outputs: Images, setup: Setup, accelerator: Accelerator) -> dict[int, Member]:
     """The nearest possible avatar of as many outputs as are asked for, each of another noise."""
     config, images = setup.config, setup.images
@@ -288,7 +281,7 @@ def _ledger(found: Findings, setup: Setup, accelerator: Accelerator) -> dict[str
     files = memorized(given, sizes, codecs)
     draws = torch.Generator().manual_seed(setup.config.seed)
     chances = chance_collision(against.images, against.distance, len(train), draws)
-    return ledger(
+    return Ledger(
         parameters(setup.unet), len(train), train[0].numel(),
         latent_dimensions=setup.latents[0].numel(), given_back=len(index),
         memorized={codec: asdict(size) for codec, size in files.items()},

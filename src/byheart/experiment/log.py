@@ -33,7 +33,7 @@ from byheart.runtime.files import (
 )
 from byheart.runtime.lock import one_at_a_time
 from byheart.runtime.processes import how_many
-from byheart.runtime.sweep import Outcome, new_curves
+from byheart.runtime.sweep import Outcome
 
 ROWS = 200  # about so many in training.jsonl, however long the run
 
@@ -106,8 +106,7 @@ class RunLog:
         rows = read_jsonl(self.run.file("training.jsonl"))
         self.seconds["train"] = rows[-1]["seconds"] if rows else 0.0
         self.left_out = rows[-1]["left_out"] if rows else 0
-        tracker = self.config.tracker
-        if tracker != "none":
+        if self.config.tracker != "none":
             settings = {k: str(v) for k, v in flatten(asdict(self.config)).items()}
             self.accelerator.init_trackers("byheart", config=settings)
         self._clock, self._last = time.perf_counter(), state.step
@@ -129,14 +128,13 @@ class RunLog:
         spent, done = now - self._clock, step.step - self._last
         self._clock, self._last = now, step.step
         self.seconds["train"] += spent
-        batch = self.config.fit.batch
         row = {
             "step": step.step,
             "exposures": self.config.exposures(step.step),
             "loss": mean if math.isfinite(mean) else None,
             "lr": step.lr,
             "left_out": left_out,
-            "images_per_second": done * batch / spent,
+            "images_per_second": done * self.config.fit.batch / spent,
             "seconds": self.seconds["train"],
         }
         if self.main:
@@ -200,8 +198,10 @@ def draw_curve(folder: Path, last: Path | None = None) -> None:
 
 
 def draw_curves(outcomes: Sequence[Outcome]) -> None:
-    """The curve of every folder of a sweep once more, in every format: after each run there is time
-    for less, and of two runs that ended together the slower one may have left the page without the
-    other."""
-    for folder in new_curves(outcomes):
-        draw_curve(folder)
+    """The curve of every folder in which a run was finished just now once more, in every format:
+    after each run there is time for less, and of two runs that ended together the slower one may
+    have left the page without the other."""
+    new = {outcome.folder for outcome in outcomes if not outcome.code and outcome.words != DONE}
+    for folder in map(Path, sorted(new)):
+        if any(folder.glob("*/report.html")):
+            draw_curve(folder)

@@ -62,8 +62,7 @@ class Setup:
     @property
     def memorizer(self) -> IdealDenoiser:
         """The best denoiser there is of the training images alone."""
-        given = self.conditioning
-        schedule = self.conditions.schedule
+        given, schedule = self.conditioning, self.conditions.schedule
         return IdealDenoiser(schedule, self.latents, given.rows, given.of_image)
 
     @property

@@ -21,15 +21,7 @@ from byheart.measure.kinds import KINDS, examine
 from byheart.model.fit import State
 from byheart.model.sample import Denoiser, sample, sample_shared
 from byheart.runtime.files import Run, append_jsonl, keep_rows_up_to, read_jsonl, write_bytes
-from byheart.show.pictures import (
-    DENOISING,
-    LEARNING,
-    film,
-    frames_of,
-    live,
-    png_bytes,
-    sheet,
-)
+from byheart.show.pictures import DENOISING, LEARNING, film, frames_of, live, png_bytes, sheet
 
 PICTURES = 4  # outputs on live.png, and of noises that become pictures
 FRAMES = {"patch": 16, "sd_vae": 6}  # at most, in the film of the noise: a VAE takes its time

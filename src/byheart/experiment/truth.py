@@ -35,7 +35,11 @@ def score(settings: Sequence[str], sizes: Sequence[int]) -> tuple[str, bool]:
         for n in tqdm(sizes, "judge", unit="size", disable=None)
     }
     columns = ("n_images", "made", "pictures", *KINDS, "must", "met")
-    lines = [{"n_images": n, **_cells(row)} for n, rows in tables.items() for row in rows]
+    lines = [
+        {"n_images": n, "made": row.made, "pictures": row.pictures, **row.shares,
+         "must": row.must, "met": int(row.met)}
+        for n, rows in tables.items() for row in rows
+    ]  # fmt: skip
     style = f"-{config.images.style}" if config.images.source == "avatars" else ""
     name = f"{config.images.source}{style}-{config.images.size}px.csv"
     path = Path(config.root) / "controls" / name
@@ -44,13 +48,6 @@ def score(settings: Sequence[str], sizes: Sequence[int]) -> tuple[str, bool]:
     missed = sum(not row.met for rows in tables.values() for row in rows)
     verdict = "all as they must be" if not missed else f"{missed} not as they must be, marked !"
     return f"{text}\n\n{verdict}; {path}", not missed
-
-
-def _cells(row: Row) -> dict[str, object]:
-    return {
-        "made": row.made, "pictures": row.pictures, **row.shares, "must": row.must,
-        "met": int(row.met),
-    }  # fmt: skip
 
 
 def _text(n: int, rows: list[Row]) -> str:

@@ -18,7 +18,6 @@ from byheart.measure.ledger import (
     BITS_PER_VALUE,
     Ledger,
     Line,
-    ledger,
     lines,
     readable,
     readable_bits,
@@ -106,7 +105,7 @@ def numbers(images: object, size: object, parameters: object, precision: object)
 
 def account(given: Numbers, known: Measured) -> tuple[Ledger, tuple[Line, ...]]:
     """The ledger of these numbers, and its lines with JPEG's and chance's among them."""
-    made = ledger(given.parameters, given.images, 3 * given.size**2, given.precision)
+    made = Ledger(given.parameters, given.images, 3 * given.size**2, given.precision)
     own = [line for line in lines(made) if line.value is not None]
     return made, (*own, *_jpeg(made, known), *_chance(made, known))
 

@@ -15,7 +15,9 @@ from torch import Tensor
 
 from byheart.measure.copying import STANDARD
 from byheart.measure.distance import rmse_matrix
+from byheart.measure.intervals import finite
 from byheart.measure.ledger import HASH_BITS, UUID_BITS
+from byheart.measure.resampling import drawn
 
 TAIL = 0.01  # share of the pairs that the power law is fitted to: the closest ones …
 FEWEST_PAIRS = 30  # … but at least so many
@@ -82,8 +84,7 @@ def chance_collision(
     """
     if len(held_out) > MOST_IMAGES:
         held_out = held_out[torch.arange(MOST_IMAGES) * len(held_out) // MOST_IMAGES]
-    empty = torch.zeros(0, 0, dtype=torch.float64)
-    distances = rmse_matrix(held_out, held_out) if len(held_out) else empty
+    distances = rmse_matrix(held_out, held_out)
     return from_distances(distances, reference * STANDARD.tolerance, n_images, draws)
 
 
@@ -125,10 +126,9 @@ def from_distances(
     if not math.isfinite(bits):
         return undefined(f"the {wanted} closest held-out pairs are equally far apart")
     # In parts, since a resample has a weight for every pair.
-    parts = _resampled(h, draws).split(50)
+    parts = drawn(RESAMPLES, h, draws).split(50)
     spread = torch.cat([tail(part, threshold).bits(tolerance) for part in parts]).sort().values
     out = int(0.025 * RESAMPLES)
-    low, high = float(spread[out]), float(spread[-1 - out])
     others = {
         f"{share:g}": float(tail(once, max(float(order[k]), tolerance)).bits(tolerance))
         for share in SHARES
@@ -143,8 +143,8 @@ def from_distances(
         tolerance=tolerance,
         bits=bits,
         # Infinite where too many resamples drew no close pair.
-        low=low if math.isfinite(low) else None,
-        high=high if math.isfinite(high) else None,
+        low=finite(spread[out]),
+        high=finite(spread[-1 - out]),
         uuid_matches=bits / UUID_BITS,
         hash_matches=bits / HASH_BITS,
         any_bits=max(0.0, bits - math.log2(n_images)),
@@ -172,10 +172,3 @@ def _tail(
     observed_for = weight @ torch.log(threshold / distance.clamp(min=tolerance))
     # 0 / 0 where nothing is left to extrapolate: threshold = tolerance, or no pair was drawn.
     return Tail(threshold, weight.sum(1) / total, (seen / observed_for).nan_to_num(0.0))
-
-
-def _resampled(h: int, draws: torch.Generator) -> Float[Tensor, "b h"]:
-    """How often each of h images is drawn when h are drawn with replacement."""
-    drawn = torch.randint(h, (RESAMPLES, h), generator=draws)
-    counts = torch.zeros(RESAMPLES, h, dtype=torch.float64)
-    return counts.scatter_add_(1, drawn, torch.ones_like(drawn, dtype=torch.float64))

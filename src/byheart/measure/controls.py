@@ -9,11 +9,10 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from byheart.measure.alterations import as_bytes, blurred, jpeg, noisy
+from byheart.measure.alterations import Images, as_bytes, blurred, jpeg, noisy
 from byheart.measure.copying import Reference
 from byheart.measure.kinds import reference
 
-Images = UInt8[Tensor, "_ c h w"]
 COUNT = 64  # outputs of each control
 NOISES = (0.05, 0.1)  # standard deviations of the noisy copiers, in [0, 1]
 
@@ -37,8 +36,7 @@ def controls(train: Images, held_out: Reference, seed: int) -> dict[str, Control
     many = spread_out(train, COUNT)
     plain = {"exact": (many, "copied")}
     for sigma in NOISES:
-        made_noisy = noisy(many, sigma, draws)
-        plain[f"noisy_{sigma}"] = (made_noisy, "copied at the same rate for any n")
+        plain[f"noisy_{sigma}"] = noisy(many, sigma, draws), "copied at the same rate for any n"
     if len(train) > 1:
         one = torch.randint(len(train), (COUNT,), generator=draws)
         plain["blend"] = (mixed(train, one, another(one, len(train), draws)), "blend")

@@ -14,7 +14,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from byheart.config import Rule
 from byheart.measure.alterations import jpeg
-from byheart.measure.distance import nearest_other, norms, rmse_matrix, root, squared_rows
+from byheart.measure.distance import nearest_other, norms, rmse_matrix, root, squared_rows, squares
 from byheart.measure.intervals import Rate, wilson
 from byheart.runtime.processes import joined
 
@@ -122,12 +122,13 @@ def judge(
         part = outputs[start : start + len(rows)]
         if own is not None:
             rows[torch.arange(len(rows)), n + own[start : start + len(rows)]] = torch.inf
-        closest, index = _first_minimum(rows[:, :n])
+        closest = rows[:, :n].min(1).values
+        index = (rows[:, :n] == closest[:, None]).int().argmax(1)  # the first of equals
         unseen = torch.full_like(closest, torch.inf)
         if n < rows.shape[1]:
             unseen = rows[:, n:].min(1).values
         which, back = index.unique(return_inverse=True)
-        apart = torch.cat([part for _, part in squared_rows(train[which], everything, of_all)])
+        apart = squares(train[which], everything, of_all)
         apart[:, :n] = apart[:, :n].where(apart[:, :n] > same, torch.inf)
         apart = apart[back].where(rows.isfinite(), torch.inf)
         to_other, other = apart.min(1)
@@ -144,16 +145,7 @@ def judge(
                 rmse[k] = root(rows[k, index[k]][None], part)[0]
         rho = rmse / reference.distance
         parts.append(Verdicts(index, rmse, held_out_rmse, rho, margin, rmse == 0, sense))
-    if not parts:
-        none = torch.zeros(0, dtype=torch.float64)
-        return Verdicts(none.long(), none, none, none, none, none.bool(), none.long())
     return joined(parts)
-
-
-def _first_minimum(rows: Float[Tensor, "k n"]) -> tuple[Float[Tensor, " k"], Int[Tensor, " k"]]:
-    """The smallest of each row and the first place that has it."""
-    least = rows.min(1).values
-    return least, (rows == least[:, None]).int().argmax(1)
 
 
 def _sense(
@@ -173,9 +165,9 @@ def _sense(
 
 
 def _even(a: UInt8[Tensor, "s c h w"], b: UInt8[Tensor, "s c h w"]) -> Bool[Tensor, " s"]:
-    squares = (a.double() - b.double()).square().mean(1, keepdim=True)
-    worst = adaptive_avg_pool2d(squares, TILES).flatten(1).amax(1)
-    return worst <= EVEN * squares.mean((1, 2, 3))
+    apart = (a.double() - b.double()).square().mean(1, keepdim=True)
+    worst = adaptive_avg_pool2d(apart, TILES).flatten(1).amax(1)
+    return worst <= EVEN * apart.mean((1, 2, 3))
 
 
 def _resaved(

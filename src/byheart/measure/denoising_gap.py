@@ -78,7 +78,9 @@ def gap(
     _, sigmas = signal_and_noise(schedule, torch.tensor(chosen), len(chosen))
     answers = []
     for t, noise_level in zip(chosen, sigmas.tolist(), strict=True):
-        noise = torch.stack([_noise(seed, t, draw, train.shape[1:]) for draw in range(draws)])
+        # On the CPU: the same on every device.
+        own = [generator("cpu", seed, Stream.DENOISING, t, draw) for draw in range(draws)]
+        noise = torch.stack([torch.randn(train.shape[1:], generator=each) for each in own])
         errors = [
             _error(who, schedule, images, prompt, t, noise, batch, train.device)
             for who in (denoiser, ideal)
@@ -86,11 +88,6 @@ def gap(
         ]
         answers.append(Level(t, noise_level, *errors))
     return answers
-
-
-def _noise(seed: int, t: int, draw: int, shape: torch.Size) -> Float[Tensor, "c h w"]:
-    """Drawn on the CPU: the same on every device."""
-    return torch.randn(shape, generator=generator("cpu", seed, Stream.DENOISING, t, draw))
 
 
 def _error(

@@ -30,7 +30,7 @@ class Match:
 
 def rmse_matrix(a: UInt8[Tensor, "s c h w"], b: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "s n"]:
     """sqrt(mean((a - b)²)) of every pair, in [0, 1]. For matrices that fit into memory."""
-    return root(torch.cat([rows for _, rows in squared_rows(a, b)]), a)
+    return root(squares(a, b), a)
 
 
 def nearest(outputs: UInt8[Tensor, "s c h w"], images: UInt8[Tensor, "n c h w"]) -> Match:
@@ -79,8 +79,7 @@ def root(squared: Float[Tensor, "*k"], images: UInt8[Tensor, "n c h w"]) -> Floa
 
 def norms(images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
     """Sum of squared 8-bit values of each image, exact."""
-    parts = [part.flatten(1).double().square().sum(1) for part in images.split(CHUNK)]
-    return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
+    return torch.cat([part.flatten(1).double().square().sum(1) for part in images.split(CHUNK)])
 
 
 def inner_products(
@@ -99,17 +98,26 @@ def inner_products(
     return products
 
 
+def squares(
+    a: UInt8[Tensor, "s c h w"],
+    b: UInt8[Tensor, "n c h w"],
+    of_b: Float[Tensor, " n"] | None = None,
+) -> Float[Tensor, "s n"]:
+    """Sum of squared 8-bit differences of every pair, exact: all of `squared_rows`."""
+    return torch.cat([rows for _, rows in squared_rows(a, b, of_b)])
+
+
 def squared_rows(
     a: UInt8[Tensor, "s c h w"],
     b: UInt8[Tensor, "n c h w"],
     of_b: Float[Tensor, " n"] | None = None,
 ) -> Iterator[tuple[int, Float[Tensor, "rows n"]]]:
-    """Sums of squared 8-bit differences of some of `a`, from which on, to all of `b`; exact.
+    """Sums of squared 8-bit differences of some of `a`, from which on, to all of `b`; exact. Of an
+    empty `a` no rows, once.
 
     of_b: `norms(b)`, where they are known already.
     """
     of_b = norms(b) if of_b is None else of_b
     count = min(CHUNK, max(1, ENTRIES // max(1, len(b))))
-    for start in range(0, len(a), count):
-        rows = a[start : start + count]
-        yield start, norms(rows)[:, None] - 2 * inner_products(rows, b) + of_b[None]
+    for k, rows in enumerate(a.split(count)):
+        yield k * count, norms(rows)[:, None] - 2 * inner_products(rows, b) + of_b[None]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
+from math import isfinite, sqrt
+from typing import SupportsFloat
 
 Z95 = 1.959963984540054  # two-sided 95 % of the normal distribution
 
@@ -17,6 +18,11 @@ class Rate:
     rate: float | None
     low: float | None
     high: float | None
+
+
+def finite(value: SupportsFloat) -> float | None:
+    """The number; None for infinity and nan, which JSON has not."""
+    return float(value) if isfinite(value) else None
 
 
 # scipy.stats.binomtest gives the same numbers, after a second for importing scipy.stats.

@@ -7,7 +7,7 @@ depends on the size of a chunk.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -48,7 +48,7 @@ def traits(images: UInt8[Tensor, "s c h w"]) -> dict[str, Float[Tensor, " s"]]:
     speckle: median over the pixels of the smallest difference to one of the 8 neighbours, in [0, 1]
         and of the colour that differs most. Even at an edge some neighbour is alike; in noise none.
     """
-    parts = [_traits(part.int()) for part in _chunks(images)]
+    parts = [_traits(part.int()) for part in images.split(CHUNK)]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -130,13 +130,8 @@ def from_mean(
 ) -> Float[Tensor, " s"]:
     """RMSE in [0, 1] to the mean of real pictures. What a network paints that has learned nothing
     but the average lies nearer to it than any picture."""
-    apart = [(part.double() - mean).square().mean((1, 2, 3)) for part in _chunks(images)]
+    apart = [(part.double() - mean).square().mean((1, 2, 3)) for part in images.split(CHUNK)]
     return torch.cat(apart).sqrt() / 255
-
-
-def _chunks(images: Tensor) -> Iterator[Tensor]:
-    # An empty set still has its traits, none of each.
-    yield from images.split(CHUNK) if len(images) else [images]
 
 
 def _traits(images: Int[Tensor, "s c h w"]) -> dict[str, Float[Tensor, " s"]]:
@@ -202,7 +197,7 @@ def layout(images: UInt8[Tensor, "s c h w"]) -> dict[str, Float[Tensor, " s"]]:
     coarse: share of the contrast that is left of an image's 8 x 8 block means.
     """
     found: dict[str, list[Tensor]] = {"chroma": [], "coarse": []}
-    for part in _chunks(images):
+    for part in images.split(CHUNK):
         values = part.double()
         values = values - values.mean((2, 3), keepdim=True)
         whole = values.square().mean((1, 2, 3))

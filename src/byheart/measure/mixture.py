@@ -10,7 +10,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.nn.functional import pad
 
-from byheart.measure.distance import CHUNK, ENTRIES, inner_products, norms, root, squared_rows
+from byheart.measure.distance import CHUNK, ENTRIES, norms, root, squares
 
 SUM = 1e4  # weight of the condition that the weights add up to 1
 STEPS = 10  # training images that a mixture is sought among, one after the other
@@ -39,9 +39,8 @@ def mixture(outputs: UInt8[Tensor, "s c h w"], train: UInt8[Tensor, "n c h w"]) 
         raise ValueError("no images to mix")
     of_train = norms(train)
     found, count = [], min(CHUNK, max(1, ENTRIES // (STEPS * len(train))))
-    for part in outputs.split(count) if len(outputs) else [outputs]:
-        to_train = norms(part)[:, None] - 2 * inner_products(part, train) + of_train[None]
-        found.append(_search(to_train, train, of_train))
+    for part in outputs.split(count):
+        found.append(_search(squares(part, train, of_train), train, of_train))
     squared, parts, weights = (torch.cat(column) for column in zip(*found, strict=True))
     return Mixture(root(squared, outputs), parts, weights)
 
@@ -109,8 +108,7 @@ def _apart(
 ) -> Float[Tensor, "s n"]:
     """Squared distances of some training images to all."""
     which, back = index.unique(return_inverse=True)
-    rows = [part for _, part in squared_rows(train[which], train, of_train)]
-    return torch.cat(rows)[back] if rows else torch.zeros(0, len(train), dtype=torch.float64)
+    return squares(train[which], train, of_train)[back]
 
 
 def _among(rows: Float[Tensor, "s p n"], parts: Int[Tensor, "s p"]) -> Float[Tensor, "s p p"]:

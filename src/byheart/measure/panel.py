@@ -21,7 +21,7 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from byheart.measure.copying import STANDARD
-from byheart.measure.distance import CHUNK, inner_products, norms
+from byheart.measure.distance import CHUNK, inner_products, norms, squared_rows, squares
 from byheart.measure.distance import nearest as closest
 
 GRID = 4  # tiles a side; Carlini et al. cut 512 px into 4 x 4 tiles of 128
@@ -35,7 +35,6 @@ COSINES = (0.5, 0.6, 0.75)
 class Metric:
     """One published measure of every output against its closest training image by that measure."""
 
-    name: str  # its key in measures.json
     values: Float[Tensor, " s"]  # nan where this output has no value
     passes: dict[str, Bool[Tensor, " s"]]  # by threshold; nan never passes; {} has no threshold
     source: str
@@ -84,7 +83,7 @@ def _ratio(
     assert match.second is not None
     values = match.rmse / match.second  # images that were kept are apart, so never 0 / 0
     source = "Gu et al. 2023, d1/d2, near-duplicates removed"
-    return Metric("ratio", values, {"< 1/3": values < 1 / 3}, source)
+    return Metric(values, {"< 1/3": values < 1 / 3}, source)
 
 
 def _apart(images: UInt8[Tensor, "n 3 w w"], distance: float) -> Bool[Tensor, " n"]:
@@ -94,9 +93,8 @@ def _apart(images: UInt8[Tensor, "n 3 w w"], distance: float) -> Bool[Tensor, " 
     """
     limit = (distance * 255) ** 2 * images.shape[1:].numel()
     stays = torch.zeros(len(images), dtype=torch.bool)
-    for start in range(0, len(images), CHUNK):
-        near_rows = _squared(images[start : start + CHUNK], images) <= limit
-        for place, near in enumerate(near_rows, start):
+    for start, rows in squared_rows(images, images):
+        for place, near in enumerate(rows <= limit, start):
             stays[place] = not (near & stays).any()
     return stays
 
@@ -118,12 +116,10 @@ def _correlation(outputs: UInt8[Tensor, "s 3 w w"], train: UInt8[Tensor, "n 3 w 
     best = torch.cat(values).clamp(max=1)  # a root's rounding may leave 1 + 2e-16
     best[best == -torch.inf] = torch.nan
     source = "Kadkhodaie et al. 2024, correlation, mean removed"
-    return Metric("correlation", best, {"> 0.95": best > CORRELATION}, source)
+    return Metric(best, {"> 0.95": best > CORRELATION}, source)
 
 
-def _moments(
-    images: UInt8[Tensor, "k 3 w w"],
-) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
+def _moments(images: UInt8[Tensor, "k 3 w w"]) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
     """Of each image's N numbers: Σx, and sqrt(N Σx² - (Σx)²), N times their standard deviation."""
     numbers = images.shape[1:].numel()
     sums = images.flatten(1).sum(1, dtype=torch.long)
@@ -150,7 +146,7 @@ def _ssim(
         )
         for output, match in zip(outputs, train[nearest], strict=True)
     ]
-    return Metric("ssim", torch.tensor(values, dtype=torch.float64), {}, "Wang et al. 2004, SSIM")
+    return Metric(torch.tensor(values, dtype=torch.float64), {}, "Wang et al. 2004, SSIM")
 
 
 def _patch_max(
@@ -175,7 +171,7 @@ def _patch_max(
         return None
     values = _rmse(torch.cat([rows.min(dim=1).values for _, rows in _worst_tiles(outputs, train)]))
     passes = {"<= 1/3": values / patch_reference <= STANDARD.tolerance}
-    return Metric("patch_max", values, passes, "Carlini et al. 2023, patch-max l2, calibrated")
+    return Metric(values, passes, "Carlini et al. 2023, patch-max l2, calibrated")
 
 
 def _worst_tiles(
@@ -191,13 +187,8 @@ def _worst_tiles(
         worst = torch.zeros(len(a[start : start + CHUNK]), len(b), dtype=torch.float64)
         for y, x in product(spans, spans):
             tile, others = a[start : start + CHUNK, :, y, x], b[:, :, y, x]
-            torch.maximum(worst, _squared(tile, others) / tile.shape[1:].numel(), out=worst)
+            torch.maximum(worst, squares(tile, others) / tile.shape[1:].numel(), out=worst)
         yield start, worst
-
-
-def _squared(a: UInt8[Tensor, "s 3 y x"], b: UInt8[Tensor, "n 3 y x"]) -> Float[Tensor, "s n"]:
-    """Sum of squared 8-bit differences of every pair, exact."""
-    return norms(a)[:, None] - 2 * inner_products(a, b) + norms(b)
 
 
 def _rmse(mean_squares: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
@@ -212,7 +203,7 @@ def _phash(outputs: UInt8[Tensor, "s 3 w w"], train: UInt8[Tensor, "n 3 w w"]) -
     closest = [torch.cdist(bits, known, p=0).min(dim=1) for bits in _hashes(outputs).split(CHUNK)]
     values = torch.cat([found.values for found in closest])
     source = "Krawetz 2011, DCT hash by ImageHash; 10 bits after imagededup"
-    return Metric("phash", values, {"<= 10": values <= HAMMING}, source)
+    return Metric(values, {"<= 10": values <= HAMMING}, source)
 
 
 def _hashes(images: UInt8[Tensor, "k 3 w w"]) -> Float[Tensor, "k 64"]:
@@ -232,7 +223,7 @@ def _sscd(outputs: Float[Tensor, "s d"], train: Float[Tensor, "n d"]) -> Metric:
     best = values.max(dim=1).values
     passes = {f"> {cosine}": best > cosine for cosine in COSINES}
     source = "Pizzi et al. 2022, SSCD cosine; 0.5 after Somepalli et al. 2023, 0.75 after SSCD"
-    return Metric("sscd", best, passes, source)
+    return Metric(best, passes, source)
 
 
 def _steps(descriptors: Float[Tensor, "k d"]) -> Float[Tensor, "k d"]:

@@ -6,14 +6,12 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Int, UInt8
 from torch import Tensor
 
-from byheart.measure.distance import inner_products, norms
+from byheart.measure.distance import CHUNK, squares
 from byheart.measure.intervals import wilson
 from byheart.measure.resampling import clustered, pair_interval
-
-CHUNK = 256  # images at once
 
 
 @dataclass(frozen=True)
@@ -119,17 +117,10 @@ def _effect(
     def in_spreads(squared: float) -> float:
         return math.sqrt(squared / numbers) / 255 / spread
 
-    squared = torch.stack([_squared(group) for group in groups])
+    squared = torch.stack([squares(group, group) for group in groups])
     value = in_spreads(float(squared.sum()) / (2 * pairs))
     interval = pair_interval(squared, seed)
     if interval is None:
         return Effect(value, None, None, prompts, noises, pairs)
     low, high = map(in_spreads, interval)
     return Effect(value, low, high, prompts, noises, pairs)
-
-
-def _squared(images: UInt8[Tensor, "m c h w"]) -> Float[Tensor, "m m"]:
-    """Sum of squared 8-bit differences of every two images: whole numbers, exact."""
-    images = images.cpu().contiguous()
-    of_each = norms(images)
-    return of_each[:, None] - 2 * inner_products(images, images) + of_each[None]

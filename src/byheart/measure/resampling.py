@@ -39,7 +39,7 @@ def by_prompt_and_noise(
     blocks = [min(rows, RESAMPLES - first) for first in range(0, RESAMPLES, rows)]
     for block in blocks:
         torch.randint(prompts, (block, prompts), generator=theirs)
-    parts = [statistic(_drawn(block, prompts, ours), _drawn(block, noises, theirs))
+    parts = [statistic(drawn(block, prompts, ours), drawn(block, noises, theirs))
              for block in blocks]  # fmt: skip
     values = torch.cat(parts)
     values = values[values.isfinite()]
@@ -131,7 +131,7 @@ def above(rate: Rate, chance: Rate) -> dict[str, float | None]:
     return {name: None if value is None else max(0.0, value) for name, value in found}
 
 
-def _drawn(times: int, count: int, draws: torch.Generator) -> Float[Tensor, "r n"]:
+def drawn(times: int, count: int, draws: torch.Generator) -> Float[Tensor, "r n"]:
     """How often each of `count` was drawn in `count` draws with replacement, so many times."""
     index = torch.randint(count, (times, count), generator=draws)
     one = torch.ones((), dtype=torch.float64).expand(index.shape)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import asdict
 from typing import Any
@@ -15,7 +14,7 @@ from byheart.data.images import ImageSet
 from byheart.data.prompts import CONDITIONS, Question
 from byheart.measure.copying import Reference, coverage, uniform_coverage
 from byheart.measure.distance import psnr
-from byheart.measure.intervals import Rate, wilson
+from byheart.measure.intervals import Rate, finite, wilson
 from byheart.measure.kinds import KINDS, Findings
 from byheart.measure.panel import Metric
 from byheart.measure.prompt_effect import noise_effect, prompt_effect, same_image, steering
@@ -94,23 +93,17 @@ def effects(
     mode: str,
 ) -> dict[str, Any]:
     """prompt_effect, noise_effect and same_image of every condition, and steering."""
-    found: dict[str, Any] = {"prompt_effect": {}, "noise_effect": {}, "same_image": {}}
+    by_prompt, by_noise, alike = (dict.fromkeys(CONDITIONS) for _ in range(3))
     for name in CONDITIONS:
-        rows = rows_under(asked, name)
-        if len(rows) == 0:
-            for effect in found.values():
-                effect[name] = None
-            continue
-        grid = _grid(asked, rows)
-        made, part = outputs[rows].unflatten(0, grid), rows_of(findings, rows)
-        measured = {
-            "prompt_effect": prompt_effect(made, reference.spread),
-            "noise_effect": noise_effect(made, reference.spread),
-            "same_image": same_image(part.nearest.view(grid), part.copied.view(grid)),
-        }
-        for key, value in measured.items():
-            found[key][name] = None if value is None else asdict(value)
-    found["steering"] = None
+        if len(rows := rows_under(asked, name)):
+            grid = _grid(asked, rows)
+            made, part = outputs[rows].unflatten(0, grid), rows_of(findings, rows)
+            by_prompt[name] = asdict(prompt_effect(made, reference.spread))
+            by_noise[name] = asdict(noise_effect(made, reference.spread))
+            alike[name] = asdict(same_image(part.nearest.view(grid), part.copied.view(grid)))
+    found: dict[str, Any] = {
+        "prompt_effect": by_prompt, "noise_effect": by_noise, "same_image": alike, "steering": None
+    }  # fmt: skip
     if mode == "own" and len(rows := rows_under(asked, "captions")):
         named = [images.train_captions[k] for k in findings.nearest[rows].tolist()]
         pairs = zip(rows.tolist(), named, strict=True)
@@ -167,10 +160,6 @@ def _is(findings: Findings, kind: str) -> Bool[Tensor, " s"]:
 
 def rate_json(rate: Rate) -> dict[str, Any]:
     return {"rate": rate.rate, "low": rate.low, "high": rate.high, "count": rate.count}
-
-
-def finite(value: Tensor) -> float | None:
-    return float(value) if math.isfinite(value) else None
 
 
 def reference_json(reference: Reference) -> dict[str, Any]:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
 
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy.special import expit, log_ndtr
+
+from byheart.measure.intervals import finite
 
 RESAMPLES = 2000
 LEAST_SIZES = 3  # distinct n below which no fit is made: two points agree with any line
@@ -40,10 +41,6 @@ def middle(values: Values) -> tuple[float | None, float | None]:
     # No interpolation: between infinity and a number lies nothing.
     low, high = np.quantile(known, [0.025, 0.975], method="inverted_cdf")
     return finite(low), finite(high)
-
-
-def finite(value: float) -> float | None:
-    return float(value) if isfinite(value) else None
 
 
 def climb(

@@ -6,15 +6,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import UInt8
-from torch import Tensor
 
-from byheart.measure.alterations import as_bytes, blurred, jpeg, noisy
+from byheart.measure.alterations import Images, as_bytes, blurred, jpeg, noisy
 from byheart.measure.controls import another, blanks, mean, mixed
 from byheart.measure.copying import Reference
 from byheart.measure.kinds import KINDS, examine, reference
 
-Images = UInt8[Tensor, "_ c h w"]
 COUNT = 100  # pictures of each making
 COPIES = ("exact", "noise 0.05", "noise 0.1", "JPEG 75", "JPEG 50")
 WRECKS = ("mean", "mean of unseen", "blank", "noise", "smear", "speckle 0.1")

@@ -7,6 +7,7 @@ but rounding, one image is no special case, and resuming needs only the step.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -45,7 +46,8 @@ def draw(
     expectation as uniform draws with less variance.
     """
     rounds = n_images + duplicates - 1
-    drawn = [_round(seed, k // rounds, rounds)[k % rounds] for k in _places(step, size)]
+    places = range(step * size, (step + 1) * size)
+    drawn = [_round(seed, k // rounds, rounds)[k % rounds] for k in places]
     image = torch.tensor([place if place < n_images else 0 for place in drawn], device=device)
     draws = generator(device, seed, Stream.BATCH, step)
     band = torch.randperm(size, generator=draws, device=device)
@@ -57,19 +59,8 @@ def draw(
     return Batch(image, t.long().minimum(last), noise, drop)
 
 
-def _places(step: int, size: int) -> range:
-    return range(step * size, (step + 1) * size)
-
-
-_rounds: dict[tuple[int, int, int], list[int]] = {}
-
-
+@lru_cache(maxsize=64)  # a batch spans few
 def _round(seed: int, number: int, places: int) -> list[int]:
-    """Order of the places in one round. The last rounds are remembered: a batch spans few."""
-    key = (seed, number, places)
-    if key not in _rounds:
-        if len(_rounds) > 64:
-            _rounds.clear()
-        order = generator("cpu", seed, Stream.ORDER, number)
-        _rounds[key] = torch.randperm(places, generator=order).tolist()
-    return _rounds[key]
+    """Order of the places in one round."""
+    order = generator("cpu", seed, Stream.ORDER, number)
+    return torch.randperm(places, generator=order).tolist()

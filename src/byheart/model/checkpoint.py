@@ -8,11 +8,9 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -20,6 +18,7 @@ from torch import Tensor
 from byheart.config import Config
 from byheart.model.fit import State
 from byheart.runtime.errors import short
+from byheart.runtime.processes import from_first
 
 MANIFEST = "manifest.json"
 
@@ -97,14 +96,10 @@ def prune(folder: Path, keep: int, newest: Path | None = None) -> None:
 def resumable(folder: Path, accelerator: Accelerator) -> tuple[Path | None, list[str]]:
     """`newest_valid` as the first process finds it. The damaged ones are removed: they would count
     among those that are kept."""
-    answer: list[Any] = [None]
+    place, damaged = from_first(accelerator, lambda: newest_valid(folder))
     if accelerator.is_main_process:
-        answer = [newest_valid(folder)]
-        for fault in answer[0][1]:
+        for fault in damaged:
             shutil.rmtree(folder / fault.split(":")[0], ignore_errors=True)
-    if accelerator.num_processes > 1:
-        broadcast_object_list(answer)
-    place, damaged = answer[0]
     if place is not None and not place.is_dir():
         raise ValueError(f"{place} is not there on every machine: type root=<a folder they share>")
     return place, damaged
@@ -126,8 +121,7 @@ def load(place: Path, state: State) -> int | None:
 
     Returns the threads it was computed with. None: version 0.1 did not write them down.
 
-    Raises:
-        ValueError: weights of another architecture.
+    ValueError: weights of another architecture.
     """
     manifest = json.loads((place / MANIFEST).read_text())
     weights = load_file(place / "unet.safetensors")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils.memory import clear_device_cache
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
@@ -19,18 +20,10 @@ from byheart.model.optim import moved_by_muon, orthogonalised
 from byheart.model.sample import Conditions
 from byheart.model.unet import parameters
 from byheart.runtime.machine import extra_memory, free_disk, free_memory, physical_cores
-from byheart.runtime.processes import (
-    check_room,
-    forget_cached,
-    from_first,
-    out_of_memory,
-    processes_here,
-)
+from byheart.runtime.processes import check_room, from_first, out_of_memory, processes_here
 
 # Bytes a second through the optimizer, measured low: an expectation should rather be too long.
 TRAFFIC = {"cpu": 8e9, "cuda": 1e12, "mps": 1e11}
-
-
 PAYS = 0.9  # of the time with half as many threads: what more of them must come down to
 LONG = 5.0  # seconds: a pass that takes so long on all cores is of a network that needs them
 
@@ -174,7 +167,7 @@ def _answering(
             if not out_of_memory(failure) or rows == 1:
                 raise
         rows //= 2
-        forget_cached(accelerator.device)
+        clear_device_cache(garbage_collection=True)
 
 
 def _rows_at_once(config: Config, accelerator: Accelerator) -> int:
@@ -200,7 +193,7 @@ def _fitting(
             check_room(failure, rows, parts, accelerator)
         rows, parts = -(-rows // 2), 2 * parts
         unet.zero_grad(set_to_none=True)
-        forget_cached(device)
+        clear_device_cache(garbage_collection=True)
 
 
 def _timed(work: Callable[[], object], device: torch.device) -> float:

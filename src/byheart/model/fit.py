@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils.memory import clear_device_cache
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from jaxtyping import Float
 from torch import Tensor
@@ -29,7 +30,7 @@ from byheart.model.optim import (
     none_left_out,
 )
 from byheart.model.rng import training_seed
-from byheart.runtime.processes import check_room, forget_cached
+from byheart.runtime.processes import check_room
 
 
 @dataclass
@@ -127,9 +128,8 @@ def fit(
     `fit.non_finite` in a row end the run. Out of memory, the parts are halved and the step is begun
     again: same global batch, same result but for rounding.
 
-    Raises:
-        ValueError: the batch cannot be shared evenly among the processes, a single sample does not
-            fit into memory, or the gradient is no longer finite.
+    ValueError: the batch cannot be shared evenly among the processes, a single sample does not fit
+    into memory, or the gradient is no longer finite.
     """
     parts = parts_of(config.fit, accelerator)
     steps, seed = config.steps, training_seed(config.seed, config.split)
@@ -200,7 +200,7 @@ def _gradient(
         total = error = None  # they hold on to what the pass had computed
         network.zero_grad(set_to_none=True)
         parts = halved(parts)
-        forget_cached(accelerator.device)
+        clear_device_cache(garbage_collection=True)
 
 
 def halved(parts: list[slice]) -> list[slice]:

@@ -21,8 +21,7 @@ def build_schedule(config: Config) -> DDIMScheduler:
     training ended and the initial noise cannot leak; `schedule=sd` keeps Stable Diffusion's.
     With `unet.pretrained` the pipeline's own configuration is used unchanged.
 
-    Raises:
-        ValueError: the pipeline has no scheduler, or one of another family.
+    ValueError: the pipeline has no scheduler, or one of another family.
     """
     if config.unet.pretrained:
         own = pretrained_schedule(config.unet.pretrained)

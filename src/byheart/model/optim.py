@@ -32,15 +32,16 @@ SMALLEST = 1e-30  # what is divided by where all is zero
 IN_CACHE = 16  # Gram matrices worked on together on a CPU: more do not stay in its cache
 
 
-def matrices_and_rest(
-    network: torch.nn.Module, convolutions: bool = False
-) -> tuple[list[Parameter], list[Parameter]]:
-    """The weights that Muon moves, and the others.
+def moved_by_muon(network: torch.nn.Module, fit: Fit) -> tuple[list[Parameter], list[Parameter]]:
+    """The weights that Muon moves, none with fit.optimizer=adamw, and the others.
 
     The first and the last convolution are among the others: they look at latents one channel at a
-    time. convolutions: only those over more than a pixel. Of `tiny` that is half the weights, in 50
-    of 280 matrices.
+    time. With muon_conv only convolutions over more than a pixel are moved. Of `tiny` that is half
+    the weights, in 50 of 280 matrices.
     """
+    if fit.optimizer == "adamw":
+        return [], list(network.parameters())
+    convolutions = fit.optimizer == "muon_conv"
     matrices: list[Parameter] = []
     rest: list[Parameter] = []
     for name, weight in network.named_parameters():
@@ -48,13 +49,6 @@ def matrices_and_rest(
         ours = chosen and not name.startswith(("conv_in.", "conv_out."))
         (matrices if ours else rest).append(weight)
     return matrices, rest
-
-
-def moved_by_muon(network: torch.nn.Module, fit: Fit) -> tuple[list[Parameter], list[Parameter]]:
-    """The weights that Muon moves, none with fit.optimizer=adamw, and the others."""
-    if fit.optimizer == "adamw":
-        return [], list(network.parameters())
-    return matrices_and_rest(network, fit.optimizer == "muon_conv")
 
 
 def orthogonalised(matrices: list[Tensor]) -> list[Tensor]:

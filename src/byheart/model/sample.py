@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils.memory import clear_device_cache
 from diffusers import DDIMScheduler, DDPMScheduler
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -15,7 +16,7 @@ from torch import Tensor
 from byheart.config import Sample
 from byheart.model.objective import build_sampler
 from byheart.model.rng import Stream, generator
-from byheart.runtime.processes import forget_cached, out_of_memory
+from byheart.runtime.processes import out_of_memory
 
 Denoiser = Callable[..., tuple[Tensor]]  # a UNet, or anything that is called like one
 
@@ -66,7 +67,7 @@ def sample(
             if not out_of_memory(failure) or together == 1:
                 raise
             together //= 2
-            forget_cached(device)
+            clear_device_cache(garbage_collection=True)
             continue
         done.append(made)
         first += together

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import DDPMScheduler, UNet2DConditionModel
 
 from byheart.config import UNet
 from byheart.data.pretrained import folder_or_hub, from_pretrained, weights_from_pretrained
@@ -77,8 +77,6 @@ def pretrained_schedule(path: str) -> dict[str, Any]:
 
     ValueError: none there, or one that betas and a prediction type of ours do not describe.
     """
-    from diffusers import DDPMScheduler
-
     if Path(path).is_dir() and not (Path(path) / "scheduler").is_dir():
         raise ValueError(f"unet.pretrained={path} has no scheduler folder: give the pipeline's")
     config = dict(from_pretrained(DDPMScheduler, path, part="scheduler").config)

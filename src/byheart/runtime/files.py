@@ -75,8 +75,7 @@ def check_pictures(run: Run, now: dict[str, str]) -> None:
 def check_folder(run: Run, config: Config) -> None:
     """Refuse a folder that holds a run with other settings. Nothing is written.
 
-    Raises:
-        ValueError: naming every setting that differs, or why the folder cannot be used.
+    ValueError: naming every setting that differs, or why the folder cannot be used.
     """
     recorded = run.file("config.yaml")
     check_writable(run.path)

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 from filelock import FileLock, Timeout
 
 from byheart.config import Config
@@ -146,12 +147,9 @@ def at_work(folder: Path) -> bool:
     if found is None or found["host"] != socket.gethostname():
         return False
     try:
-        os.kill(found["pid"], 0)
-    except PermissionError:  # it lives, and is somebody else's
-        return True
-    except (OSError, OverflowError):
+        return psutil.pid_exists(found["pid"])
+    except OverflowError:
         return False
-    return True
 
 
 def _owner(folder: Path) -> dict[str, Any] | None:

@@ -4,7 +4,6 @@ all of them, and too little memory no failure yet."""
 from __future__ import annotations
 
 import ctypes
-import gc
 import os
 import signal
 import sys
@@ -12,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from datetime import timedelta
 from importlib.util import find_spec
-from itertools import accumulate, count
+from itertools import count
 from typing import Any, TypeVar
 
 import torch
@@ -135,24 +134,14 @@ def from_first(accelerator: Accelerator, work: Callable[[], Result]) -> Result:
 
 
 def report_failure(words: str, code: int) -> str | None:
-    """What this process should say of its failure, None where the first one says it.
+    """What this process should say of its failure, None where the first one says the same.
 
     Where the others did not fail they wait for this one, and with it all must end: the launcher
     then ends the others.
     """
-    said, together = agree_on_failure(words)
-    if not together:
-        print(f"byheart: {said}", file=sys.stderr, flush=True)
-        os._exit(code)
-    return said
-
-
-def agree_on_failure(words: str) -> tuple[str | None, bool]:
-    """What to say, None where the first process says the same; and whether all of them failed, so
-    that they may go on together."""
     rank = int(os.environ.get("RANK", "0"))
     if not _together() or torch.distributed.get_world_size() == 1:
-        return (words if rank == 0 else None), True
+        return words if rank == 0 else None
     number = next(_failures)  # all processes that go on have failed equally often
     store: Any = torch.distributed.distributed_c10d._get_default_store()
     keys = [f"byheart/{number}/{k}" for k in range(torch.distributed.get_world_size())]
@@ -162,8 +151,9 @@ def agree_on_failure(words: str) -> tuple[str | None, bool]:
         store.wait(keys, WAIT)
         first = store.get(keys[0]).decode()
     except RuntimeError:  # timed out, or the store is gone with the first process
-        return mine, False
-    return (words if rank == 0 else None if words == first else mine), True
+        print(f"byheart: {mine}", file=sys.stderr, flush=True)
+        os._exit(code)
+    return words if rank == 0 else None if words == first else mine
 
 
 def in_shares(
@@ -195,12 +185,10 @@ def in_sets(
     advance: Callable[[int], object] = lambda rows: None,
 ) -> dict[str, Result]:
     """`in_shares` on the rows of all sets at once; the results by the names of the sets."""
-    found = in_shares(work, torch.cat(list(sets.values())), accelerator, advance)
-    ends = list(accumulate(len(rows) for rows in sets.values()))
-    return {
-        name: rows_of(found, slice(start, end))
-        for name, start, end in zip(sets, [0, *ends[:-1]], ends, strict=True)
-    }
+    whole = torch.cat(list(sets.values()))
+    found = in_shares(work, whole, accelerator, advance)
+    places = torch.arange(len(whole)).split([len(rows) for rows in sets.values()])
+    return {name: rows_of(found, rows) for name, rows in zip(sets, places, strict=True)}
 
 
 def rows_of(found: Any, rows: Any) -> Any:
@@ -238,10 +226,8 @@ def out_of_memory(error: BaseException) -> bool:
 def check_room(failure: Exception, samples: int, parts: int, accelerator: Accelerator) -> None:
     """Whether so many samples at once failed for want of memory only, and fewer may do.
 
-    Raises:
-        ValueError: a single one did not fit, or there are several processes: they may be in the
-            middle of an exchange, and none can begin again alone.
-        Exception: the failure itself, where it was another.
+    ValueError: a single one did not fit, or there are several processes: they may be in the middle
+    of an exchange, and none can begin again alone. Another failure is raised as it is.
     """
     if not out_of_memory(failure):
         raise failure
@@ -255,10 +241,3 @@ def check_room(failure: Exception, samples: int, parts: int, accelerator: Accele
             f"process {accelerator.process_index} is out of memory with {samples} samples at once: "
             f"type fit.accumulate={2 * parts}"
         ) from failure
-
-
-def forget_cached(device: torch.device) -> None:
-    """Give back what torch keeps for later, so that smaller pieces find room."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()

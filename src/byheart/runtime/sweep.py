@@ -8,7 +8,7 @@ import socket
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from byheart.config import Config, read
 from byheart.runtime.errors import FAILURE, USER_MISTAKE, mistake, one_line
-from byheart.runtime.files import DONE, check_writable
+from byheart.runtime.files import check_writable
 from byheart.runtime.launchers import launch, why_it_died
 
 Task = Callable[[Config], str]
@@ -100,10 +100,9 @@ def _jobs(configs: Path, words: Sequence[str]) -> tuple[list[Job], str, dict[str
         for typed in product(*each.values()):
             alone = tuple(w for w in typed if not w.startswith(("cluster=", "hydra", "++hydra")))
             jobs.append(Job(alone, compose("overfit", [*typed])))
-        settings = OmegaConf.to_container(whole.hydra.launcher, resolve=True)
-        assert isinstance(settings, dict)
+        settings: Any = OmegaConf.to_container(whole.hydra.launcher, resolve=True)
         launcher = str(whole.hydra.runtime.choices["hydra/launcher"])
-    return jobs, launcher, {str(key): value for key, value in settings.items()}
+    return jobs, launcher, settings
 
 
 def _parsed(words: Sequence[str]) -> dict[str, list[str]]:
@@ -172,12 +171,6 @@ def report_outcome(outcome: Outcome, say: Say) -> Outcome:
         words = f"{outcome.run} failed: {outcome.words}; the other runs go on"
         say(report_failure(words, outcome.code))
     return outcome
-
-
-def new_curves(outcomes: Sequence[Outcome]) -> Iterator[Path]:
-    """The folders in which a run was finished just now."""
-    new = {outcome.folder for outcome in outcomes if not outcome.code and outcome.words != DONE}
-    return (Path(folder) for folder in sorted(new) if any(Path(folder).glob("*/report.html")))
 
 
 def print_table(outcomes: Sequence[Outcome]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from byheart.show.plots import BLUE, GREY, ORANGE, Panel, Point, Series
 
 TOLERANCE_AXIS = "tolerance, in reference distances"
+LOOKS = {"copied": ("outputs", ORANGE, "-"), "chance": ("unseen real pictures", BLUE, "-.")}
 
 
 def loss(steps: Iterable[tuple[int, float | None]]) -> Panel:
@@ -19,33 +20,25 @@ def loss(steps: Iterable[tuple[int, float | None]]) -> Panel:
 
 def tolerance_of(curve: Sequence[dict[str, Any]]) -> Panel:
     """How wide "the same picture" is taken: `tolerance` of measures.json."""
-    looks = {
-        "copied": ("outputs", ORANGE, "-"),
-        "chance": ("unseen real pictures", BLUE, "-."),
-        "chance_within": ("the same, whatever else they are near to", BLUE, "--"),
-    }
-    series = tuple(
-        Series(label, tuple(along_tolerance(curve, key)), colour, "", line)
-        for key, (label, colour, line) in looks.items()
-    )
-    return Panel("", TOLERANCE_AXIS, "share accepted", series, log_x=False, share=True,
-                 marks=((1 / 3, "the criterion", GREY),))  # fmt: skip
+    also = {"chance_within": ("the same, whatever else they are near to", BLUE, "--")}
+    return _criterion(curve, "tau", 1 / 3, LOOKS | also, TOLERANCE_AXIS, "share accepted")
 
 
 def margin_of(curve: Sequence[dict[str, Any]], threshold: float) -> Panel:
     """Who is a copy but for noise: `margin` of measures.json."""
+    return _criterion(curve, "margin", threshold, LOOKS, "least margin", "share that reaches it")
+
+
+def _criterion(
+    curve: Sequence[dict[str, Any]], key: str, threshold: float,
+    looks: dict[str, tuple[str, str, str]], x: str, y: str,
+) -> Panel:  # fmt: skip
+    """Shares along a threshold, and where it stands. looks: of each share label, colour, line."""
     series = tuple(
-        Series(
-            label,
-            tuple(Point(row["margin"], row[key]) for row in curve if row[key] is not None),
-            colour, "", line,
-        )
-        for key, label, colour, line in (
-            ("copied", "outputs", ORANGE, "-"),
-            ("chance", "unseen real pictures", BLUE, "-."),
-        )
-    )  # fmt: skip
-    return Panel("", "least margin", "share that reaches it", series, log_x=False, share=True,
+        Series(label, along(curve, key, share), colour, "", line)
+        for share, (label, colour, line) in looks.items()
+    )
+    return Panel("", x, y, series, log_x=False, share=True,
                  marks=((threshold, "the criterion", GREY),))  # fmt: skip
 
 
@@ -58,12 +51,11 @@ def denoising_of(levels: Sequence[dict[str, Any]], title: str = "") -> Panel:
         ("ideal_train", "ideal memorizer, training images", (ORANGE, "^", ":", False)),
         ("ideal_held_out", "ideal memorizer, held-out images", (BLUE, "D", "-.", False)),
     ):
-        points = tuple(Point(level["noise_level"], level[key]) for level in levels
-                       if level[key] is not None)  # fmt: skip
-        series.append(Series(label, points, *look))
+        series.append(Series(label, along(levels, "noise_level", key), *look))
     x, y = "noise level (1: pure noise)", "mean squared error"
     return Panel(title, x, y, tuple(series), log_x=False, log_y=True)
 
 
-def along_tolerance(curve: Sequence[dict[str, Any]], key: str) -> Iterator[Point]:
-    return (Point(row["tau"], row[key]) for row in curve if row[key] is not None)
+def along(rows: Sequence[dict[str, Any]], x: str, y: str) -> tuple[Point, ...]:
+    """One number of each row against another, where it is known."""
+    return tuple(Point(row[x], row[y]) for row in rows if row[y] is not None)

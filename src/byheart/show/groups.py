@@ -70,12 +70,12 @@ def _shortened(value: Any) -> str:
 def _whole(value: Any) -> str:
     if value is None:
         return "none"
-    if _number(value):
+    if is_number(value):
         return plain(value)
     return "".join(c if c.isprintable() else "?" for c in str(value))
 
 
-def _number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -228,11 +228,9 @@ def groups(runs: Sequence[Finished], along: frozenset[str] = N) -> list[Group]:
                 named = len(modes) > 1 or (len(variants) == 1 and "captions.mode" not in along)
                 told = ", ".join(w for w in (name if named else "", words) if w)
                 if len(variants) > 1:
-                    colour, marker = (
-                        COLOURS[number % len(COLOURS)],
-                        MARKERS[len(found) % len(MARKERS)],
-                    )
-                    line = line if len(modes) > 1 else LINES[number % len(LINES)]
+                    colour, _, counted = look(number)
+                    _, marker, _ = look(len(found))
+                    line = line if len(modes) > 1 else counted
                 found.append(Group(told, words, mode, colour, marker, line, mine))
     return found
 

@@ -5,27 +5,18 @@ from __future__ import annotations
 import base64
 import json
 import re
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import ChoiceLoader, Environment, FunctionLoader, StrictUndefined, Template
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 from PIL import Image
 
 from byheart.measure.ledger import from_json, lines, stable_diffusion
 from byheart.runtime.files import Run, atomic_write, read_jsonl, write_bytes, write_text
 from byheart.show import charts
-from byheart.show.pictures import (
-    DENOISING,
-    LEARNING,
-    enlarged,
-    film,
-    png_bytes,
-    save_pixels,
-    sheet,
-)
+from byheart.show.pictures import DENOISING, LEARNING, enlarged, film, png_bytes, save_pixels, sheet
 from byheart.show.plots import svg
 from byheart.show.runs import Outputs, current, naming, read_outputs
 from byheart.show.words import CONDITIONS, headline, number, percent, sentences
@@ -35,10 +26,10 @@ LARGEST_WEBP = 16_383  # pixels a side
 
 def template(name: str, package: str = "byheart.show.templates") -> Template:
     """A template; everything that is filled in is escaped, and nothing may be undefined."""
+    loaders = [PackageLoader(place, "") for place in (package, "byheart.show.templates")]
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        loader=ChoiceLoader([_of(package), _of("byheart.show.templates")]),
-    )  # fmt: skip
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, loader=ChoiceLoader(loaders)
+    )
     environment.filters |= {"percent": percent, "number": number, "cards": cards}
     return environment.get_template(name)
 
@@ -63,14 +54,6 @@ def cards(page: str) -> Markup:
         return before + head + "".join(map(cells, rows))
 
     return Markup(re.sub("<table.*?</table>", named, str(page), flags=re.S))
-
-
-def _of(package: str) -> FunctionLoader:
-    def text(name: str) -> str | None:
-        file = resources.files(package).joinpath(name)
-        return file.read_text(encoding="utf-8") if file.is_file() else None
-
-    return FunctionLoader(text)
 
 
 def write_pictures(run: Run, outputs: Any, findings: Any, train: Any, members: Any) -> None:
@@ -215,7 +198,7 @@ def _panel_rows(measures: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def _examples(made: Outputs) -> list[dict[str, Any]]:
     """Six outputs under six unseen prompts, the first noise of each, with their nearest image."""
     first = {"condition": "unseen", "noise": "0"}
-    chosen = [k for k, row in enumerate(made.rows) if first.items() <= row.items()][:6]
+    chosen = [(k, row) for k, row in enumerate(made.rows) if first.items() <= row.items()][:6]
     return [
         {
             "prompt": row["prompt"],
@@ -226,7 +209,7 @@ def _examples(made: Outputs) -> list[dict[str, Any]]:
             "kind": row["kind"],
             "exact": row["exact"] == "1",
         }
-        for k, row in ((k, made.rows[k]) for k in chosen)
+        for k, row in chosen
     ]
 
 

@@ -5,17 +5,17 @@ Every series of a panel has its own marker or line besides its colour.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import product
 
-from byheart.show.charts import TOLERANCE_AXIS, along_tolerance, denoising_of
+from byheart.measure.ledger import smallest_codec
+from byheart.show.charts import TOLERANCE_AXIS, along, denoising_of
 from byheart.show.groups import Group, groups, look, varied
 from byheart.show.halves import CONDITION, Pair
 from byheart.show.plots import BLUE, GREY, INK, ORANGE, YELLOW, Line, Panel, Point, Series
 from byheart.show.runs import Finished, first_look
 from byheart.show.study import study
-from byheart.show.table import smallest_codec
 from byheart.show.trends import laws
 from byheart.show.values import (
     AXES,
@@ -26,6 +26,7 @@ from byheart.show.values import (
     counted,
     interval,
     interval_at,
+    line_of,
     panel_over,
     points_of,
     value_at,
@@ -90,10 +91,8 @@ def headline(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
     it, since the lines would be too many.
     """
 
-    def copied(group: Group, condition: str, label: str, line: Line, filled: bool) -> Series:
-        value = interval_at("conditions", condition, "kinds", "copied")
-        points = points_of(group.runs, value, axis)
-        return Series(label, points, group.colour, group.marker, line, filled)
+    def copied(condition: str) -> Value:
+        return interval_at("conditions", condition, "kinds", "copied")
 
     parts, several = groups(runs, axis.along), bool(varied(runs, axis.along))
     by_chance = chance(runs, axis, joined=not several)
@@ -101,16 +100,16 @@ def headline(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
         return [
             panel_over(
                 f"Copies of a training image, under {CONDITIONS[condition]}", axis, "copied",
-                [*(copied(g, condition, g.words, g.line, True) for g in mine), by_chance],
+                [*(line_of(g, copied(condition), axis, g.words) for g in mine), by_chance],
                 share=True,
             )
             for condition in ("unseen", "captions")
             if (mine := [g for g in parts if condition in ("unseen", g.asked)])
         ]  # fmt: skip
     series = [
-        copied(
-            g, condition, f"{g.words}, under {CONDITIONS[condition]}",
-            g.line if condition == "unseen" else ":", condition == "unseen",
+        line_of(
+            g, copied(condition), axis, f"{g.words}, under {CONDITIONS[condition]}",
+            None if condition == "unseen" else ":", condition == "unseen",
         )
         for g in parts
         for condition in dict.fromkeys(("unseen", g.asked))
@@ -146,13 +145,8 @@ def generalization(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
         ("ratio", "Distance to what it saw, over that of new pictures", 1.0, "new pictures"),
         ("z", "C_T, the data-copying test", -3.0, "below: copies"),
     ):
-        series = [
-            Series(
-                g.words, points_of(g.runs, value_at("generalization", "nearest", key), axis),
-                g.colour, g.marker, g.line,
-            )
-            for g in groups(runs, axis.along)
-        ]  # fmt: skip
+        value = value_at("generalization", "nearest", key)
+        series = [line_of(g, value, axis, g.words) for g in groups(runs, axis.along)]
         places = sorted({point.x for one in series for point in one.points})
         line = tuple(Point(x, level) for x in places)
         series.append(Series(words, line, GREY, "", (0, (1, 3))))
@@ -164,15 +158,14 @@ def coverage(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
     """Share of the training images that came out, beside a uniform copier's: as in `headline`."""
     parts, several = groups(runs, axis.along), bool(varied(runs, axis.along))
 
-    def series(key: str, group: Group, label: str, line: Line, filled: bool) -> Series:
-        points = points_of(group.runs, value_at("conditions", group.asked, key), axis)
-        return Series(label, points, group.colour, group.marker, line, filled)
+    def value(key: str, group: Group) -> Value:
+        return value_at("conditions", group.asked, key)
 
     title, uniform = "Training images that came out at least once", "as many copies drawn uniformly"
     if several:
         return [
             panel_over(words, axis, "coverage",
-                   [series(key, g, g.under, g.line, True) for g in parts], share=True)
+                   [line_of(g, value(key, g), axis, g.under) for g in parts], share=True)
             for key, words in (
                 ("coverage", title), ("uniform_coverage", f"What {uniform} would show"),
             )
@@ -181,8 +174,8 @@ def coverage(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
         one
         for g in parts
         for one in (
-            series("coverage", g, g.under, g.line, True),
-            series("uniform_coverage", g, f"{g.words}, {uniform}", ":", False),
+            line_of(g, value("coverage", g), axis, g.under),
+            line_of(g, value("uniform_coverage", g), axis, f"{g.words}, {uniform}", ":", False),
         )
     ]
     return [panel_over(title, axis, "coverage", both, share=True)]
@@ -201,8 +194,7 @@ def prompt(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
         series = []
         for group in groups(runs, axis.along):
             where = (key,) if key == "steering" else (key, group.asked)
-            points = points_of(group.runs, interval_at(*where), axis)
-            series.append(Series(group.under, points, group.colour, group.marker, group.line))
+            series.append(line_of(group, interval_at(*where), axis, group.under))
         if key == "steering":
             points = points_of(runs, value_at(key, "chance"), axis)
             line = ":" if not varied(runs, axis.along) else ""
@@ -217,7 +209,7 @@ def bits(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
     def size(key: str) -> Value:
         def value(run: Finished) -> Values:
             found = smallest_codec(run.measures["ledger"])
-            return None if found is None or found[key] is None else (found[key],)
+            return None if found is None else (found[key],)
 
         return value
 
@@ -226,10 +218,7 @@ def bits(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
         ("bits", "Memorized bits", "bits"),
         ("bits_per_parameter", "Memorized bits for each parameter", "bits / parameter"),
     ):
-        series = [
-            Series(g.words, points_of(g.runs, size(key), axis), g.colour, g.marker, g.line)
-            for g in groups(runs, axis.along)
-        ]
+        series = [line_of(g, size(key), axis, g.words) for g in groups(runs, axis.along)]
         panels.append(panel_over(title, axis, unit, series, log_y=True))
     return panels
 
@@ -279,8 +268,7 @@ def _map(group: Group) -> Panel:
             power = tuple(Point(n, found.factor * n**found.exponent) for n in ends)
             series.append(Series(f"{what} begins", power, INK, "", line))
             title += f"; {what} begins as n to the {found.exponent:.2f}"
-    return panel_over(title, AXES["n"], "optimizer steps", series,
-                  log_y=True)  # fmt: skip
+    return panel_over(title, AXES["n"], "optimizer steps", series, log_y=True)
 
 
 def denoising(runs: Sequence[Finished]) -> list[Panel]:
@@ -297,8 +285,8 @@ def denoising(runs: Sequence[Finished]) -> list[Panel]:
 def tolerance(runs: Sequence[Finished]) -> list[Panel]:
     """How wide "the same picture" is taken, for every n; a panel for each group."""
 
-    def curve(key: str) -> Callable[[Finished], Iterator[Point]]:
-        return lambda run: along_tolerance(run.measures["tolerance"], key)
+    def curve(key: str) -> Callable[[Finished], Iterable[Point]]:
+        return lambda run: along(run.measures["tolerance"], "tau", key)
 
     panels = []
     for group in groups(runs):
@@ -315,7 +303,7 @@ def tolerance(runs: Sequence[Finished]) -> list[Panel]:
 def trajectories(runs: Sequence[Finished]) -> list[Panel]:
     """Copied share while learning: against steps, and against looks at each image."""
 
-    def path(x: str) -> Callable[[Finished], Iterator[Point]]:
+    def path(x: str) -> Callable[[Finished], Iterable[Point]]:
         return lambda run: (
             Point(row[x], *counted(row["copied"], row["outputs"])) for row in run.trajectory
         )
@@ -337,7 +325,7 @@ def _sizes(runs: Sequence[Finished]) -> list[int]:
 
 def _by_size(
     runs: Sequence[Finished], mine: Sequence[Finished],
-    points: Callable[[Finished], Iterator[Point]], marked: bool = True,
+    points: Callable[[Finished], Iterable[Point]], marked: bool = True,
 ) -> Iterator[Series]:  # fmt: skip
     """A series for each n among `mine`; one n looks the same wherever it stands."""
     for number, n in enumerate(_sizes(runs)):

@@ -18,10 +18,7 @@ from yaml import YAMLError, safe_load
 from byheart.runtime.errors import short
 from byheart.runtime.files import flatten, read_jsonl, read_measures
 
-VERSIONS = {
-    1,
-    2,
-}  # of measures.json that can be read; 1 lacks what `margin` and `generalization` say
+VERSIONS = {1, 2}  # of measures.json that can be read; 1 lacks `margin` and `generalization`
 KEYS = (
     "n_images", "seed", "captions_mode", "image_size", "parameters", "steps",
     "exposures_per_image", "conditions", "chance", "controls", "prompt_effect", "noise_effect",

@@ -14,13 +14,14 @@ from byheart.show.groups import (
     axis_of,
     groups,
     in_order,
+    is_number,
     settings,
     value_words,
     varied,
 )
 from byheart.show.plots import Panel, Series
 from byheart.show.runs import Finished
-from byheart.show.values import Axis, Value, Values, at, interval, interval_at, points_of
+from byheart.show.values import Axis, Value, Values, at, interval, interval_at, line_of, panel_over
 
 MODE, DUPLICATES, DROPOUT = "captions.mode", "images.duplicates", "captions.dropout"
 BY_MODE = "own captions under the training captions, all others under unseen prompts"
@@ -55,15 +56,12 @@ def study(runs: Sequence[Finished]) -> list[Panel]:
 
     def series(value: Value) -> tuple[Series, ...]:
         return tuple(
-            Series(
-                f"{group.words}, {BY_MODE}" if key == MODE else group.under,
-                points_of(group.runs, value, axis), group.colour, group.marker, group.line,
-            )
-            for group in lines
-        )  # fmt: skip
+            line_of(g, value, axis, f"{g.words}, {BY_MODE}" if key == MODE else g.under)
+            for g in lines
+        )
 
     def panel(title: str, unit: str, found: tuple[Series, ...], share: bool = True) -> Panel:
-        return Panel(title, axis.words, unit, found, axis.log, False, share, axis.ticks)
+        return panel_over(title, axis, unit, found, share=share)
 
     outputs = "share of outputs"
     panels = [
@@ -101,8 +99,7 @@ def _axis(key: str, runs: Sequence[Finished]) -> Axis:
     else:
         order = [found for (found,) in in_order([key], {(value(run),) for run in runs}, runs)]
         ticks, words = tuple(value_words(found, order) for found in order), axis_of(key)
-        numbers = all(isinstance(x, int | float) and not isinstance(x, bool) for x in order)
-        if numbers and order[0] > 0 and order[-1] >= DECADE * order[0]:
+        if all(map(is_number, order)) and order[0] > 0 and order[-1] >= DECADE * order[0]:
             return Axis(words, value, along)
     return Axis(words, lambda run: order.index(value(run)), along, log=False, ticks=ticks)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from byheart.measure.ledger import smallest_codec
 from byheart.runtime.files import csv_text
 from byheart.show.runs import Finished, first_step
 from byheart.show.words import CONDITIONS
@@ -110,16 +111,6 @@ def rows(runs: Sequence[Finished], halves: Halves | None = None) -> list[dict[st
 def table(runs: Sequence[Finished], halves: Halves | None = None) -> str:
     """curve.csv as text. The same runs give the same bytes."""
     return csv_text(rows(runs, halves), COLUMNS)
-
-
-def smallest_codec(ledger: dict[str, Any]) -> dict[str, Any] | None:
-    """The entry of the codec that needs the fewest bits for all images given back.
-
-    0 bits where none was. None: no codec comes close enough to all of them.
-    """
-    known = [m for m in ledger["memorized"].values() if m is not None and m["bits"] is not None]
-    whole = [m for m in known if not m["out_of_reach"]]
-    return min(whole, key=lambda m: m["bits"]) if whole else None
 
 
 def _row(

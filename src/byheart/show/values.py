@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from byheart.measure.intervals import wilson
-from byheart.show.groups import BUDGET, N
-from byheart.show.plots import GREY, Panel, Point, Series
+from byheart.show.groups import BUDGET, Group, N
+from byheart.show.plots import GREY, Line, Panel, Point, Series
 from byheart.show.runs import Finished
 
 # What follows x in a Point: y, and the ends of its interval.
@@ -50,6 +50,16 @@ def at(run: Finished, *keys: str) -> Any:
             return None
         found = found[key]
     return found
+
+
+def line_of(
+    group: Group, value: Value, axis: Axis, label: str, line: Line | None = None,
+    filled: bool = True,
+) -> Series:  # fmt: skip
+    """A group's runs along an axis, in its look; line: where it is not its own."""
+    points = points_of(group.runs, value, axis)
+    line = group.line if line is None else line
+    return Series(label, points, group.colour, group.marker, line, filled)
 
 
 def value_at(*keys: str) -> Value:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from byheart.measure.ledger import smallest_codec
+
 CONDITIONS = {
     "unseen": "unseen prompts",
     "empty": "the empty prompt",
@@ -146,24 +148,18 @@ def _chance(measures: dict[str, Any]) -> list[str]:
 
 def _bits(measures: dict[str, Any]) -> list[str]:
     ledger = measures["ledger"]
-    sizes = {
-        codec: found
-        for codec, found in ledger["memorized"].items()
-        if found["bits"] and not found["out_of_reach"]
-    }
-    if not sizes:
+    found = smallest_codec(ledger)
+    if found is None or not found["bits"]:
         return []
-    codec = min(sizes, key=lambda c: sizes[c]["bits"])
-    found = sizes[codec]
     files, take = f"files as close to the {found['images']} images", "take"
     if found["images"] == 1:
         files, take = "file as close to the one image", "takes"
-    shrunk = found["compression"]
+    codec, shrunk = found["codec"].upper(), found["compression"]
     # A codec may well take more than the pixels themselves: noise copied byte for byte.
     raw = f"{shrunk:.1f} times less than" if shrunk >= 1 else f"{1 / shrunk:.1f} times as much as"
     return [
         f"The smallest {files} given back as the model is {take} {found['bits']:,} bits as "
-        f"{codec.upper()}, {raw} raw pixels: {found['bits_per_parameter']:.2g} bits for each of "
+        f"{codec}, {raw} raw pixels: {found['bits_per_parameter']:.2g} bits for each of "
         f"{ledger['parameters']:,} parameters."
     ]
 
