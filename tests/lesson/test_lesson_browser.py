@@ -116,7 +116,10 @@ def test_a_class_goes_through_all_five_parts(tab: Any, tmp_path: Path) -> None:
             f"document.querySelector('#verdict').textContent.includes('{said}') && "
             f"document.querySelector('#verdict').textContent.includes('{k + 1} pair')"
         )
-    assert "you, " in tab.inner_text("#tolerance") and "the class, " in tab.inner_text("#tolerance")
+    for whose in ("you, ", "the class, "):  # drawn a moment after the verdict
+        tab.wait_for_function(
+            f"document.querySelector('#tolerance').textContent.includes('{whose}')"
+        )
 
     # the ledger
     open_part(tab, "Ledger")
