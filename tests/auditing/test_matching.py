@@ -76,10 +76,22 @@ def test_a_picture_pasted_into_another_is_found_with_its_box() -> None:
 def test_the_size_of_a_piece_changes_no_finding(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     outputs = torch.cat([TRAIN[:2].flip(3), pictures(3, 4)])
     whole = search(outputs, TRAIN, BY_NAME[name])
-    monkeypatch.setattr(altered, "BYTES", 2**16)
+    for size, few in (("BYTES", 2**16), ("COLUMNS", 3), ("BLOCK", 2**12)):
+        monkeypatch.setattr(altered, size, few)
     for key, found in search(outputs, TRAIN, BY_NAME[name]).items():
         assert torch.equal(found.nearest, whole[key].nearest)
         assert torch.allclose(found.distance, whole[key].distance, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", [*BY_NAME])
+def test_mirroring_every_training_image_mirrors_what_is_found(name: str) -> None:
+    outputs = torch.cat([TRAIN[:2].flip(3), TRAIN[2:4], pictures(3, 4)])
+    found, mirrored = (search(outputs, train, BY_NAME[name]) for train in (TRAIN, TRAIN.flip(3)))
+    for key, one in found.items():
+        other = mirrored[key]
+        assert torch.equal(one.nearest, other.nearest) and one.distance.isfinite().any()
+        assert torch.allclose(one.distance, other.distance, atol=1e-4)
+        assert (one.mirrored != other.mirrored)[:4].all()
 
 
 def test_an_image_is_not_compared_with_what_it_must_be_apart_from() -> None:

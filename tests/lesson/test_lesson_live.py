@@ -138,6 +138,10 @@ def test_two_pupils_teach_one_after_the_other(chromium: Any, folder: Path, tmp_p
         says(first, "#progress", "Taught picture 1 is learned")
         for tab, number in ((first, 1), (second, 2)):
             says(tab, "#parts", f"ask taught picture {number} for something else")
+        first.reload()  # the same pupil comes back
+        first.wait_for_selector("#n-said")
+        open_part(first, "Teach")
+        says(first, "#parts", "ask taught picture 1 for something else")
         first.click("#delete")  # on this machine, so that it takes everyone's
         says(first, "#problem", "Deleted: 2 pictures")
         says(second, "#progress", "Choose a picture")

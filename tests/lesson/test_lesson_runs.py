@@ -594,7 +594,7 @@ def test_a_training_that_is_stopped_saves_and_frees_the_place(tmp_path: Path) ->
     slow = [*TAUGHT, "threads=1", "budget.steps=600", "live.every=0.5", "checkpoint.every=0"]
     teacher = Teacher(tmp_path, slow, open_to_all=False)
     lesson = teacher.teach(PICTURE, "a")
-    with pytest.raises(ValueError, match="only the page that sent"):
+    with pytest.raises(ValueError, match="only the browser that sent"):
         teacher.stop("b")
     wait_for(lambda: teacher.look().state == "learning" or not lesson.running, 200, "a first step")
     teacher.stop("b", here=True)

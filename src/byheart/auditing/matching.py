@@ -25,7 +25,8 @@ SOURCE = 64  # pixels a side of the greys that windows are cut from
 COARSE, FINE = 12, 16  # pixels a side of a window when all are compared, and when a few are
 FLAT = 0.02  # standard deviation in [0, 1] below which a window shows nothing
 BEST = 3  # training images of each output that are looked at closely
-BYTES = 2**26  # of correlations at once
+BYTES = 2**26  # of windows or of correlations at once
+COLUMNS, BLOCK = 512, 2**21  # windows of training images at once, bytes: what a core's cache holds
 HALF = 2 * COARSE
 UPRIGHT = 0.01  # how much closer a mirrored window must come to be preferred
 LEAST, SCALE = 0.2, 0.1  # of a shift: least overlap, largest change of size
@@ -86,15 +87,14 @@ def search(
     of the two parts implies is compared, which says far more than a part.
     """
     ours, theirs = _greys(outputs), _greys(train)
-    windows, pairs = _windows(ours, how.outputs), len(_boxes(how.outputs)) * len(_boxes(how.train))
+    windows = _parities(_windows(ours, how.outputs))
     best = torch.full((len(ours), BEST), -torch.inf)
     where = torch.zeros(len(ours), BEST, dtype=torch.long)  # 2 t, and 2 t + 1 mirrored
-    count = max(1, BYTES // (4 * 2 * pairs * min(len(ours), 256)))
+    count = max(1, BYTES // (4 * max(2 * len(ours), COARSE**2 * len(_boxes(how.train)))))
     banned = [(k, t) for k in range(len(ours)) for t in apart(k)]
     for start in range(0, len(theirs), count):
         part = theirs[start : start + count]
-        both = torch.stack([part, part.flip(2)], dim=1).flatten(0, 1)
-        score = _scores(windows, _windows(both, how.train))
+        score = _scores(windows, _parities(_windows(part, how.train)))
         for k, t in banned:
             if start <= t < start + len(part):
                 score[k, 2 * (t - start) : 2 * (t - start) + 2] = -torch.inf
@@ -154,14 +154,32 @@ def normal(windows: Float[Tensor, "*k d"]) -> Float[Tensor, "*k d"]:
     return torch.where(shows, centred / length.clamp(min=1e-12), 0.0)
 
 
-def _scores(ours: Float[Tensor, "s a d"], theirs: Float[Tensor, "n b d"]) -> Float[Tensor, "s n"]:
-    """Correlation of the best pair of windows."""
-    found = []
-    for part in ours.split(max(1, BYTES // (4 * ours.shape[1] * theirs.shape[:2].numel()))):
-        every = part.flatten(0, 1) @ theirs.flatten(0, 1).T
-        every = every.view(len(part), ours.shape[1], len(theirs), theirs.shape[1])
-        found.append(every.amax(3).amax(1))
-    return torch.cat(found)
+def _parities(windows: Float[Tensor, "k w d"]) -> Float[Tensor, "2 k w h"]:
+    """Of each window the part that a mirror leaves as it is and the part that it makes negative,
+    the left half of each: u v = even even + odd odd, and the difference for v mirrored."""
+    left, right = windows.unflatten(2, (COARSE, COARSE)).chunk(2, dim=3)
+    right = right.flip(3)
+    return (torch.stack([left + right, left - right]) / 2**0.5).flatten(3)
+
+
+def _scores(
+    ours: Float[Tensor, "2 s a h"], theirs: Float[Tensor, "2 n b h"]
+) -> Float[Tensor, "s 2*n"]:
+    """Correlation of the best pair of windows, with each training image upright and mirrored. A
+    mirrored image's windows are its own, mirrored: they lie symmetrically in it."""
+    count, of_each = theirs.shape[1:3]
+    score = torch.empty(ours.shape[1], count, 2)
+    columns = max(1, COLUMNS // of_each)
+    rows = max(1, BLOCK // (4 * ours.shape[2] * of_each * min(columns, count)))
+    for some, parts in zip(score.split(rows), ours.split(rows, 1), strict=True):
+        even, odd = parts.flatten(1, 2)
+        for block, others in zip(some.split(columns, 1), theirs.split(columns, 1), strict=True):
+            evens, odds = others.flatten(1, 2)
+            same, turned = even @ evens.T, odd @ odds.T
+            for side, every in enumerate((same + turned, same.sub_(turned))):
+                every = every.view(len(some), ours.shape[2], block.shape[1], of_each)
+                block[..., side] = every.amax(3).amax(1)
+    return score.flatten(1)
 
 
 def _merged(

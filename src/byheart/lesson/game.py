@@ -49,8 +49,8 @@ class Vote(NamedTuple):
 
 
 class Votes:
-    """The votes of a class: of each open page the newest, so that judging again and again there
-    does not outvote the others. A page that is reloaded is another."""
+    """The votes of a class: of each browser the newest, so that judging again and again there does
+    not outvote the others."""
 
     def __init__(self) -> None:
         self.counted = 0  # all that ever came: what changes with each of them

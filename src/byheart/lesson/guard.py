@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
@@ -22,12 +23,13 @@ MOST_KEPT = 500 * 10**6  # bytes of all uploads
 MOST_OF_ONE = 200 * 10**6  # announced by one other machine's address within OLDEST
 ADDRESSES = 1000  # that are remembered
 OLDEST = 900  # seconds an upload is kept
+COOKIE = "byheart"  # by which a browser is known again after a reload, until it is closed
 
 
 class Guard:
     """ASGI: 404 for addresses that lead out of this machine, 413 for a request that is too long or
     does not say how long it is, 429 for an upload from where too much came lately, 507 for one
-    where too many are kept already."""
+    where too many are kept already. A browser that opens the page gets a name nobody can guess."""
 
     def __init__(self, app: App, uploads: Path) -> None:
         self.app, self.uploads = app, uploads
@@ -40,7 +42,15 @@ class Guard:
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": words})
             return
-        await self.app(scope, receive, send)
+
+        async def named(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                cookie = f"{COOKIE}={secrets.token_urlsafe()}; Path=/; HttpOnly; SameSite=Lax"
+                message["headers"] = [*message["headers"], (b"set-cookie", cookie.encode())]
+            await send(message)
+
+        opened = scope["type"] == "http" and scope["path"] == "/" and not _has_name(scope)
+        await self.app(scope, receive, named if opened else send)
 
     def _refused(self, scope: MutableMapping[str, Any]) -> tuple[int, bytes] | None:
         path = unquote(scope.get("path", "")).lower().rstrip("/")
@@ -87,6 +97,11 @@ def from_here(scope: MutableMapping[str, Any]) -> bool:
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback or server == client
 
 
+def _has_name(scope: MutableMapping[str, Any]) -> bool:
+    cookies = dict(scope["headers"]).get(b"cookie", b"").split(b"; ")
+    return any(cookie.startswith(f"{COOKIE}=".encode()) for cookie in cookies)
+
+
 def _kept(folder: Path) -> int:
     """Bytes of all files below a folder. Old ones are removed: Gradio forgets those that broke off
     on the way."""
@@ -122,6 +137,11 @@ def who(request: Any) -> str:
     session = getattr(request, "session_hash", None)
     client = getattr(request, "client", None)
     return str(session or getattr(client, "host", None) or "somebody")[:100]
+
+
+def browser(request: Any) -> str:
+    """The browser behind a request, also after a reload; of a program the same as `who`."""
+    return str(getattr(request, "cookies", {}).get(COOKIE) or who(request))[:100]
 
 
 def here(request: Any) -> bool:

@@ -11,7 +11,7 @@ import gradio as gr
 from PIL.Image import Image
 
 from byheart.lesson.ask import NOISES, shown, under_way
-from byheart.lesson.guard import here, who
+from byheart.lesson.guard import browser, here, who
 from byheart.lesson.html import chart, safe, said, trouble
 from byheart.lesson.queue import MODEL, QUIET
 from byheart.lesson.session import Session
@@ -20,8 +20,8 @@ from byheart.show.charts import loss
 from byheart.show.pages import inline
 
 NOTHING_SENT = (
-    "this page has sent nothing that is still here; after a reload only the machine that runs the "
-    "lesson can delete it"
+    "this browser has sent nothing that is still here; what others sent only the machine that runs "
+    "the lesson can delete"
 )
 # Of each slider that cuts the square: name, words, least and first value in percent. In a portrait
 # the face is above the middle.
@@ -38,8 +38,8 @@ def teach_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) 
         "## Teach it yours\n"
         "A fresh network learns one picture while you watch, in a minute or two. Then try to get "
         "anything else out of it. As soon as its turn comes, everyone on this page sees the "
-        "picture. It is deleted, with all that was learned from it, when you press “Delete” before "
-        "you reload the page, when twelve newer ones were learned, or when the lesson ends; on the "
+        "picture. It is deleted, with all that was learned from it, when you press “Delete” in "
+        "this browser, when twelve newer ones were learned, or when the lesson ends; on the "
         "machine that runs the lesson “Delete” takes everyone's that was taught."
     )
     file = gr.File(
@@ -92,27 +92,27 @@ def teach_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) 
             words = trouble("no picture yet: drop one in, or choose a file")
             return words, *nothing_held, gr.skip()
         try:
-            teacher.teach(picture, who(request), Crop(side, across, down), here(request))
+            teacher.teach(picture, browser(request), Crop(side, across, down), here(request))
             return "", *nothing_held, ""
         except ValueError as error:
             return trouble(error), gr.skip(), gr.skip(), gr.skip(), gr.skip()
 
     def end(request: gr.Request) -> str:
         try:
-            teacher.stop(who(request), here(request))
+            teacher.stop(browser(request), here(request))
             return ""
         except ValueError as error:
             return trouble(error)
 
     def forget(picture: Image | None, request: gr.Request) -> tuple[object, ...]:
-        pictures = len(teacher.delete(who(request), here(request))) + (picture is not None)
+        pictures = len(teacher.delete(browser(request), here(request))) + (picture is not None)
         progress_shown.cache_clear()
         words = f"Deleted: {pictures} picture{'s' * (pictures != 1)}, and what was learned from "
         words = said(f"{words}{'it' if pictures == 1 else 'them'}.")
         return words if pictures else trouble(NOTHING_SENT), *nothing_held, ""
 
     def watch(before: tuple[object, ...], request: gr.Request) -> object:
-        mine, look = who(request), teacher.look()
+        mine, look = browser(request), teacher.look()
         place, taught = teacher.place(mine), teacher.taught(mine)
         name = taught.name if taught else ""
         live = look.live and hash(look.live)
@@ -130,7 +130,7 @@ def teach_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) 
 
     def ask(prompt: str, request: gr.Request) -> Iterator[str]:
         try:
-            taught, prompts = teacher.taught(who(request)), [prompt or ""]
+            taught, prompts = teacher.taught(browser(request)), [prompt or ""]
             if taught is None:
                 raise ValueError("nothing has been learned yet: teach it a picture first")
             for news in session.ask(who(request), taught.run.path, prompts, NOISES):

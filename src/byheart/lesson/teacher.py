@@ -28,11 +28,11 @@ from byheart.runtime.machine import cores
 MOST_PIXELS = 60_000_000  # a telephone's; known from the header, before anything is decoded
 SIDE = 64  # pixels the picture is learned at
 SEEN = 512  # pixels of the short side while its crop is chosen
-PAGES = 300  # open pages of which is remembered what became of theirs
-WAITING = 30  # pictures that may wait, one of each page
+PAGES = 300  # browsers of which is remembered what became of theirs
+WAITING = 30  # pictures that may wait, one of each browser
 KEPT = 12  # networks that can be asked; the oldest goes
 FIRST = 90.0  # seconds a picture is thought to take before one was learned
-OFTEN, WITHIN = 3, 600  # pictures of one open page within so many seconds, where others wait
+OFTEN, WITHIN = 3, 600  # pictures of one browser within so many seconds, where others wait
 GRACE = 30  # seconds a stopped run has to finish its step and save
 STEPS = 80
 SETTINGS = (
@@ -47,7 +47,7 @@ class Training:
     """One picture that waits to be taught, is being taught, or was."""
 
     number: int
-    who: str  # the open page that sent it
+    who: str  # the browser that sent it
     run: Run
     place: Path  # of the picture, and of what the process prints
     process: subprocess.Popen[bytes] | None = None  # None: it waits
@@ -265,7 +265,7 @@ class Teacher:
                 raise ValueError("nothing is being learned: there is nothing to stop")
             if not (self.open_to_all or here or training.who == who):
                 raise ValueError(
-                    "only the page that sent the picture can stop it, or the teacher's machine"
+                    "only the browser that sent the picture can stop it, or the teacher's machine"
                 )
             if training.stopped:
                 raise ValueError("it is stopping already: it finishes its step and saves")
@@ -273,7 +273,7 @@ class Teacher:
             _signal(training.process, signal.SIGINT)
 
     def delete(self, who: str, here: bool = False) -> list[Training]:
-        """End, take out of the queue and remove from the disk what the page has sent; from this
+        """End, take out of the queue and remove from the disk what the browser has sent; from this
         machine, the teacher's own, what all have. Returns what there was."""
         with self._lock:
             everything = self.open_to_all or here
@@ -299,8 +299,8 @@ class Teacher:
         return Look(*self._state(training, losses[-1][0] if losses else 0), losses, live)
 
     def place(self, who: str) -> str:
-        """Of a page's own picture in the queue, or what became of it; empty where that is what all
-        look at."""
+        """Of a browser's own picture in the queue, or what became of it; empty where that is what
+        all look at."""
         before = [one.who for one in self.waiting]
         if who not in before:  # what became of its own, while others are being learned
             return " ".join(words for one, words in self._ends.of(who) if one is not self.now)
@@ -330,7 +330,7 @@ class Teacher:
         return "failed", f"It did not work: {_last_line(training.said)}"
 
     def taught(self, who: str = "") -> Training | None:
-        """The network that answers this page: what it has taught itself, else what was learned
+        """The network that answers a browser: what it has taught itself, else what was learned
         last."""
         learned = [one for one in self.trainings if one.run.finished]
         own = [one for one in learned if one.who == who]

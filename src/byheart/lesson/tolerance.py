@@ -10,7 +10,7 @@ from functools import lru_cache
 import gradio as gr
 
 from byheart.lesson.game import FEWEST_VOTES, WIDEST, Pair, Vote, Votes, pairs_of, threshold
-from byheart.lesson.guard import who
+from byheart.lesson.guard import browser
 from byheart.lesson.html import CAPTIONS, chart, images, picture, safe, said, trouble
 from byheart.lesson.queue import QUIET
 from byheart.lesson.session import Session
@@ -248,7 +248,7 @@ def tolerance_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Tim
             if judged is not None:
                 vote = Vote(min(judged.rho, WIDEST), answer)
                 votes, place = [*votes, vote], place + 1
-                session.votes.add(who(request), vote)
+                session.votes.add(browser(request), vote)
             try:
                 there = playable()
                 if judged is not None and len(votes) < len(there):
