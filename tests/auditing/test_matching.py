@@ -85,13 +85,17 @@ def test_the_size_of_a_piece_changes_no_finding(name: str, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("name", [*BY_NAME])
 def test_mirroring_every_training_image_mirrors_what_is_found(name: str) -> None:
-    outputs = torch.cat([TRAIN[:2].flip(3), TRAIN[2:4], pictures(3, 4)])
+    outputs = torch.cat([TRAIN[:2].flip(3), TRAIN[2:4]])
+    if name == "inside":
+        outputs, alone = pictures(4, 4), resized(outputs, 40)
+        outputs[:, :, 20:60, 30:70] = alone
     found, mirrored = (search(outputs, train, BY_NAME[name]) for train in (TRAIN, TRAIN.flip(3)))
     for key, one in found.items():
         other = mirrored[key]
-        assert torch.equal(one.nearest, other.nearest) and one.distance.isfinite().any()
-        assert torch.allclose(one.distance, other.distance, atol=1e-4)
-        assert (one.mirrored != other.mirrored)[:4].all()
+        assert one.nearest.tolist() == other.nearest.tolist() == [0, 1, 2, 3]
+        assert torch.allclose(one.distance, other.distance, atol=2e-3)
+        assert one.mirrored.tolist() == [True, True, False, False]
+        assert other.mirrored.tolist() == [False, False, True, True]
 
 
 def test_an_image_is_not_compared_with_what_it_must_be_apart_from() -> None:

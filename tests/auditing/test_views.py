@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from byheart.auditing import views
 from byheart.auditing.audit import Audit, audit
+from byheart.auditing.views import View, gathered, search_views
 from byheart.data.sources import photos
 
 SIDE = 128
@@ -139,6 +143,34 @@ def test_what_transparency_hides_is_found(
 
     found = audited(tmp_path, pictures, lambda p, path: sprite(p).save(path), seen)
     assert found.measures["all"]["either"]["rate"] == 1
+
+
+TURNED = {
+    "": lambda grey: grey, "mirrored": np.fliplr, "turned by 180°": lambda grey: np.rot90(grey, 2),
+    "upside down": np.flipud, "mirrored along its diagonal": np.transpose,
+    "turned by 90°": np.rot90, "turned by 270°": lambda grey: np.rot90(grey, 3),
+    "mirrored along its other diagonal": lambda grey: np.rot90(grey, 2).T,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("few", [2**12, 2**26])
+def test_every_symmetry_of_a_view_is_found_and_named(
+    few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a positive and as a negative, however few are compared at once."""
+    monkeypatch.setattr(views, "BYTES", few)
+    draws = np.random.default_rng(0)
+    greys = np.kron(draws.integers(0, 256, (40, 8, 8)), np.ones((4, 4))).astype(np.uint8)
+    pairs = zip(greys[::2], greys[1::2], strict=True)
+    seen = gathered([[View("", centre), View("squashed", grey)] for centre, grey in pairs])
+    given, said = [], []
+    for (name, turn), negative in product(TURNED.items(), (False, True)):
+        grey = turn(greys[2 * len(given) + 1])
+        given.append([View("", np.ascontiguousarray(255 - grey if negative else grey))])
+        said.append(", ".join(["squashed", *[name] * bool(name), *["a negative"] * negative]))
+    found, words = search_views(gathered(given), seen, len(given), lambda output: [])
+    assert found.nearest.tolist() == [*range(len(given))] and (found.distance < 1e-3).all()
+    assert words == said
 
 
 def test_pictures_that_were_never_trained_on_pass_no_more_often_than_is_said(

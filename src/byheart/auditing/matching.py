@@ -87,14 +87,14 @@ def search(
     of the two parts implies is compared, which says far more than a part.
     """
     ours, theirs = _greys(outputs), _greys(train)
-    windows = _parities(_windows(ours, how.outputs))
+    windows = parities(_windows(ours, how.outputs))
     best = torch.full((len(ours), BEST), -torch.inf)
     where = torch.zeros(len(ours), BEST, dtype=torch.long)  # 2 t, and 2 t + 1 mirrored
     count = max(1, BYTES // (4 * max(2 * len(ours), COARSE**2 * len(_boxes(how.train)))))
     banned = [(k, t) for k in range(len(ours)) for t in apart(k)]
     for start in range(0, len(theirs), count):
         part = theirs[start : start + count]
-        score = _scores(windows, _parities(_windows(part, how.train)))
+        score = _scores(windows, parities(_windows(part, how.train)))
         for k, t in banned:
             if start <= t < start + len(part):
                 score[k, 2 * (t - start) : 2 * (t - start) + 2] = -torch.inf
@@ -154,7 +154,7 @@ def normal(windows: Float[Tensor, "*k d"]) -> Float[Tensor, "*k d"]:
     return torch.where(shows, centred / length.clamp(min=1e-12), 0.0)
 
 
-def _parities(windows: Float[Tensor, "k w d"]) -> Float[Tensor, "2 k w h"]:
+def parities(windows: Float[Tensor, "k w d"]) -> Float[Tensor, "2 k w h"]:
     """Of each window the part that a mirror leaves as it is and the part that it makes negative,
     the left half of each: u v = even even + odd odd, and the difference for v mirrored."""
     left, right = windows.unflatten(2, (COARSE, COARSE)).chunk(2, dim=3)

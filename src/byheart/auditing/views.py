@@ -3,23 +3,35 @@ another square of it, a tile of it where it is a sheet of several, on black, wit
 dropped, as it is stored; turned by any of the eight symmetries, or as a negative.
 
 Trainers differ in what they make of a file. Each view is compared whole, by the correlation of
-greys; so it costs a thousandth of the searches for parts (matching.py), and is kept only where it
-differs from the centred square.
+greys, and is kept only where it differs from the centred square. The squares along the long side
+are not compared with each other: a picture that is as long as another is its squashed view too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from byheart.auditing.matching import BEST, BYTES, COARSE, FINE, GREY, Matches, normal, resized
+from byheart.auditing.matching import (
+    BEST,
+    BLOCK,
+    BYTES,
+    COARSE,
+    FINE,
+    GREY,
+    Matches,
+    normal,
+    parities,
+    resized,
+)
 from byheart.data.decode import FILTER, Box, Picture
 
 SIDE = 2 * FINE  # pixels of a view: what the closest look takes
@@ -29,12 +41,18 @@ SYMMETRIES = (
     "", "mirrored", "turned by 180°", "upside down", "mirrored along its diagonal",
     "turned by 90°", "turned by 270°", "mirrored along its other diagonal",
 )  # fmt: skip
+UNMIRRORED = (0, 2, 4, 5)  # of them; the other four are these, mirrored
 INVERSE = {
     Image.Transpose.ROTATE_90: Image.Transpose.ROTATE_270,
     Image.Transpose.ROTATE_270: Image.Transpose.ROTATE_90,
 }  # the others undo themselves
-View = tuple[str, UInt8[np.ndarray, "32 32"]]
 CHANGE = 0.03  # how much closer each change must come to be believed
+
+
+class View(NamedTuple):
+    name: str
+    grey: UInt8[np.ndarray, "32 32"]
+    along: bool = False  # one of the squares along the long side
 
 
 @dataclass(frozen=True)
@@ -42,19 +60,26 @@ class Views:
     """Of several pictures. The first of each is the centred square, without a name."""
 
     greys: UInt8[Tensor, "m 32 32"]
-    of: Int[Tensor, " m"]  # place of the picture
+    of: Int[Tensor, " m"]  # place of the picture, in their order
     names: tuple[str, ...]
+    along: Bool[Tensor, " m"]
+
+    @property
+    def centred(self) -> Bool[Tensor, " m"]:
+        return torch.tensor([not name for name in self.names], dtype=torch.bool)
+
+    def at(self, rows: Int[Tensor, " k"]) -> Views:
+        names = tuple(self.names[k] for k in rows.tolist())
+        return Views(self.greys[rows], self.of[rows], names, self.along[rows])
 
     def only(self, kept: list[int]) -> Views:
         """Of the pictures at these places, in their order."""
-        rows, of = [], []
-        for place, picture in enumerate(kept):
-            mine = (self.of == picture).nonzero()[:, 0].tolist()
-            rows += mine
-            of += [place] * len(mine)
-        chosen = torch.tensor(rows, dtype=torch.long)
-        names = tuple(self.names[k] for k in rows)
-        return Views(self.greys[chosen], torch.tensor(of, dtype=torch.long), names)
+        pictures = torch.tensor(kept, dtype=torch.long)
+        first, counts = (torch.searchsorted(self.of, pictures, right=end) for end in (False, True))
+        counts -= first
+        of = torch.arange(len(kept)).repeat_interleave(counts)
+        within = torch.arange(len(of)) - (counts.cumsum(0) - counts)[of]
+        return replace(self.at(first[of] + within), of=of)
 
 
 @dataclass(frozen=True)
@@ -76,33 +101,33 @@ def views_of(picture: Picture, centre: Image.Image, tiles: list[tuple[str, Pictu
 
     centre: that square, as `picture.rgb` gives it. tiles: of a sheet, with their places.
     """
-    found = [("", np.array(centre.convert("L").resize((SIDE, SIDE), FILTER)))]
+    found = [View("", np.array(centre.convert("L").resize((SIDE, SIDE), FILTER)))]
     picture = picture.reduced(SIDE)
     whole = (0, 0, *picture.size)
     backgrounds = [("", "white"), ("on black", "black"), ("with its transparency dropped", None)]
     for shown, behind in backgrounds if picture.transparent else backgrounds[:1]:
         image = picture.rgb(whole, behind).convert("L")
-        squares = [("", picture.centre), ("squashed", whole)]
-        for part, box in [*squares, *_along(picture)]:
+        for part, box in (("", picture.centre), ("squashed", whole)):
             square = image.resize((SIDE, SIDE), FILTER, box=box)
             _add(found, (part, shown), square)
-            if picture.turned is not None and (part, box) in squares:
+            if picture.turned is not None:
                 back = INVERSE.get(picture.turned, picture.turned)
                 _add(found, (part, shown, "as stored"), square.transpose(back))
+        for part, box in _along(picture):
+            _add(found, (part, shown), image.resize((SIDE, SIDE), FILTER, box=box), along=True)
     for place, tile in tiles:
         square = tile.rgb(tile.centre).convert("L").resize((SIDE, SIDE), FILTER)
         _add(found, (f"the tile in {place}",), square)
     return found
 
 
-def _add(found: list[View], words: tuple[str, ...], square: Image.Image) -> None:
-    view = np.array(square)
-    if all(_apart(view, other) >= DIFFERS for _, other in found):
-        found.append((" ".join(word for word in words if word), view))
-
-
-def _apart(one: np.ndarray, other: np.ndarray) -> float:
-    return float(np.sqrt(np.square(one.astype(float) - other).mean())) / 255
+def _add(
+    found: list[View], words: tuple[str, ...], square: Image.Image, along: bool = False
+) -> None:
+    grey = np.array(square)
+    apart = np.array([other.grey for other in found], np.float32) - grey
+    if (np.square(apart).mean((1, 2)) >= (255 * DIFFERS) ** 2).all():
+        found.append(View(" ".join(word for word in words if word), grey, along))
 
 
 def _along(picture: Picture) -> list[tuple[str, Box]]:
@@ -121,11 +146,13 @@ def _along(picture: Picture) -> list[tuple[str, Box]]:
 
 
 def gathered(each: list[list[View]]) -> Views:
-    greys = [torch.from_numpy(grey) for one in each for _, grey in one]
+    views = [view for one in each for view in one]
+    greys = [torch.from_numpy(view.grey) for view in views]
     return Views(
         torch.stack(greys) if greys else torch.empty((0, SIDE, SIDE), dtype=torch.uint8),
         torch.tensor([place for place, one in enumerate(each) for _ in one], dtype=torch.long),
-        tuple(name for one in each for name, _ in one),
+        tuple(view.name for view in views),
+        torch.tensor([view.along for view in views], dtype=torch.bool),
     )
 
 
@@ -133,7 +160,7 @@ def squares_only(images: UInt8[Tensor, "k 3 s s"]) -> Views:
     """Of pictures that are squares already."""
     weights = torch.tensor(GREY)[:, None, None]
     greys = (resized((image.float() * weights).sum(0)[None], SIDE)[0] for image in images)
-    return gathered([[("", grey.round().clamp(0, 255).byte().numpy())] for grey in greys])
+    return gathered([[View("", grey.round().clamp(0, 255).byte().numpy())] for grey in greys])
 
 
 def search_looks(
@@ -165,63 +192,95 @@ def search_views(
     What the centred squares themselves say, upright or mirrored, is left to matching.py. Distance
     and `apart` as there.
     """
-    ours, theirs = outputs.greys.float() / 255, train.greys.float() / 255
-    coarse = _windows(ours, COARSE)
-    both = torch.stack([_windows(s, COARSE) for s in _symmetric(theirs)], 1)  # (m, 8, d)
-    best = torch.full((len(ours), BEST), -torch.inf)
-    where = torch.zeros(len(ours), BEST, dtype=torch.long)  # 16 view + 2 symmetry + negative
-    plain_o = torch.tensor([not name for name in outputs.names], dtype=torch.bool)
-    plain_t = torch.tensor([not name for name in train.names], dtype=torch.bool)
-    piece = max(1, BYTES // (4 * 16 * len(ours)))
-    for start in range(0, len(theirs), piece):
+    best = torch.full((len(outputs.of), BEST), -torch.inf)
+    where = torch.zeros(len(outputs.of), BEST, dtype=torch.long)
+    everything = torch.ones_like(train.along)
+    for asked, among in ((~outputs.along, everything), (outputs.along, ~train.along)):
+        rows, columns = asked.nonzero()[:, 0], among.nonzero()[:, 0]
+        if len(rows) and len(columns):
+            best[rows], found = _best(outputs.at(rows), train.at(columns), apart)
+            where[rows] = columns[found]
+    return _closest(outputs, train, best, where, count)
+
+
+def _best(
+    outputs: Views, train: Views, apart: Callable[[int], list[int]]
+) -> tuple[Float[Tensor, "s b"], Int[Tensor, "s b"]]:
+    """Of each view of an output the training views that come closest under any symmetry, as a
+    negative or not."""
+    even, odd = parities(_coarse(outputs.greys)[None])[:, 0]
+    best = torch.full((len(even), BEST), -torch.inf)
+    where = torch.zeros(len(even), BEST, dtype=torch.long)
+    banned = [(k, t) for k, place in enumerate(outputs.of.tolist()) for t in apart(place)]
+    piece = max(1, BYTES // (4 * len(even)))
+    rows = max(1, BLOCK // (4 * len(UNMIRRORED) * min(piece, len(train.of))))
+    for start in range(0, len(train.of), piece):
         part = slice(start, start + piece)
-        score = torch.einsum("sd,mkd->smk", coarse, both[part])
-        score = torch.stack([score, -score], 3)  # (s, m, 8, 2)
-        known = plain_o[:, None] & plain_t[None, part]
-        score[:, :, :2, 0].masked_fill_(known[:, :, None], -torch.inf)
-        for k, place in enumerate(outputs.of.tolist()):
-            for t in apart(place):
-                score[k, train.of[part] == t] = -torch.inf
-        flat = score.flatten(1)
-        places = torch.arange(16 * start, 16 * start + flat.shape[1]).expand_as(flat)
-        values, order = torch.cat([best, flat], 1).topk(BEST, dim=1)
+        theirs = _symmetric(_coarse(train.greys[part]).unflatten(1, (COARSE, COARSE)))
+        turned = torch.stack([theirs[way].flatten(1) for way in UNMIRRORED])
+        evens, odds = parities(turned).flatten(1, 2)
+        score = torch.empty(len(even), turned.shape[1])
+        known = outputs.centred[:, None] & train.centred[None, part]
+        for k in range(0, len(even), rows):
+            some = slice(k, k + rows)
+            same, other = even[some] @ evens.T, odd[some] @ odds.T
+            shape = (len(same), *turned.shape[:2])
+            same, other = same.view(shape), other.view(shape).abs_()
+            # Of u v and of u with v mirrored, and their negatives, the largest is |same| + |other|.
+            upright = torch.where(known[some], -same[:, 0], same[:, 0].abs())
+            same.abs_()[:, 0] = upright
+            score[some] = same.add_(other).amax(1)
+        for k, t in banned:
+            score[k, train.of[part] == t] = -torch.inf
+        places = torch.arange(start, start + score.shape[1]).expand_as(score)
+        best, order = torch.cat([best, score], 1).topk(BEST, dim=1)
         where = torch.cat([where, places], 1).gather(1, order)
-        best = values
-    return _closest(outputs, train, ours, theirs, best, where, count)
+    return best, where
 
 
 def _closest(
-    outputs: Views, train: Views, ours: Tensor, theirs: Tensor, best: Tensor, where: Tensor,
+    outputs: Views,
+    train: Views,
+    best: Float[Tensor, "s b"],
+    where: Int[Tensor, "s b"],
     count: int,
-) -> tuple[Matches, list[str]]:  # fmt: skip
+) -> tuple[Matches, list[str]]:
     """The best pairs, compared closely; of each output the nearest."""
-    fine = _windows(ours, FINE)
-    view, symmetry, negative = where // 16, where // 2 % 8, where % 2
-    every = torch.stack(_symmetric(theirs), 1)  # (m, 8, 32, 32)
-    closer = _windows(every[view.flatten(), symmetry.flatten()], FINE).view(*view.shape, -1)
-    value = torch.einsum("sd,sbd->sb", fine, closer) * (1 - 2 * negative)
-    distance = (1 - value).clamp(min=0).sqrt()
-    distance = distance.masked_fill(~best.isfinite() | (value == 0), torch.inf)
-    changes = (symmetry > 0).long() + negative
-    preferred = distance + CHANGE * changes
     nearest, smallest = [0] * count, [float("inf")] * count
     words, found = [""] * count, [float("inf")] * count
-    for row, column in enumerate(preferred.argmin(1).tolist()):
-        k, wanted = int(outputs.of[row]), float(preferred[row, column])
-        if wanted < smallest[k]:
-            smallest[k], found[k] = wanted, float(distance[row, column])
-            place = int(view[row, column])
-            nearest[k] = int(train.of[place])
-            said = [train.names[place], SYMMETRIES[int(symmetry[row, column])]]
-            said += ["a negative"] * int(negative[row, column])
-            words[k] = ", ".join(word for word in said if word) or outputs.names[row]
+    ways = torch.arange(2 * len(SYMMETRIES))  # 2 symmetry + negative
+    changes = (ways > 1).long() + ways % 2
+    for rows in torch.arange(len(where)).split(
+        max(1, BYTES // (4 * where[:1].numel() * 8 * FINE**2))
+    ):
+        fine, closer = _fine(outputs.greys[rows]), _fine(train.greys[where[rows].flatten()])
+        every = torch.stack(_symmetric(closer), 1).flatten(2).unflatten(0, where[rows].shape)
+        value = torch.einsum("sd,sbkd->sbk", normal(fine.flatten(1)), normal(every))
+        distance = (1 - torch.stack([value, -value], 3).flatten(2)).clamp(min=0).sqrt()
+        known = outputs.centred[rows][:, None] & train.centred[where[rows]]
+        void = (known[:, :, None] & ((ways == 0) | (ways == 2))) | ~best[rows].isfinite()[
+            :, :, None
+        ]
+        distance = distance.masked_fill(void | (value == 0).repeat_interleave(2, 2), torch.inf)
+        preferred = (distance + CHANGE * changes).flatten(1).min(1)
+        for row, wanted, way in zip(rows.tolist(), *map(Tensor.tolist, preferred), strict=True):
+            k = int(outputs.of[row])
+            if wanted < smallest[k]:
+                candidate, way = divmod(way, len(ways))
+                place = int(where[row, candidate])
+                smallest[k], nearest[k] = wanted, int(train.of[place])
+                found[k] = float(distance[row - int(rows[0]), candidate, way])
+                said = [train.names[place], SYMMETRIES[way // 2], "a negative" * (way % 2)]
+                words[k] = ", ".join(word for word in said if word) or outputs.names[row]
     return _as_wholes(torch.tensor(nearest), torch.tensor(found)), words
 
 
-def _windows(greys: Float[Tensor, "m s s"], side: int) -> Float[Tensor, "m d"]:
-    if side == FINE:
-        return normal(avg_pool2d(greys[:, None], 2).flatten(1))
-    return normal(resized(greys, side).flatten(1))
+def _coarse(greys: UInt8[Tensor, "m 32 32"]) -> Float[Tensor, "m d"]:
+    return normal(resized(greys.float() / 255, COARSE).flatten(1))
+
+
+def _fine(greys: UInt8[Tensor, "m 32 32"]) -> Float[Tensor, "m f f"]:
+    return avg_pool2d(greys[:, None].float() / 255, 2)[:, 0]
 
 
 def _symmetric(greys: Float[Tensor, "m s s"]) -> list[Float[Tensor, "m s s"]]:
