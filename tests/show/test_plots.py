@@ -104,6 +104,14 @@ def test_text_is_text_whatever_is_in_it() -> None:
     assert words(text).count(hostile) == 2 and "<b>" not in text
 
 
+def test_a_file_looks_alike_without_our_fonts() -> None:
+    files = drawn([panel()], ["svg", "text", "pdf"])
+    outlined, text = (ElementTree.fromstring(files[kind]) for kind in ("svg", "text"))
+    names = [{one.tag.rpartition("}")[2] for one in tree.iter()} for tree in (outlined, text)]
+    assert "text" not in names[0] and "text" in names[1]
+    assert b"/FontFile2" in files["pdf"]
+
+
 def test_the_same_numbers_give_the_same_bytes_whatever_a_matplotlibrc_says() -> None:
     from matplotlib import rc_context
 

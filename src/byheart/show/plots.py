@@ -129,12 +129,12 @@ ASIDE = 4.0  # points between two series at the same x, so that no interval hide
 SEEDS_APART = 2.5  # at most so many between runs that differ in their seed only
 SPREAD = 40.0  # points between the first and the last of many
 STYLE = {
-    "svg.hashsalt": "byheart", "svg.fonttype": "none", "pdf.fonttype": 42, "font.size": 15,
+    "svg.hashsalt": "byheart", "pdf.fonttype": 42, "font.size": 15,
     "axes.titlesize": 16, "axes.labelsize": 15, "legend.fontsize": 14, "axes.spines.top": False,
     "axes.spines.right": False, "figure.dpi": 100,
 }  # fmt: skip
 METADATA = {
-    "svg": {"Date": None, "Creator": None}, "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None}, "text": {"Date": None, "Creator": None}, "png": {"Software": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }  # fmt: skip
 PRINTED = 300  # dots an inch of a PNG
@@ -194,13 +194,13 @@ def drawn(
     height: float = HEIGHT,
     title: str = "",
 ) -> dict[str, bytes]:
-    """The panels, `columns` side by side over one legend, as "svg", "png" or "pdf", which alone has
-    its letters with it.
+    """The panels, `columns` side by side over one legend, as "svg" (letters are outlines, since it
+    has no font with it), "png", "pdf", or "text", an SVG for a page, where text stays text.
 
     The same numbers give the same bytes. A label means the same look in every panel.
     height: of a row of panels, inches. title: above all of them, in small print.
     """
-    from matplotlib import style
+    from matplotlib import rc_context, style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_pdf import FigureCanvasPdf
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -219,7 +219,8 @@ def drawn(
             elif kind == "pdf":
                 FigureCanvasPdf(made).print_pdf(buffer, metadata=metadata)
             else:
-                FigureCanvasSVG(made).print_svg(buffer, metadata=metadata)
+                with rc_context({"svg.fonttype": "none" if kind == "text" else "path"}):
+                    FigureCanvasSVG(made).print_svg(buffer, metadata=metadata)
             files[kind] = buffer.getvalue()
     return files
 
@@ -228,7 +229,7 @@ def svg(panel: Panel, height: float = 2.8) -> str:
     """One panel as an SVG element, to stand in a page; nothing where it has no points."""
     if not any(series.points for series in panel.series):
         return ""
-    return element(drawn([panel], ["svg"], height=height)["svg"])
+    return element(drawn([panel], ["text"], height=height)["text"])
 
 
 def element(content: bytes) -> str:

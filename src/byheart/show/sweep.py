@@ -63,14 +63,16 @@ def write_curve(folder: Path, last: Path | None = None, against: str = "n") -> P
         if axis in ("n", against) or (folder / f"{_named('curve', axis)}.svg").exists():
             for name, shown in figures(runs, pairs, axis).items():
                 kinds = FIGURE_KINDS if name == "curve" or not last else FIGURE_KINDS[:1]
-                made[_named(name, axis)] = drawn(shown, kinds, across(name, shown), title=title)
+                made[_named(name, axis)] = drawn(
+                    shown, (*kinds, "text"), across(name, shown), title=title
+                )
     page = template("sweep.html").render(
         name=folder.name,
         runs=len(runs),
         lines=lines,
         lead=lead(runs),
         sentences=sentences(runs),
-        figures={key: Markup(element(made[key]["svg"])) for key in TITLES if key in made},
+        figures={key: Markup(element(made[key]["text"])) for key in TITLES if key in made},
         titles=TITLES,
         columns=COLUMNS,
         wall=picture and inline(picture),
