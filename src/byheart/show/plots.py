@@ -134,7 +134,8 @@ STYLE = {
     "axes.spines.right": False, "figure.dpi": 100,
 }  # fmt: skip
 METADATA = {
-    "svg": {"Date": None, "Creator": None}, "text": {"Date": None, "Creator": None}, "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None}, "text": {"Date": None, "Creator": None},
+    "png": {"Software": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }  # fmt: skip
 PRINTED = 300  # dots an inch of a PNG
