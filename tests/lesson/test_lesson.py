@@ -165,6 +165,18 @@ def test_who_goes_away_is_not_answered() -> None:
     assert [network for network, _ in room.asked] == ["a", "a"]
 
 
+def test_of_a_network_that_is_deleted_while_it_answers_nothing_is_remembered() -> None:
+    room = Room()
+    room.sit("first", "a", "x")
+    until(lambda: bool(room.asked))
+    room.sit("second", "b", "x")
+    room.desk.forget(lambda network: network == "a")
+    room.go.release(2)
+    told = room.answers()
+    assert "deleted" in str(told["first"]) and told["second"] == ("b x 0",)
+    assert not room.desk.knows("a", [("x", 0)]) and room.desk.knows("b", [("x", 0)])
+
+
 def test_what_cannot_be_answered_is_told_to_all_who_asked_and_the_desk_goes_on() -> None:
     room = Room()
     room.sit("first", "a", "x")

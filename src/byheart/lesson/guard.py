@@ -46,7 +46,7 @@ class Guard:
         async def named(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 cookie = f"{COOKIE}={secrets.token_urlsafe()}; Path=/; HttpOnly; SameSite=Lax"
-                message["headers"] = [*message["headers"], (b"set-cookie", cookie.encode())]
+                message["headers"] = [*message.get("headers", ()), (b"set-cookie", cookie.encode())]
             await send(message)
 
         opened = scope["type"] == "http" and scope["path"] == "/" and not _has_name(scope)
@@ -98,7 +98,7 @@ def from_here(scope: MutableMapping[str, Any]) -> bool:
 
 
 def _has_name(scope: MutableMapping[str, Any]) -> bool:
-    cookies = dict(scope["headers"]).get(b"cookie", b"").split(b"; ")
+    cookies = dict(scope.get("headers", ())).get(b"cookie", b"").split(b"; ")
     return any(cookie.startswith(f"{COOKIE}=".encode()) for cookie in cookies)
 
 

@@ -141,10 +141,16 @@ class Desk(Generic[T]):
         return all((network, one) in self._known for one in wanted)
 
     def forget(self, of: Callable[[Any], bool]) -> None:
-        """What is remembered of networks that are gone."""
+        """What is remembered of networks that are gone; who asks one of them just now is told."""
         with self._changed:
             for key in [key for key in self._known if of(key[0])]:
                 del self._known[key]
+            for question in self._at_work:
+                if of(question.network):
+                    question.failure = ValueError(
+                        "the picture was deleted, and what was learned from it"
+                    )
+            self._changed.notify_all()
 
     def soon(self, work: Callable[[], object]) -> None:
         """Something for the thread that answers, such as reading models before they are asked."""
@@ -223,10 +229,11 @@ class Desk(Generic[T]):
             if wanted:
                 self._took = time.monotonic() - began
             self._at_work = []
-            self._known.update(found)
+            if not any(one.failure for one in batch):  # their network was not forgotten meanwhile
+                self._known.update(found)
             for one in batch:
-                one.failure = failure
-                if failure is None:
+                one.failure = one.failure or failure
+                if one.failure is None:
                     self._end(one)
             size = sum(getattr(one, "bytes", 0) for one in self._known.values())
             while len(self._known) > KEPT or (size > KEPT_BYTES and len(self._known) > 1):
