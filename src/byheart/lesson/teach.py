@@ -11,7 +11,7 @@ import gradio as gr
 from PIL.Image import Image
 
 from byheart.lesson.ask import NOISES, shown, under_way
-from byheart.lesson.guard import browser, here, who
+from byheart.lesson.guard import OLDEST, browser, here, who
 from byheart.lesson.html import chart, safe, said, trouble
 from byheart.lesson.queue import MODEL, QUIET
 from byheart.lesson.session import Session
@@ -67,7 +67,7 @@ def teach_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) 
         )  # fmt: skip
         button = gr.Button("Ask", variant="primary", elem_id="taught-ask")
     result = gr.HTML(elem_id="taught-answer", apply_default_css=False)
-    seen, held = gr.State(()), gr.State(None)
+    seen, held = gr.State(()), gr.State(None, time_to_live=OLDEST)  # what nobody teaches goes
     nothing_held = (None, "", gr.update(visible=False))
 
     def receive(path: str) -> tuple[object, ...]:
