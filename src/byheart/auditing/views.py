@@ -46,6 +46,7 @@ INVERSE = {
     Image.Transpose.ROTATE_90: Image.Transpose.ROTATE_270,
     Image.Transpose.ROTATE_270: Image.Transpose.ROTATE_90,
 }  # the others undo themselves
+TURNED = 2**14  # bytes that a view takes under all symmetries
 CHANGE = 0.03  # how much closer each change must come to be believed
 
 
@@ -212,7 +213,7 @@ def _best(
     best = torch.full((len(even), BEST), -torch.inf)
     where = torch.zeros(len(even), BEST, dtype=torch.long)
     banned = [(k, t) for k, place in enumerate(outputs.of.tolist()) for t in apart(place)]
-    piece = max(1, BYTES // (4 * len(even)))
+    piece = max(1, BYTES // max(4 * len(even), TURNED))
     rows = max(1, BLOCK // (4 * len(UNMIRRORED) * min(piece, len(train.of))))
     for start in range(0, len(train.of), piece):
         part = slice(start, start + piece)

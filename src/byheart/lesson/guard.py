@@ -141,7 +141,9 @@ def who(request: Any) -> str:
 
 def browser(request: Any) -> str:
     """The browser behind a request, also after a reload; of a program the same as `who`."""
-    return str(getattr(request, "cookies", {}).get(COOKIE) or who(request))[:100]
+    return str(
+        getattr(getattr(request, "request", None), "cookies", {}).get(COOKIE) or who(request)
+    )[:100]
 
 
 def here(request: Any) -> bool:
