@@ -103,6 +103,9 @@ def views_of(picture: Picture, centre: Image.Image, tiles: list[tuple[str, Pictu
     centre: that square, as `picture.rgb` gives it. tiles: of a sheet, with their places.
     """
     found = [View("", np.array(centre.convert("L").resize((SIDE, SIDE), FILTER)))]
+    for place, tile in tiles:
+        square = tile.rgb(tile.centre).convert("L").resize((SIDE, SIDE), FILTER)
+        _add(found, (f"the tile in {place}",), square)
     picture = picture.reduced(SIDE)
     whole = (0, 0, *picture.size)
     backgrounds = [("", "white"), ("on black", "black"), ("with its transparency dropped", None)]
@@ -116,9 +119,6 @@ def views_of(picture: Picture, centre: Image.Image, tiles: list[tuple[str, Pictu
                 _add(found, (part, shown, "as stored"), square.transpose(back))
         for part, box in _along(picture):
             _add(found, (part, shown), image.resize((SIDE, SIDE), FILTER, box=box), along=True)
-    for place, tile in tiles:
-        square = tile.rgb(tile.centre).convert("L").resize((SIDE, SIDE), FILTER)
-        _add(found, (f"the tile in {place}",), square)
     return found
 
 
