@@ -158,7 +158,8 @@ def test_every_symmetry_of_a_view_is_found_and_named(
     few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a positive and as a negative, however few are compared at once."""
-    monkeypatch.setattr(views, "BYTES", few)
+    for size in ("BYTES", "BLOCK"):
+        monkeypatch.setattr(views, size, few)
     draws = np.random.default_rng(0)
     greys = np.kron(draws.integers(0, 256, (40, 8, 8)), np.ones((4, 4))).astype(np.uint8)
     pairs = zip(greys[::2], greys[1::2], strict=True)

@@ -213,6 +213,7 @@ def _best(
     best = torch.full((len(even), BEST), -torch.inf)
     where = torch.zeros(len(even), BEST, dtype=torch.long)
     banned = [(k, t) for k, place in enumerate(outputs.of.tolist()) for t in apart(place)]
+    ours, centred = outputs.centred, train.centred
     piece = max(1, BYTES // max(4 * len(even), TURNED))
     rows = max(1, BLOCK // (4 * len(UNMIRRORED) * min(piece, len(train.of))))
     for start in range(0, len(train.of), piece):
@@ -221,7 +222,7 @@ def _best(
         turned = torch.stack([theirs[way].flatten(1) for way in UNMIRRORED])
         evens, odds = parities(turned).flatten(1, 2)
         score = torch.empty(len(even), turned.shape[1])
-        known = outputs.centred[:, None] & train.centred[None, part]
+        known = ours[:, None] & centred[None, part]
         for k in range(0, len(even), rows):
             some = slice(k, k + rows)
             same, other = even[some] @ evens.T, odd[some] @ odds.T
@@ -251,14 +252,13 @@ def _closest(
     words, found = [""] * count, [float("inf")] * count
     ways = torch.arange(2 * len(SYMMETRIES))  # 2 symmetry + negative
     changes = (ways > 1).long() + ways % 2
-    for rows in torch.arange(len(where)).split(
-        max(1, BYTES // (4 * where[:1].numel() * 8 * FINE**2))
-    ):
+    ours, centred = outputs.centred, train.centred
+    for rows in torch.arange(len(where)).split(max(1, BYTES // (4 * BEST * 8 * FINE**2))):
         fine, closer = _fine(outputs.greys[rows]), _fine(train.greys[where[rows].flatten()])
         every = torch.stack(_symmetric(closer), 1).flatten(2).unflatten(0, where[rows].shape)
         value = torch.einsum("sd,sbkd->sbk", normal(fine.flatten(1)), normal(every))
         distance = (1 - torch.stack([value, -value], 3).flatten(2)).clamp(min=0).sqrt()
-        known = outputs.centred[rows][:, None] & train.centred[where[rows]]
+        known = ours[rows][:, None] & centred[where[rows]]
         void = (known[:, :, None] & ((ways == 0) | (ways == 2))) | ~best[rows].isfinite()[
             :, :, None
         ]
