@@ -197,7 +197,7 @@ def test_nobody_asks_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
         pace.count("eager", now[0])
         now[0] += 1
     with pytest.raises(
-        ValueError, match=r"this page has asked 3 times within a minute.*57 seconds"
+        ValueError, match=r"you have asked 3 times within a minute.*57 seconds"
     ):
         pace.count("eager", now[0])
     pace.count("calm", now[0])

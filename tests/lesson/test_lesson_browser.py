@@ -235,6 +235,16 @@ def test_every_picture_has_words(tab: Any) -> None:
         assert speechless(tab) == [], name
 
 
+def test_who_asks_again_meanwhile_is_answered_next(tab: Any) -> None:
+    for words in ("the first", "the second", "the third"):
+        field(tab, "prompt").fill(words)
+        field(tab, "prompt").press("Enter")
+    tab.wait_for_function(
+        "document.querySelector('#answer [data-play]') && "
+        "document.querySelector('#answer .said').textContent.includes('“the third”')"
+    )
+
+
 def test_what_is_hostile_gets_a_line_and_the_page_lives_on(tab: Any, tmp_path: Path) -> None:
     ask(tab, TAG)
     assert TAG in tab.inner_text("#answer") and tab.locator("#broken").count() == 0

@@ -43,6 +43,35 @@ def answered(tmp_path: Path, path: str, method: str = "POST", **headers: str) ->
     return int(sent[0]["status"])
 
 
+def test_a_browser_is_given_a_name_once_that_no_address_can_have(tmp_path: Path) -> None:
+    from types import SimpleNamespace
+
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import PlainTextResponse
+    from starlette.routing import Route
+    from starlette.testclient import TestClient
+
+    def say(request: Request) -> PlainTextResponse:
+        asked = SimpleNamespace(request=request, session_hash=None, client=request.client)
+        return PlainTextResponse(guard.browser(asked))
+
+    app = guard.Guard(Starlette(routes=[Route("/", say), Route("/who", say)]), tmp_path)
+    one = TestClient(app)
+    assert one.get("/who").text == "testclient" and not one.cookies  # a program has its address
+    one.get("/")
+    names = [one.get(path).text for path in ("/who", "/", "/who")]
+    assert len({*names, "testclient"}) == 2
+    other = TestClient(app)
+    other.get("/")
+    assert other.get("/who").text not in names
+    for typed in ("byheart=", "byheart=testclient", "a=1;byheart=testclient"):
+        liar = TestClient(app, headers={"cookie": typed})
+        named = liar.get("/").cookies.get(guard.COOKIE)
+        assert (named is not None) == (typed == "byheart=")
+        assert (liar.get("/who").text == "testclient") == (typed == "byheart=")
+
+
 def test_others_are_told_an_address_of_this_machine() -> None:
     address = server.reachable("0.0.0.0")
     with socket.socket() as tried:
@@ -136,7 +165,7 @@ def test_a_page_open_to_the_network_teaches_a_few_pictures_of_each(
     for _ in range(teaching.OFTEN):
         teacher.teach(red, "eager")
     with pytest.raises(
-        ValueError, match=r"busy: this page has sent a picture 3 times within 10 min"
+        ValueError, match=r"busy: you have sent a picture 3 times within 10 min"
     ):
         teacher.teach(red, "eager")
     teacher.teach(red, "another")

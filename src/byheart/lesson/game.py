@@ -25,8 +25,8 @@ WIDEST = TOLERANCES[-1]  # of the reference distance
 OUTPUTS = (0.15, 0.3, 0.45, 0.6, 0.9)  # distances near which outputs are looked for
 OTHERS, PARTS_OTHER = 2, 2  # pairs of two training images, and of avatars that differ in one part
 FEWEST_VOTES = 6
-REMEMBERED = 300  # open pages whose votes are
-EACH = 16  # the newest votes of each open page: as many as there are pairs
+REMEMBERED = 300  # browsers whose votes are
+EACH = 16  # the newest votes of each: as many as there are pairs
 
 Shown = tuple[Finished, Outputs]
 

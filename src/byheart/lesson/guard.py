@@ -98,8 +98,9 @@ def from_here(scope: MutableMapping[str, Any]) -> bool:
 
 
 def _has_name(scope: MutableMapping[str, Any]) -> bool:
-    cookies = dict(scope.get("headers", ())).get(b"cookie", b"").split(b"; ")
-    return any(cookie.startswith(f"{COOKIE}=".encode()) for cookie in cookies)
+    from starlette.requests import Request
+
+    return bool(Request(scope).cookies.get(COOKIE))
 
 
 def _kept(folder: Path) -> int:
@@ -141,9 +142,8 @@ def who(request: Any) -> str:
 
 def browser(request: Any) -> str:
     """The browser behind a request, also after a reload; of a program the same as `who`."""
-    return str(
-        getattr(getattr(request, "request", None), "cookies", {}).get(COOKIE) or who(request)
-    )[:100]
+    named = getattr(getattr(request, "request", None), "cookies", {}).get(COOKIE)
+    return f"browser {named}"[:100] if named else who(request)
 
 
 def here(request: Any) -> bool:

@@ -19,16 +19,16 @@ AT_ONCE = WAITING + 8  # let in by Gradio: more than may wait, so that we are th
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 MODEL: dict[str, Any] = {"concurrency_limit": AT_ONCE, "concurrency_id": "model"}
 A_MINUTE = 30  # questions of one open page
-REMEMBERED = 1000  # open pages
+REMEMBERED = 1000  # pages, or browsers, whose times are
 
 T = TypeVar("T")
 
 
 class Recent(Generic[T]):
-    """Of each page its newest `each` items; of more than `pages` the one silent longest goes."""
+    """Of everybody the newest `each` items; of more than `most` the one silent longest goes."""
 
-    def __init__(self, pages: int, each: int) -> None:
-        self.pages, self.each = pages, each
+    def __init__(self, most: int, each: int) -> None:
+        self.most, self.each = most, each
         self._of: OrderedDict[str, deque[T]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -37,11 +37,11 @@ class Recent(Generic[T]):
     def add(self, who: str, item: T) -> None:
         self._of.setdefault(who, deque(maxlen=self.each)).append(item)
         self._of.move_to_end(who)
-        while len(self._of) > self.pages:
+        while len(self._of) > self.most:
             self._of.popitem(last=False)
 
     def of(self, who: str) -> list[T]:
-        """Oldest first; empty for a page that was never heard of."""
+        """Oldest first; empty for who was never heard of."""
         return list(self._of.get(who, ()))
 
     def all(self) -> list[T]:
@@ -49,7 +49,7 @@ class Recent(Generic[T]):
 
 
 class Pace:
-    """So many times within so many seconds for one open page. doing: "this page has <asked>"."""
+    """So many times within so many seconds for one who asks. doing: "you have <asked>"."""
 
     def __init__(self, most: int, seconds: int, doing: str) -> None:
         self.most, self.seconds, self.doing = most, seconds, doing
@@ -62,7 +62,7 @@ class Pace:
             left = self.seconds - (now - times[0])
             within = "a minute" if self.seconds == 60 else f"{self.seconds // 60} minutes"
             raise ValueError(
-                f"busy: this page has {self.doing} {self.most} times within {within}; "
+                f"busy: you have {self.doing} {self.most} times within {within}; "
                 f"try again in {left:.0f} seconds"
             )
         self._times.add(who, now)

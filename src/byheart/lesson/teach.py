@@ -151,7 +151,7 @@ def teach_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) 
     gr.on([page.load, timer.tick], watch, seen, [progress, asking, prompt, seen, result],
           **QUIET)  # fmt: skip
     gr.on([prompt.submit, button.click], ask, prompt, result, api_name="ask_taught",
-          show_progress="hidden", **MODEL)  # fmt: skip
+          trigger_mode="always_last", show_progress="hidden", **MODEL)  # fmt: skip
 
 
 def preview_shown(picture: Image, crop: Crop) -> str:
