@@ -196,9 +196,7 @@ def test_nobody_asks_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(3):
         pace.count("eager", now[0])
         now[0] += 1
-    with pytest.raises(
-        ValueError, match=r"you have asked 3 times within a minute.*57 seconds"
-    ):
+    with pytest.raises(ValueError, match=r"you have asked 3 times within a minute.*57 seconds"):
         pace.count("eager", now[0])
     pace.count("calm", now[0])
     pace.count("eager", now[0] + 58)

@@ -164,9 +164,7 @@ def test_a_page_open_to_the_network_teaches_a_few_pictures_of_each(
     teacher = teaching.Teacher(tmp_path / "root", open_to_all=False)
     for _ in range(teaching.OFTEN):
         teacher.teach(red, "eager")
-    with pytest.raises(
-        ValueError, match=r"busy: you have sent a picture 3 times within 10 min"
-    ):
+    with pytest.raises(ValueError, match=r"busy: you have sent a picture 3 times within 10 min"):
         teacher.teach(red, "eager")
     teacher.teach(red, "another")
     for _ in range(2 * teaching.OFTEN):

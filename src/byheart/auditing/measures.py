@@ -263,9 +263,7 @@ def measures_of(compared: Comparison) -> dict[str, Any]:
 def _generalization(compared: Comparison) -> dict[str, Any] | None:
     if not len(compared.unseen):
         return None
-    found = generalization(
-        compared.outputs.pixels, compared.train.pixels, compared.unseen, levels=[]
-    )
+    found = generalization(compared.outputs.pixels, compared.train.pixels, compared.unseen)
     for part in found.values():  # as it comes back from JSON
         if part is not None:
             part["counts"] = list(part["counts"])

@@ -291,7 +291,7 @@ def measuring(here: Bench, cache: Path) -> dict[str, float]:
         times.append(time.perf_counter())
         panel(outputs, images.train, images.held_out, seen.nearest, against.distance, None)
         times.append(time.perf_counter())
-        generalization(outputs, images.train, images.held_out, [])
+        generalization(outputs, images.train, images.held_out)
         times.append(time.perf_counter())
         index, rmse = given_back(seen)
         file_sizes(images.train[index], rmse, list(CODECS))

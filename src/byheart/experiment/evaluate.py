@@ -30,7 +30,7 @@ from byheart.measure.copying import (
     unseen_pictures,
 )
 from byheart.measure.denoising_gap import Level, gap
-from byheart.measure.generalization import generalization
+from byheart.measure.generalization import gap_verdict, generalization
 from byheart.measure.kinds import Findings, examine
 from byheart.measure.ledger import Ledger
 from byheart.measure.panel import Metric, panel
@@ -196,9 +196,14 @@ def evaluate(
             outputs[headline][_one_for_each_noise(asked)],
             train,
             images.held_out,
-            levels,
-            # The errors are counted in latent units, so the variance is too.
-            float(_unseen(setup).double().var(0, correction=0).mean()) if levels else None,
+            gap_verdict(
+                levels,
+                shares(typed, n)["broken"],
+                # The errors are counted in latent units, so the variance is too.
+                float(_unseen(setup).double().var(0, correction=0).mean()),
+            )
+            if levels
+            else None,
         ),
         "ledger": _ledger(found, setup, accelerator),
         "reference": reference_json(reference),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from byheart.measure.generalization import BROKEN
 from byheart.measure.ledger import smallest_codec
 
 CONDITIONS = {
@@ -36,7 +37,7 @@ def headline(measures: dict[str, Any]) -> str:
     """In a few words; where there are hardly any copies, what there is instead."""
     n, found = measures["n_images"], measures["conditions"]["unseen"]
     who, copied = "One image" if n == 1 else f"{n:,} images", percent(found["copied"]["rate"])
-    if found["broken"] >= 0.5:
+    if found["broken"] >= BROKEN:
         return f"{who}: not learned yet, {percent(found['broken'])} broken"
     if found["novel"] >= 0.5:
         return f"{who}: {percent(found['novel'])} new pictures, {copied} copies"
