@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 from PIL import Image
+from support.forked import finished
 from support.lesson_pages import (
     CHROMIUM,
     PARTS,
@@ -25,7 +26,7 @@ from support.lesson_pages import (
     too_small,
     watched,
 )
-from support.lesson_runs import TAUGHT, Page, huge_png, served, small_sweep
+from support.lesson_runs import TAUGHT, Page, huge_png, served
 
 # What a browser itself logs of the wrong password, typed once.
 REFUSED = (
@@ -38,11 +39,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
 ]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_sweep(tmp_path_factory.mktemp("lesson"))
 
 
 @pytest.fixture(scope="module")
@@ -266,20 +262,15 @@ def test_what_is_hostile_gets_a_line_and_the_page_lives_on(tab: Any, tmp_path: P
 
 def test_a_caption_is_text_wherever_it_stands(chromium: Any, tmp_path: Path, folder: Path) -> None:
     """A folder of the user's own, whose captions are tags."""
-    import sys
-
-    from support.launching import STORY, typed
-
     own, draws = tmp_path / "own", np.random.default_rng(0)
     own.mkdir()
     for k in range(6):
         Image.fromarray(draws.integers(0, 255, (20, 20, 3), np.uint8)).save(own / f"{k}.png")
         (own / f"{k}.txt").write_text(f"{TAG} {k}")
-    done = typed(
-        [sys.executable, STORY], "images=folder", f"images.path={own}", "images.held_out=4",
-        f"root={tmp_path}", "name=tags", "captions.mode=own", "n_images=2",
+    finished(
+        tmp_path, "images=folder", f"images.path={own}", "images.held_out=4", "name=tags",
+        "captions.mode=own", "n_images=2",
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
     with served(tmp_path / "tags") as page, watched(chromium, page.url) as tab:
         tab.wait_for_selector("#n-said [data-ns]")
         ask(tab, "hello")

@@ -19,7 +19,7 @@ from support.lesson_pages import (
     send,
     watched,
 )
-from support.lesson_runs import served, small_sweep
+from support.lesson_runs import served
 
 from byheart.lesson.cli import check_folder
 
@@ -27,11 +27,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
 ]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_sweep(tmp_path_factory.mktemp("lesson"))
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support.lesson_runs import TAUGHT, small_sweep, wait_for
+from support.lesson_runs import TAUGHT, wait_for
 
 from byheart.lesson import curve, game, ledger, tolerance
 from byheart.lesson import teacher as teaching
@@ -33,11 +33,6 @@ from byheart.lesson.session import CROWD, FEW, Session
 from byheart.lesson.teacher import Teacher
 from byheart.runtime.lock import OWNER
 from byheart.show.runs import finished_runs, read_outputs
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_sweep(tmp_path_factory.mktemp("lesson"))
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.forked import begin
+from support.forked import begin, finished
 from support.processes import Process
 
 from byheart.runtime import interrupt as stopping
@@ -23,9 +23,7 @@ RUN = Path("photos-tiny") / "n1-s0"
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     root = tmp_path_factory.mktemp("whole")
-    process = begin(root, *WORDS)
-    process.join()
-    assert process.exitcode == 0, Path(f"{root}.txt").read_text()[-2000:]
+    finished(root, *WORDS)
     return (root / RUN / "outputs.csv").read_bytes()
 
 
@@ -47,10 +45,7 @@ def test_a_signal_ends_the_run_after_its_step_and_the_same_command_goes_on(
     told = re.search(r"byheart: stopped after step (\d+) of 120, saved: the same command", said)
     assert told and "Traceback" not in said, said[-2000:]
     assert [f.name for f in (root / RUN / "checkpoints").iterdir()] == [f"step-{int(told[1]):08d}"]
-    again = begin(root, *WORDS)
-    again.join()
-    assert again.exitcode == 0
-    assert f"resuming at step {told[1]} of 120" in Path(f"{root}.txt").read_text()
+    assert f"resuming at step {told[1]} of 120" in finished(root, *WORDS)
     assert (root / RUN / "outputs.csv").read_bytes() == whole
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.forked import begin
+from support.forked import begin, finished
 
 WORDS = ("budget.steps=24", "checkpoint.every=2", "trajectory.points=0", "n_images=2")
 RUN = Path("photos-tiny") / "n2-s0"
@@ -42,11 +42,9 @@ def left(root: Path) -> dict[str, Any]:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], float]:
     """What the run leaves that nobody disturbs, and the seconds it takes."""
     root = tmp_path_factory.mktemp("whole")
-    begin(tmp_path_factory.mktemp("warm"), *WORDS).join()  # the server has imported everything
+    begin(root, "--help").join()  # the server has imported everything
     began = time.monotonic()
-    process = begin(root, *WORDS)
-    process.join()
-    assert process.exitcode == 0, Path(f"{root}.txt").read_text()[-2000:]
+    finished(root, *WORDS)
     return left(root), time.monotonic() - began
 
 
@@ -69,9 +67,9 @@ def killed_often(folder: Path, whole: tuple[dict[str, Any], float], kills: int, 
     """How many of the kills hit a save. Whenever a run gets through, it is compared."""
     expected, first = whole
     seconds = first
-    draws, done, in_a_save, finished = random.Random(seed), 0, 0, 0
+    draws, done, in_a_save, through = random.Random(seed), 0, 0, 0
     while done < kills:
-        root = folder / f"root{finished}"
+        root = folder / f"root{through}"
         moment = draws.uniform(0, 1.1 * seconds)
         began = time.monotonic()
         # Every third waits for a save, which on a slow disk takes long enough to be seen.
@@ -84,13 +82,11 @@ def killed_often(folder: Path, whole: tuple[dict[str, Any], float], kills: int, 
             in_a_save += saving(root)
         else:
             assert left(root) == expected
-            finished += 1
+            through += 1
             # A machine that was busy may be so no longer: later moments would all be too late.
             seconds = max(time.monotonic() - began, first / 4)
-    root = folder / f"root{finished}"
-    process = begin(root, *WORDS)
-    process.join()
-    assert process.exitcode == 0, Path(f"{root}.txt").read_text()[-2000:]
+    root = folder / f"root{through}"
+    finished(root, *WORDS)
     assert left(root) == expected
     return in_a_save
 
@@ -120,6 +116,5 @@ def test_a_full_disk_stops_it_with_what_was_saved_intact(
     assert "Traceback" not in said.read_text()
     assert all(file.read_bytes() == content for file, content in saved.items() if file.exists())
     assert not saving(root)
-    again = begin(root, *WORDS)
-    again.join()
-    assert again.exitcode == 0 and left(root) == whole[0]
+    finished(root, *WORDS)
+    assert left(root) == whole[0]

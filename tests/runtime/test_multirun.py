@@ -2,30 +2,20 @@
 
 import csv
 import json
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from support.forked import begin
-from support.launching import ROOT, SMALL, STORY, typed
+from support.forked import begin, finished
 
 SWEEP = ["-m", "n_images=1,2", "captions.mode=own", "run=n${n_images}-${captions.mode}"]
 RUNS = ["n1-own", "n2-own"]
 
 
-def sweep(root: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    return typed([sys.executable, STORY], f"root={root}", *SWEEP, *more)
-
-
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("sweep")
-    done = sweep(root)
-    assert done.returncode == 0, done.stderr[-2000:]
-    last = done.stdout.splitlines()[-2:]
+    last = finished(root, *SWEEP).splitlines()[-2:]
     assert sorted(line.split() for line in last) == [
         [f"photos-tiny/{run}", "finished"] for run in RUNS
     ]
@@ -48,9 +38,7 @@ def test_every_run_is_a_row_of_the_curve_for_each_condition(swept: Path) -> None
 
 def test_finished_runs_are_skipped_and_nothing_changes(swept: Path) -> None:
     before = {f: f.read_bytes() for f in swept.glob("*/*") if f.is_file()}
-    again = sweep(swept.parent)
-    assert again.returncode == 0, again.stderr
-    assert again.stdout.count("done already, nothing changed") == 2
+    assert finished(swept.parent, *SWEEP).count("done already, nothing changed") == 2
     assert before == {f: f.read_bytes() for f in swept.glob("*/*") if f.is_file()}
 
 
@@ -83,21 +71,18 @@ def test_a_sweep_without_a_place_or_without_a_run_leaves_nothing(tmp_path: Path)
 
 @pytest.mark.slow
 def test_a_sweep_killed_in_the_middle_ends_with_the_same_curve(swept: Path, tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, str(STORY), *SMALL, f"root={tmp_path}", *SWEEP],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=ROOT, text=True,
-    )  # fmt: skip
+    process = begin(tmp_path, *SWEEP)
     folder = tmp_path / "photos-tiny"
     for _ in range(2400):
         saved = folder.glob("*/checkpoints/step-00000004")
         begun = [step for step in saved if not (step.parents[1] / "report.html").exists()]
-        if (list(folder.glob("*/report.html")) and begun) or process.poll() is not None:
+        if (list(folder.glob("*/report.html")) and begun) or not process.is_alive():
             break
         time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL  # it was still at work
-    again = sweep(tmp_path)
-    assert again.returncode == 0, again.stderr[-2000:]
+    process.kill()
+    process.join()
+    assert process.exitcode == -9  # it was still at work
+    finished(tmp_path, *SWEEP)
     for name in ("curve.csv", "curve.svg"):
         assert (folder / name).read_bytes() == (swept / name).read_bytes()
     for run in RUNS:

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import time
+from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 from support.composing import composed
-from support.forked import begin
+from support.forked import begin, finished
 from support.launching import ROOT, SMALL, STORY
 from support.processes import Process
 
@@ -55,6 +56,15 @@ def pair(script: Path, root: Path, port: int, *words: str) -> subprocess.Popen[s
     )  # fmt: skip
 
 
+def forked_pair(root: Path, port: int, *words: str) -> list[BaseProcess]:
+    """The same two without accelerate's launcher, which only sets these; both print to one file."""
+    told = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return [
+        begin(root, *WORDS, *words, ACCELERATE_USE_CPU="true", RANK=rank, LOCAL_RANK=rank, **told)
+        for rank in ("0", "1")
+    ]
+
+
 def rows(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "training.jsonl").read_text().splitlines()]
 
@@ -74,9 +84,7 @@ def distances(run: Path) -> list[float]:
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run by one process."""
     root = tmp_path_factory.mktemp("alone")
-    process = begin(root, *WORDS)
-    process.join()
-    assert process.exitcode == 0, Path(f"{root}.txt").read_text()[-2000:]
+    finished(root, *WORDS)
     return root / RUN
 
 
@@ -93,20 +101,17 @@ def test_two_processes_learn_and_judge_as_one(alone: Path, tmp_path: Path) -> No
 
 
 def test_what_two_began_one_can_finish(alone: Path, tmp_path: Path) -> None:
-    process = pair(STORY, tmp_path, 29532)
-    while (
-        process.poll() is None and not (tmp_path / RUN / "checkpoints" / "step-00000004").exists()
-    ):
+    root = tmp_path / "outputs"
+    both = forked_pair(root, 29532)
+    saved = root / RUN / "checkpoints" / "step-00000004"
+    while all(one.is_alive() for one in both) and not saved.exists():
         time.sleep(0.01)
-    for one in [*psutil.Process(process.pid).children(recursive=True), process]:
-        one.kill()  # the ranks are in sessions of their own
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL and not (tmp_path / RUN / "report.html").exists()
-    root = tmp_path
-    again = begin(root, *WORDS)
-    again.join()
-    assert again.exitcode == 0, Path(f"{root}.txt").read_text()[-2000:]
-    assert "resuming at step" in Path(f"{root}.txt").read_text()
+    for one in both:
+        one.kill()
+        one.join()
+        assert one.exitcode == -signal.SIGKILL, Path(f"{root}.txt").read_text()[-2000:]
+    assert saved.exists() and not (root / RUN / "report.html").exists()
+    assert "resuming at step" in finished(root, *WORDS)
     expected = [row["loss"] for row in rows(alone)]
     assert [row["loss"] for row in rows(root / RUN)] == pytest.approx(expected, rel=1e-5)
     assert verdicts(root / RUN) == verdicts(alone)
@@ -144,22 +149,20 @@ def test_what_both_find_wrong_is_told_once(tmp_path: Path) -> None:
 
 
 def test_a_signal_to_one_stops_both_after_the_same_step(tmp_path: Path) -> None:
-    process = pair(STORY, tmp_path, 29536, "budget.steps=4000", "checkpoint.every=0")
-    log = tmp_path / RUN / "training.jsonl"
-    while process.poll() is None and not log.exists():
+    root = tmp_path / "outputs"
+    both = forked_pair(root, 29536, "budget.steps=4000", "checkpoint.every=0")
+    log = root / RUN / "training.jsonl"
+    while all(one.is_alive() for one in both) and not log.exists():
         time.sleep(0.01)
-    ranks = [
-        child
-        for child in psutil.Process(process.pid).children(recursive=True)
-        if str(STORY) in child.cmdline() and child.environ().get("RANK") == "1"
-    ]
-    assert len(ranks) == 1
-    ranks[0].send_signal(signal.SIGTERM)
-    _, error = process.communicate(timeout=120)
-    assert process.returncode != 0
-    assert error.count("byheart: stopped after step ") == 1, error[-3000:]
-    (place,) = (tmp_path / RUN / "checkpoints").iterdir()
-    assert f"stopped after step {int(place.name[5:])} of 4000, saved" in error
+    assert both[1].pid
+    os.kill(both[1].pid, signal.SIGTERM)
+    for one in both:
+        one.join(120)
+    said = Path(f"{root}.txt").read_text()
+    assert [one.exitcode for one in both] == [143, 143], said[-3000:]
+    assert said.count("byheart: stopped after step ") == 1, said[-3000:]
+    (place,) = (root / RUN / "checkpoints").iterdir()
+    assert f"stopped after step {int(place.name[5:])} of 4000, saved" in said
 
 
 def hold(path: Path, held: Event, done: Event) -> None:
@@ -179,13 +182,16 @@ def test_two_are_refused_together_where_another_works_and_go_on_to_the_next_run(
     first = context.Process(target=hold, args=(place, held, done))
     first.start()
     assert held.wait(60)
-    process = pair(STORY, tmp_path, 29537, "-m", "n_images=1,2")
-    output, error = process.communicate(timeout=300)
+    both = forked_pair(tmp_path, 29537, "-m", "n_images=1,2")
+    for one in both:
+        one.join(300)
     done.set()
     first.join()
-    assert process.returncode != 0
-    assert error.count("is being worked on by process") == 1, error[-3000:]
-    table = {line.split()[0]: line.split()[1] for line in output.splitlines() if "-s0 " in line}
+    said = Path(f"{tmp_path}.txt").read_text()
+    assert [one.exitcode for one in both] == [2, 2], said[-3000:]
+    told = [line for line in said.splitlines() if line.startswith("byheart: ")]
+    assert len(told) == 1 and "is being worked on by process" in told[0], said[-3000:]
+    table = {line.split()[0]: line.split()[1] for line in said.splitlines() if "-s0 " in line}
     assert table == {"photos-tiny/n1-s0": "failed:", "photos-tiny/n2-s0": "finished"}
     expected = [row["loss"] for row in rows(alone)]
     assert [row["loss"] for row in rows(tmp_path / RUN)] == pytest.approx(expected, rel=1e-5)

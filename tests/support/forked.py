@@ -1,4 +1,4 @@
-"""train/overfit.py as real processes that start in a moment: forked from one that has imported all.
+"""Real processes that start in a moment: forked from one that has imported train/overfit.py.
 
 Nothing is computed in the parent, so that its children begin as a fresh program does.
 """
@@ -10,6 +10,7 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -19,8 +20,26 @@ from support.launching import SMALL, STORY, story
 STORY_MODULE = story() if os.environ.get("BYHEART_FORKSERVER") else None
 
 
-def _typed(words: list[str], said: str, largest: int | None, slow: float) -> None:
-    """In the child: as if the words had been typed, what is printed into a file."""
+def forked(work: Callable[..., object], *arguments: object, said: Path) -> BaseProcess:
+    """`work` in a process of its own; what it prints goes to a file."""
+    context = multiprocessing.get_context("forkserver")
+    os.environ["BYHEART_FORKSERVER"] = "1"  # read by the server when it starts
+    context.set_forkserver_preload(["support.forked"])
+    process = context.Process(target=_printed, args=(work, arguments, str(said)))
+    process.start()
+    return process
+
+
+def _printed(work: Callable[..., object], arguments: tuple[object, ...], said: str) -> None:
+    handle = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    work(*arguments)
+
+
+def _typed(words: list[str], largest: int | None, slow: float, there: dict[str, str]) -> None:
+    """In the child: as if the words had been typed."""
+    os.environ.update(there)
     if slow:
         fsync = os.fsync
 
@@ -31,9 +50,6 @@ def _typed(words: list[str], said: str, largest: int | None, slow: float) -> Non
         os.fsync = slowly
     if largest is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
-    handle = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(handle, 1)
-    os.dup2(handle, 2)
     module = STORY_MODULE or story()
     sys.argv = [str(STORY), *words]
     code = module.run_command(module.overfit, module.CONFIGS)
@@ -43,19 +59,25 @@ def _typed(words: list[str], said: str, largest: int | None, slow: float) -> Non
 
 
 def begin(
-    root: Path, *words: str, said: Path | None = None, largest: int | None = None, slow: float = 0.0
+    root: Path,
+    *words: str,
+    said: Path | None = None,
+    largest: int | None = None,
+    slow: float = 0.0,
+    **environment: str,
 ) -> BaseProcess:
     """Start the small run with these settings. Its words go to <root>.txt, or to `said`.
 
     largest: bytes of a file beyond which the system refuses to write, as on a full disk.
-    slow: seconds that the disk takes longer for each file.
+    slow: seconds that the disk takes longer for each file. environment: variables it finds set.
     """
-    context = multiprocessing.get_context("forkserver")
-    os.environ["BYHEART_FORKSERVER"] = "1"  # read by the server when it starts
-    context.set_forkserver_preload(["support.forked"])
     typed = [*SMALL, f"root={root}", *words]
-    process = context.Process(
-        target=_typed, args=(typed, str(said or f"{root}.txt"), largest, slow)
-    )
-    process.start()
-    return process
+    return forked(_typed, typed, largest, slow, environment, said=said or Path(f"{root}.txt"))
+
+
+def finished(root: Path, *words: str) -> str:
+    """The small run with these settings, to its end, and what it printed."""
+    process, said = begin(root, *words), Path(f"{root}.txt")
+    process.join()
+    assert process.exitcode == 0, said.read_text()[-3000:]
+    return said.read_text()

@@ -5,40 +5,35 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-import sys
+import tempfile
 import time
 import urllib.request
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from support.launching import ROOT, SMALL, STORY, typed
+from support.forked import finished, forked
+from support.launching import SMALL
 
 TAUGHT = [word for word in SMALL if not word.startswith("images=")]
-SERVE = (
-    "import json, sys; from pathlib import Path; from byheart.lesson.serve import serve;"
-    "folder, host, port, password, settings = sys.argv[1:];"
-    "serve(Path(folder), host, int(port), password or None, settings=json.loads(settings))"
-)
 
 
 def small_sweep(root: Path) -> Path:
     """1 and 3 photographs, both kinds of captions, with one thread; the folder of the sweep."""
-    done = typed(
-        [sys.executable, STORY], "-m", f"root={root}", "name=small", "n_images=1,3",
-        "captions.mode=shared,own", "run=n${n_images}-${captions.mode}-s${seed}",
+    finished(
+        root, "-m", "name=small", "n_images=1,3", "captions.mode=shared,own",
+        "run=n${n_images}-${captions.mode}-s${seed}",
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
     return root / "small"
 
 
 @dataclass(frozen=True)
 class Page:
     url: str
-    process: subprocess.Popen[str]
+    process: BaseProcess
 
 
 def free_port() -> int:
@@ -52,27 +47,26 @@ def served(
     folder: Path, settings: Sequence[str] = TAUGHT, host: str = "127.0.0.1", password: str = ""
 ) -> Iterator[Page]:
     """The page over a sweep, in a process of its own that is asked to close in the end."""
-    import json
-
     port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVE, str(folder), host, str(port), password,
-         json.dumps([*settings])],
-        cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    page = Page(f"http://{f'[{host}]' if ':' in host else host}:{port}", process)
-    try:
-        wait_for(lambda: answers(page) or process.poll() is not None, 180, "the page")
-        assert process.poll() is None, process.stdout and process.stdout.read()[-3000:]
-        yield page
-    finally:
-        process.send_signal(signal.SIGINT)
+    with tempfile.TemporaryDirectory() as place:
+        said = Path(place) / "said.txt"
+        process = forked(_serve, folder, host, port, password, settings, said=said)
+        page = Page(f"http://{f'[{host}]' if ':' in host else host}:{port}", process)
         try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
+            wait_for(lambda: answers(page) or not process.is_alive(), 180, "the page")
+            assert process.is_alive(), said.read_text()[-3000:]
+            yield page
+        finally:
+            if process.is_alive() and process.pid:
+                os.kill(process.pid, signal.SIGINT)
+            process.join(60)
             process.kill()
-            process.wait()
+
+
+def _serve(folder: Path, host: str, port: int, password: str, settings: Sequence[str]) -> None:
+    from byheart.lesson.serve import serve
+
+    serve(folder, host, port, password or None, settings=settings)
 
 
 def answers(page: Page) -> bool:
