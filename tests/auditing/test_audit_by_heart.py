@@ -126,6 +126,12 @@ def test_what_our_main_job_taught_is_found_by_path(
     assert [row["step"] for row in several.rows] == [50, 200]
     assert [row["either"] for row in several.rows] == [0, 1]
     assert heading(several.rows) == "Copies begin between step 50 and step 200"
+    assert [row["broken"] for row in several.rows] == [1, 0]
+    assert "broken" in heading(several.rows[:1])  # no copies, but nothing that could be one
+    assert "broken" not in heading([several.rows[0] | {"broken": 0.4}])
+    (scope, *_) = several.words
+    missed = several.audits[0].measures["scope"]["not_searched"]
+    assert missed and all(words in scope for words in missed)
     assert several.audits[1].measures["all"] == found.measures["all"]
     assert several.rows[1]["nearest"] < 0.5 < several.rows[0]["nearest"]
     # Shown pictures: what it knows it cleans far better; one picture's worth is all it can go to.

@@ -65,6 +65,7 @@ def _audit(typed: argparse.Namespace) -> int:
 
 
 def _several(given: dict[str, Any], models: dict[str, list[str]]) -> int:
+    from byheart.auditing.report import fail_line
     from byheart.auditing.several import audit_several, heading
 
     (which, several), *more = [(name, one) for name, one in models.items() if len(one) > 1]
@@ -75,8 +76,23 @@ def _several(given: dict[str, Any], models: dict[str, list[str]]) -> int:
     print(f"{heading(found.rows)}.\n")
     for row in found.rows:
         print(f"{row['either']:7.1%}  {row['model']}")
-    print(f"\n{found.page}")
-    return ABOVE if any(one.failed for one in found.audits) else 0
+    print()
+    _say(found.words)
+    print(found.page)
+    failed = [
+        (row["model"], one.measures)
+        for row, one in zip(found.rows, found.audits, strict=True)
+        if one.failed
+    ]
+    for model, measures in failed:
+        print(f"byheart: {model}: {fail_line(measures, given['fail_above'])}", file=sys.stderr)
+    return ABOVE if failed else 0
+
+
+def _say(paragraphs: list[str]) -> None:
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 100
+    for words in paragraphs:
+        print(*textwrap.wrap(words, width), sep="\n", end="\n\n")
 
 
 def _told(found: Audit, fail_above: float | None) -> int:
@@ -88,9 +104,7 @@ def _told(found: Audit, fail_above: float | None) -> int:
     notes = measures["notes"]
     if lost:
         notes = [*notes, f"{lost} file{'s' * (lost > 1)} could not be read: listed on the page."]
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 100
-    for words in [f"{heading(measures)}.", *verdict(measures), searched(measures), *notes]:
-        print(*textwrap.wrap(words, width), sep="\n", end="\n\n")
+    _say([f"{heading(measures)}.", *verdict(measures), searched(measures), *notes])
     print(found.page)
     if not found.failed:
         return 0

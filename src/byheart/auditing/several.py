@@ -10,6 +10,8 @@ from typing import Any
 from markupsafe import Markup
 
 from byheart.auditing.audit import Audit, audit, default_folder
+from byheart.auditing.report import searched
+from byheart.measure.generalization import BROKEN
 from byheart.runtime.files import csv_text, write_text
 from byheart.show.pages import template
 from byheart.show.plots import BLUE, GREEN, ORANGE, Panel, Point, Series, svg
@@ -23,6 +25,7 @@ COLUMNS = {
     "either": "both",
     "either_low": "lower end of the 95 % interval",
     "either_high": "upper end",
+    "broken": "outputs outside what real pictures look like, that are no copies; empty: not told",
     "images": "different training pictures among them",
     "chance": "held-out pictures that pass for either by chance",
     "nearest": "median distance of outputs to the training set / that of held-out pictures",
@@ -43,6 +46,12 @@ class Several:
     @property
     def page(self) -> Path:
         return self.folder / "models.html"
+
+    @property
+    def words(self) -> list[str]:
+        """What was searched and what was not, and the notes of all audits, each once."""
+        said = [searched(one.measures) for one in self.audits]
+        return [*dict.fromkeys([*said, *(w for a in self.audits for w in a.measures["notes"])])]
 
 
 def audit_several(models: list[str], which: str, train: str, **given: Any) -> Several:
@@ -66,7 +75,7 @@ def audit_several(models: list[str], which: str, train: str, **given: Any) -> Se
     write_text(folder / "models.csv", csv_text(rows, COLUMNS))
     page = template("models.html", "byheart.auditing").render(
         heading=heading(rows), rows=rows, train=train,
-        chart=Markup(svg(chart_of(rows))), notes=audits[0].measures["notes"],
+        chart=Markup(svg(chart_of(rows))), notes=several.words,
     )  # fmt: skip
     write_text(several.page, page)
     return several
@@ -78,7 +87,9 @@ def heading(rows: list[dict[str, Any]]) -> str:
     sure = [row for row in rows if row["either_low"] > (row["chance"] or 0)]
     name = lambda row: f"step {row['step']:,}" if row["step"] is not None else row["model"]  # noqa: E731
     if not hits:
-        return f"No copies found from any of {len(rows)} models"
+        broken = all(row["broken"] is not None and row["broken"] >= BROKEN for row in rows)
+        whose = ", whose outputs are mostly broken" if broken else ""
+        return f"No copies found from any of {len(rows)} models{whose}"
     if not sure:
         return f"A few copies from {name(hits[0])} on, no more than chance may give"
     if sure[0] is rows[0]:
@@ -106,6 +117,7 @@ def _names(models: list[str]) -> list[str]:
 
 def _row(model: str, step: int | None, page: str, measures: dict[str, Any]) -> dict[str, Any]:
     found, near = measures["all"], (measures["generalization"] or {}).get("nearest") or {}
+    broken = found["rest"]["broken"]
     ratios = [
         level["train"] / level["held_out"]
         for level in measures["denoising"] or []
@@ -116,6 +128,7 @@ def _row(model: str, step: int | None, page: str, measures: dict[str, Any]) -> d
         "copied": found["copied"]["rate"], "altered": found["altered"]["rate"],
         "either": found["either"]["rate"], "either_low": found["either"]["low"],
         "either_high": found["either"]["high"], "images": found["images"],
+        "broken": None if broken is None else broken / found["outputs"],
         "chance": measures["either_chance"]["rate"], "nearest": near.get("ratio"),
         "nearest_z": near.get("z"), "gap": min(ratios, default=None), "page": page,
     }  # fmt: skip
