@@ -191,7 +191,8 @@ def test_two_are_refused_together_where_another_works_and_go_on_to_the_next_run(
     assert [one.exitcode for one in both] == [2, 2], said[-3000:]
     told = [line for line in said.splitlines() if line.startswith("byheart: ")]
     assert len(told) == 1 and "is being worked on by process" in told[0], said[-3000:]
-    table = {line.split()[0]: line.split()[1] for line in said.splitlines() if "-s0 " in line}
+    rows_told = [line.split() for line in said.splitlines() if line.startswith("photos-tiny/")]
+    table = {row[0]: row[1] for row in rows_told}
     assert table == {"photos-tiny/n1-s0": "failed:", "photos-tiny/n2-s0": "finished"}
     expected = [row["loss"] for row in rows(alone)]
     assert [row["loss"] for row in rows(tmp_path / RUN)] == pytest.approx(expected, rel=1e-5)

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from byheart.auditing.audit import Audit, audit, default_folder
 from byheart.auditing.report import searched
-from byheart.measure.generalization import BROKEN
+from byheart.measure.trends import BROKEN
 from byheart.runtime.files import csv_text, write_text
 from byheart.show.pages import template
 from byheart.show.plots import BLUE, GREEN, ORANGE, Panel, Point, Series, svg

@@ -100,7 +100,7 @@ def from_here(scope: MutableMapping[str, Any]) -> bool:
 def _has_name(scope: MutableMapping[str, Any]) -> bool:
     from starlette.requests import Request
 
-    return bool(Request(scope).cookies.get(COOKIE))
+    return bool(Request({"headers": (), **scope}).cookies.get(COOKIE))
 
 
 def _kept(folder: Path) -> int:

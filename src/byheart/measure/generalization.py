@@ -14,11 +14,11 @@ from torch import Tensor
 
 from byheart.measure.denoising_gap import Level
 from byheart.measure.distance import nearest, squared_other, squared_rows
+from byheart.measure.trends import BROKEN
 
 NEIGHBOURS = 5  # as Naeem et al. 2020
 AS_WELL = 1.5  # held-out / training error up to which new pictures are restored as well as old ones
 BY_HEART = 9.0  # and from which on old ones are known: a third, as for copies, of the root
-BROKEN = 0.5  # share of broken outputs from which on the network has not learned to draw
 PLATEAU = 0.9  # noise levels at which the ideal's gap is at least this share of its largest
 
 

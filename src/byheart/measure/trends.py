@@ -15,6 +15,7 @@ from scipy.special import expit, log_ndtr
 from byheart.measure.intervals import finite
 
 RESAMPLES = 2000
+BROKEN = 0.5  # share of broken outputs from which on a network has not learned to draw
 LEAST_SIZES = 3  # distinct n below which no fit is made: two points agree with any line
 
 Values = Float[np.ndarray, " n"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from byheart.measure.generalization import BROKEN
 from byheart.measure.ledger import smallest_codec
+from byheart.measure.trends import BROKEN
 
 CONDITIONS = {
     "unseen": "unseen prompts",
