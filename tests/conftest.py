@@ -7,10 +7,9 @@ import os
 from pathlib import Path
 
 import pytest
-from jaxtyping import install_import_hook
-from support.shapes import checked
+from support.shapes import check_shapes
 
-install_import_hook("byheart", f"{checked.__module__}.{checked.__name__}")
+check_shapes()
 
 from byheart.runtime.environment import quiet_libraries
 

@@ -15,6 +15,8 @@ import torch
 from support.pictures_for_audit import photographs, save_all
 from support.small_hub import hub_of
 
+import byheart
+
 pytestmark = pytest.mark.slow
 
 FEW = ["--bank", "2", "--noises", "2", "--captions", "0", "--steps", "2", "--size", "32"]
@@ -58,9 +60,8 @@ def test_a_hub_id_gives_what_the_folder_gives_and_is_fetched_once(
         fetched = {path.rpartition("/")[2] for path in asked}
         assert "diffusion_pytorch_model.safetensors" in fetched
         assert not any(name.endswith(".bin") for name in fetched)
-    # In a process as well, so that both have as many threads.
-    by_path = audit(place, "path", "--pipeline", str(served))
-    assert by_path.returncode == 0, by_path.stderr[-2000:]
+    few = {"bank": 2, "noises": 2, "captions": 0, "steps": 2, "size": 32}
+    byheart.audit(place / "train", pipeline=served, out=place / "path", **few)
     assert pictures(place / "id") == pictures(place / "path") != {}
     one, other = (json.loads((place / k / "measures.json").read_text()) for k in ("id", "path"))
     assert one["conditions"] == other["conditions"]
