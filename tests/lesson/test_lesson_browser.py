@@ -33,6 +33,14 @@ REFUSED = (
     "Failed to load resource: the server responded with a status of 400 (Bad Request) at /login",
 )
 A4 = 688  # CSS pixels between the margins of a printed page
+DRAWN = {  # what is there when a part is
+    "Ask": "#answer img",
+    "Watch": "#watch-many figure",
+    "More": "#curve svg",
+    "Alike?": "#pair img",
+    "Teach": "#progress .said",
+    "Ledger": "#ledger table",
+}
 TAG = "<b id=broken>bold</b> ${1+1} {{value}}"
 
 pytestmark = [
@@ -159,7 +167,7 @@ def test_the_ledger_answers_what_stands_in_its_fields(tab: Any) -> None:
     """Filling four fields asks four times, in no sure order."""
     open_part(tab, "Ledger")
     says(tab, "#ledger", "bit of parameters for each training image")
-    tab.wait_for_timeout(1000)  # here and below: whatever comes late must change nothing
+    tab.wait_for_timeout(3000)  # here and below: whatever comes late must change nothing
     first = tab.inner_text("#ledger")
     assert "11.96 bit of parameters" not in first
     for _ in range(3):
@@ -223,16 +231,9 @@ def speechless(tab: Any) -> list[str]:
 
 def test_every_picture_has_words(tab: Any) -> None:
     ask(tab, "words")
-    drawn = {
-        "Watch": "#watch-many figure",
-        "More": "#curve svg",
-        "Alike?": "#pair img",
-        "Teach": "#progress .said",
-        "Ledger": "#ledger table",
-    }
     for name in PARTS:
         open_part(tab, name)
-        tab.wait_for_selector(drawn.get(name, "#answer img"))
+        tab.wait_for_selector(DRAWN[name])
         assert speechless(tab) == [], name
 
 
@@ -339,6 +340,7 @@ def test_everything_can_be_read(
         ask(tab, "x" * 100)
         for name in PARTS:
             open_part(tab, name)
+            tab.wait_for_selector(DRAWN[name])
             tab.wait_for_timeout(700)
             assert (name, too_faint(tab), cut_off(tab)) == (name, [], [])
             assert width > 390 or (name, too_small(tab)) == (name, [])

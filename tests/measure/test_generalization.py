@@ -154,7 +154,9 @@ def test_new_pictures_get_what_real_ones_get() -> None:
 
 # ------------------------------------------------------------------------- the denoising gap
 
-RUNS = [  # errors on training and on held-out pictures, the ideal's on these, variance; broken
+# Errors on training and on held-out pictures, the ideal's on these, variance; broken: 0 stands for
+# less than half where the share was not written down.
+RUNS = [
     (0.00000, 0.58949, 0.59136, 0.59136, 0.0, "memorized"),  # showcase, one image, copied
     (0.00590, 0.45587, 0.59136, 0.59136, 0.0, "memorized"),  # 64 steps, copied
     (0.01837, 0.18310, 0.30052, 0.25581, 0.0, "memorized"),  # ten, 93 % copies
@@ -165,7 +167,7 @@ RUNS = [  # errors on training and on held-out pictures, the ideal's on these, v
     (0.04366, 0.06990, 0.16344, 0.21491, 1.0, "not yet learned"),  # ten avatars, all broken
     (0.02913, 0.23174, 0.29688, 0.29688, 1.0, "not yet learned"),  # one photograph, all broken
     (0.07655, 0.12076, 0.29688, 0.31554, 1.0, "not yet learned"),  # two, all broken
-    (0.02448, 0.02324, 0.01818, 0.20893, 1.0, "not yet learned"),  # 3,000, a tenth of the steps
+    (0.02448, 0.02324, 0.01818, 0.20893, 0.99, "not yet learned"),  # 3,000, a tenth of the steps
     (0.3066, 0.2980, 0.3381, 0.3381, 1.0, "not yet learned"),  # one, after 4 steps
     (0.1128, 0.1426, 0.1886, 0.1818, 1.0, "not yet learned"),  # ten, after 15
     (0.0595, 0.0614, 0.1275, 0.1716, 1.0, "not yet learned"),  # a hundred, after 120
@@ -192,7 +194,8 @@ def test_the_gap_is_called_by_what_was_seen_in_runs(
     found = gap_verdict(plateau(train, held_out, ideal), broken, variance)
     assert found is not None and (found.verdict, found.noise_level) == (verdict, 0.43)
     assert (found.train, found.held_out, found.ideal_held_out) == (train, held_out, ideal)
-    assert found.variance == variance and found.sentence
+    assert found.variance == variance
+    assert ("broken" in found.sentence) == (verdict == "not yet learned" and train <= ideal)
     # An error within rounding of zero is no reason to fail.
     exact = gap_verdict(plateau(0.0, held_out, ideal), broken)
     assert exact is not None and exact.verdict == "memorized" and exact.sentence

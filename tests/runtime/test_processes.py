@@ -108,6 +108,7 @@ def test_what_two_began_one_can_finish(alone: Path, tmp_path: Path) -> None:
         time.sleep(0.01)
     for one in both:
         one.kill()
+    for one in both:
         one.join()
         assert one.exitcode == -signal.SIGKILL, Path(f"{root}.txt").read_text()[-2000:]
     assert saved.exists() and not (root / RUN / "report.html").exists()

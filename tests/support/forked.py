@@ -11,20 +11,27 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from unittest.mock import patch
 
 from support.launching import SMALL, STORY, story
 
-# Only the server of forks imports this file with the name below set.
-STORY_MODULE = story() if os.environ.get("BYHEART_FORKSERVER") else None
+# Only the server of forks, and who is forked from it, has the name below set.
+SERVER = "BYHEART_FORKSERVER"
+LOADED_BY = os.getpid()
+STORY_MODULE = story() if os.environ.get(SERVER) else None
 
 
 def forked(work: Callable[..., object], *arguments: object, said: Path) -> BaseProcess:
     """`work` in a process of its own; what it prints goes to a file."""
     context = multiprocessing.get_context("forkserver")
-    os.environ["BYHEART_FORKSERVER"] = "1"  # read by the server when it starts
     context.set_forkserver_preload(["support.forked"])
+    # The server does not look for what it is to import where pytest does.
+    with patch.dict(os.environ, {SERVER: "1", "PYTHONPATH": str(Path(__file__).parents[1])}):
+        forkserver.ensure_running()
+    said.touch()
     process = context.Process(target=_printed, args=(work, arguments, str(said)))
     process.start()
     return process
@@ -34,6 +41,8 @@ def _printed(work: Callable[..., object], arguments: tuple[object, ...], said: s
     handle = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
+    assert os.getpid() != LOADED_BY, "the server of forks has not imported anything"
+    del os.environ[SERVER], os.environ["PYTHONPATH"]
     work(*arguments)
 
 
@@ -50,7 +59,8 @@ def _typed(words: list[str], largest: int | None, slow: float, there: dict[str, 
         os.fsync = slowly
     if largest is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
-    module = STORY_MODULE or story()
+    module = STORY_MODULE
+    assert module is not None
     sys.argv = [str(STORY), *words]
     code = module.run_command(module.overfit, module.CONFIGS)
     sys.stdout.flush()
@@ -76,7 +86,7 @@ def begin(
 
 
 def finished(root: Path, *words: str) -> str:
-    """The small run with these settings, to its end, and what it printed."""
+    """The small run with these settings, to its end, and what was printed for this root so far."""
     process, said = begin(root, *words), Path(f"{root}.txt")
     process.join()
     assert process.exitcode == 0, said.read_text()[-3000:]

@@ -13,7 +13,7 @@ ARGUMENTS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 )
-PATIENCE = 120_000  # milliseconds: two cores, and the other one tests as well
+PATIENCE = 120_000  # milliseconds: two cores, on which others test as well
 PARTS = (
     "Ask",
     "Watch",

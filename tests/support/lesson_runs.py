@@ -44,10 +44,11 @@ def free_port() -> int:
 
 @contextmanager
 def served(
-    folder: Path, settings: Sequence[str] = TAUGHT, host: str = "127.0.0.1", password: str = ""
-) -> Iterator[Page]:
+    folder: Path, settings: Sequence[str] = TAUGHT, host: str = "127.0.0.1", password: str = "",
+    port: int = 0,
+) -> Iterator[Page]:  # fmt: skip
     """The page over a sweep, in a process of its own that is asked to close in the end."""
-    port = free_port()
+    port = port or free_port()
     with tempfile.TemporaryDirectory() as place:
         said = Path(place) / "said.txt"
         process = forked(_serve, folder, host, port, password, settings, said=said)

@@ -97,14 +97,11 @@ def _say(paragraphs: list[str]) -> None:
 
 def _told(found: Audit, fail_above: float | None) -> int:
     """Print the verdict. The exit code."""
-    from byheart.auditing.report import fail_line, heading, searched, verdict
+    from byheart.auditing.report import fail_line, heading, lost, searched, verdict
 
     measures = found.measures
-    lost = sum(len(measures["unreadable"][where]) for where in ("train", "outputs", "held_out"))
-    notes = measures["notes"]
-    if lost:
-        notes = [*notes, f"{lost} file{'s' * (lost > 1)} could not be read: listed on the page."]
-    _say([f"{heading(measures)}.", *verdict(measures), searched(measures), *notes])
+    said = [f"{heading(measures)}.", *verdict(measures), searched(measures)]
+    _say([*said, *measures["notes"], *lost(measures)])
     print(found.page)
     if not found.failed:
         return 0

@@ -64,6 +64,12 @@ def searched(measures: dict[str, Any]) -> str:
             f"{'; '.join(scope['not_searched'])}.")  # fmt: skip
 
 
+def lost(measures: dict[str, Any]) -> list[str]:
+    """How many files could not be read, where there are any."""
+    count = sum(len(measures["unreadable"][where]) for where in ("train", "outputs", "held_out"))
+    return [f"{count} file{'s' * (count > 1)} could not be read: listed on the page."] * bool(count)
+
+
 def _either(measures: dict[str, Any]) -> list[str]:
     """What stands behind the heading."""
     found, chance = measures["all"], measures["either_chance"]

@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from byheart.auditing.audit import Audit, audit, default_folder
-from byheart.auditing.report import searched
+from byheart.auditing.report import lost, searched
 from byheart.measure.trends import BROKEN
 from byheart.runtime.files import csv_text, write_text
 from byheart.show.pages import template
@@ -49,9 +49,10 @@ class Several:
 
     @property
     def words(self) -> list[str]:
-        """What was searched and what was not, and the notes of all audits, each once."""
-        said = [searched(one.measures) for one in self.audits]
-        return [*dict.fromkeys([*said, *(w for a in self.audits for w in a.measures["notes"])])]
+        """What was searched and what was not, notes, and files that were lost, each once."""
+        every = [one.measures for one in self.audits]
+        notes = [words for m in every for words in (*m["notes"], *lost(m))]
+        return [*dict.fromkeys([*map(searched, every), *notes])]
 
 
 def audit_several(models: list[str], which: str, train: str, **given: Any) -> Several:

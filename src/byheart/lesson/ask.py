@@ -286,7 +286,7 @@ def ask_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) ->
     gr.on([place.change, mode.change], has_seen, chosen, seen, **QUIET)
     timer.tick(wait, chosen, slider, **QUIET)
     asking = [prompt.submit, second.submit, button.click]
-    # The newest question comes after the one that is being answered; else Gradio drops it unsaid.
+    # What was typed last comes after the one that is being answered; else Gradio drops it unsaid.
     gr.on(asking, ask, asked, result, trigger_mode="always_last", **QUIET, **MODEL)
     for idea in ideas:
         idea.click(lambda words: words, idea, prompt, **QUIET).then(

@@ -148,7 +148,7 @@ def gap_verdict(
     broken: share of the outputs. By the errors alone a network of four steps that paints grey would
     seem to generalize: it has the same on all pictures, below the ideal memorizer's of ten. No
     bound on the error itself tells the two apart: what is left when half of a picture is noise
-    depends on the family (0.04 of the variance for new avatars, 0.14 and more for photographs).
+    depends on the family (0.04 to 0.1 of the variance for avatars, 0.14 to 0.3 for photographs).
     variance: mean squared difference of the pictures from their mean, in latent units, to read the
     errors by; it decides nothing.
 

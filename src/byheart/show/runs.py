@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import UInt8
 from yaml import YAMLError, safe_load
 
+from byheart.measure.trends import BROKEN
 from byheart.runtime.errors import short
 from byheart.runtime.files import flatten, read_jsonl, read_measures
 
@@ -104,7 +105,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 BEGUN: dict[str, Callable[[dict[str, Any]], bool]] = {
-    "drawing": lambda row: row["broken"] <= 0.5,
+    "drawing": lambda row: row["broken"] < BROKEN,
     "copying": lambda row: row["copied"] >= 0.5,
 }
 
