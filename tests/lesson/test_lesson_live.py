@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from support.lesson_pages import (
     send,
     watched,
 )
-from support.lesson_runs import served
+from support.lesson_runs import free_port, served
 
 from byheart.lesson.cli import check_folder
 
@@ -140,3 +141,22 @@ def test_two_pupils_teach_one_after_the_other(chromium: Any, folder: Path, tmp_p
         first.click("#delete")  # on this machine, so that it takes everyone's
         says(first, "#problem", "Deleted: 2 pictures")
         says(second, "#progress", "Choose a picture")
+
+
+def test_a_page_left_open_goes_on_when_the_lesson_is_opened_again(
+    chromium: Any, folder: Path
+) -> None:
+    port = free_port()
+    with ExitStack() as first, ExitStack() as watching:
+        page = first.enter_context(served(folder, port=port))
+        tab = watching.enter_context(watched(chromium, page.url))
+        tab.wait_for_selector("#n-said [data-ns]")
+        ask(tab, "before")
+        tab.wait_for_timeout(2000)  # what is closed in the middle of an answer wants a reload
+        first.close()
+        with served(folder, port=port):
+            ask(tab, "after")
+            tab.reload()
+            tab.wait_for_selector("#n-said [data-ns]")
+            ask(tab, "and after a reload")
+            watching.close()
