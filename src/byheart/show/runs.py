@@ -111,8 +111,8 @@ BEGUN: dict[str, Callable[[dict[str, Any]], bool]] = {
 
 
 def first_look(run: Finished, what: str) -> dict[str, Any] | None:
-    """The first look at which half of the outputs or more were copies (copying), or were no longer
-    broken (drawing): a row of its trajectory.
+    """The first look at which half of the outputs or more were copies (copying), or less than half
+    were broken (drawing): a row of its trajectory.
 
     Coarse: a run is looked at about a dozen times. None: never so, or nobody looked.
     """
