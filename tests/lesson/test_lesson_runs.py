@@ -36,7 +36,10 @@ from byheart.show.runs import finished_runs, read_outputs
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nor does a page read models beside the test, which may do so as well: while diffusers reads
+    one, every module of the process is made without memory, and two at once never end that."""
+    monkeypatch.setattr(Session, "warm", lambda self: None)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
