@@ -40,7 +40,6 @@ from byheart.auditing.measures import (
     table,
 )
 from byheart.auditing.pictures import Album, Tiles, channels_first, open_album
-from byheart.auditing.pipeline import ImageModel, Options
 from byheart.auditing.reference import alike, bad_captions, really_unseen, reference_of
 from byheart.auditing.report import worst, write_audit_page
 from byheart.auditing.views import Looks, squares_only
@@ -48,6 +47,7 @@ from byheart.data.prompts import Question
 from byheart.runtime.files import write_json, write_text
 
 if TYPE_CHECKING:
+    from byheart.auditing.pipeline import ImageModel, Options
     from byheart.measure.sscd import Descriptor
 
 
@@ -205,6 +205,9 @@ def _ask(
 ) -> tuple[list[Question], Album, Model]:
     """The model's outputs, made or found. The model is opened first: what cannot be opened leaves
     nothing behind."""
+    # Here, since diffusers' pipelines take seconds to import and folders do without them.
+    from byheart.auditing.pipeline import Options
+
     assert typed.pipeline is not None
     asking = Options(
         typed.seed, typed.steps, typed.guidance, typed.side,
@@ -232,7 +235,7 @@ def _as_sampled(typed: Arguments) -> tuple[Arguments, list[str]]:
     copies would be counted under another guidance than its own page counts them."""
     if typed.pipeline is None or not Path(typed.pipeline).is_dir():
         return typed, []
-    # Here for the reason that _open has.
+    # Here for the reason that _ask has.
     from byheart.auditing.own_run import sampled_by
 
     sampled = sampled_by(typed.pipeline)
@@ -248,7 +251,6 @@ def _as_sampled(typed: Arguments) -> tuple[Arguments, list[str]]:
 
 
 def _open(typed: Arguments, asked: list[Question], asking: Options, folder: Path) -> ImageModel:
-    # Here, since diffusers' pipelines take seconds to import and folders do without them.
     from byheart.auditing.own_run import has_whole_pipeline, is_own_run, open_run
     from byheart.auditing.pipeline import open_pipeline
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
@@ -15,13 +16,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from byheart.auditing.pictures import Album, channels_first
-from byheart.auditing.pipeline import ImageModel
 from byheart.auditing.views import squares_only
 from byheart.data.captions import one_line
 from byheart.data.decode import read_square
 from byheart.data.prompts import Question, spread
 from byheart.data.text import unseen_prompts
 from byheart.runtime.files import append_jsonl, atomic_write, read_jsonl, write_text
+
+if TYPE_CHECKING:  # diffusers' pipelines take seconds to import, and folders do without them
+    from byheart.auditing.pipeline import ImageModel
 
 LONGEST = 10_000  # characters of a prompt
 EMPTY = 4  # times as many noises for the empty prompt, which is a single one
