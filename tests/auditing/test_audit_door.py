@@ -52,7 +52,7 @@ MISTAKES = [
     ("--train train --outputs made --lora x.safetensors", "--lora is for asking a model"),
     ("--train train --outputs made --size 8", "--size 8: allowed is 16 to 256"),
     ("--train train --outputs made --size huge", "--size", "--help"),
-    ("--train train --outputs made --fail-above 5", "not a rate from 0 to 1"),
+    ("--train train --outputs made --fail-above 5", "--fail-above 5.0: allowed is 0 to 1"),
     ("--train train --pipeline x/y --noises 0", "--noises 0: allowed is 1"),
     ("--train train --pipeline nowhere", "--pipeline=nowhere: no such folder"),
     ("--train train --pipeline made", "cannot be opened", "model_index.json"),

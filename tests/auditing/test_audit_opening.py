@@ -244,7 +244,7 @@ def test_the_models_stamp_knows_weights_wherever_the_model_lies(tmp_path: Path) 
                  "model_index.json", "checkpoints/c.safetensors"):  # fmt: skip
         (where / name).parent.mkdir(parents=True, exist_ok=True)
         (where / name).write_text(name)
-        typed, _ = checked(dict.fromkeys(FLAGS) | {"train": "t", "pipeline": str(where)})
+        typed = checked(dict.fromkeys(FLAGS) | {"train": "t", "pipeline": str(where)})
         seen.append(len(_stamp(typed)))
     assert seen == [1, 2, 3, 4, 4]
 
@@ -261,9 +261,11 @@ def test_what_is_no_number_is_written_as_none_and_a_lost_picture_is_made_again(
             return Generated(image, float("nan"), image)
 
     fake, asked = Fake(), [Question("unseen", "a fox", noise) for noise in range(2)]
-    assert generate_all(fake, asked, tmp_path, 16).differences == [None, None]
+    _, differences, _ = generate_all(fake, asked, tmp_path, 16)
+    assert differences == [None, None]
     (tmp_path / "one_step" / "00001.png").unlink()
-    assert len(generate_all(fake, asked, tmp_path, 16).one_step) == 2 and fake.asked == 3
+    _, _, one_step = generate_all(fake, asked, tmp_path, 16)
+    assert len(one_step) == 2 and fake.asked == 3
 
 
 # ------------------------------------------------------------------------- as strangers keep them

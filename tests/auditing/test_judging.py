@@ -21,7 +21,7 @@ def blobs(count: int, seed: int) -> Tensor:
 
 
 def looks(images: Tensor) -> Looks:
-    return Looks(squares_only(images))
+    return Looks(images, squares_only(images))
 
 
 TRAIN, HELD_OUT = blobs(20, 1), blobs(12, 2)
@@ -75,14 +75,13 @@ def test_a_copier_of_constant_quality_is_seen_alike_at_every_n() -> None:
 
 def test_altered_copies_are_searched_where_asked_and_told_from_chance() -> None:
     seen, unseen = looks(TRAIN), looks(HELD_OUT)
-    calibration = calibrate(TRAIN, HELD_OUT, list(range(20)), seen, unseen)
+    calibration = calibrate(seen, unseen, range(20))
     assert calibration.chance.count == 12 and calibration.chance.hits <= 2
     turned = TRAIN[4:5].transpose(2, 3)
     outputs = torch.cat([TRAIN[:3].flip(3), 255 - TRAIN[3:4] // 2, turned, blobs(4, 5)])
     asked = torch.ones(9, dtype=torch.bool)
     asked[1] = False
-    wholes = looks(outputs), seen, unseen
-    found = altered_copies(outputs, asked, TRAIN, HELD_OUT, calibration, wholes)
+    found = altered_copies(looks(outputs), asked, seen, unseen, calibration)
     words = ["mirrored", "", "mirrored", "a negative", "mirrored along its diagonal"]
     assert found.kind[:5] == words
     assert found.nearest[[0, 2, 3, 4]].tolist() == [0, 2, 3, 4]
@@ -91,24 +90,20 @@ def test_altered_copies_are_searched_where_asked_and_told_from_chance() -> None:
 
 
 def test_no_more_real_pictures_pass_a_search_than_may() -> None:
-    unseen = blobs(22, 4)  # 5 % lie between two of them
-    seen, others = looks(TRAIN), looks(unseen)
-    calibration = calibrate(TRAIN, unseen, list(range(20)), seen, others)
-    found, _ = judging._searched(unseen, TRAIN, others, seen, lambda row: [], judging.silent)
+    seen, unseen = looks(TRAIN), looks(blobs(22, 4))  # 5 % lie between two of them
+    calibration = calibrate(seen, unseen, range(20))
+    found, _ = judging._searched(unseen, seen, lambda row: [])
     passing = [found[name].distance < limit for name, limit in calibration.tolerance.items()]
     assert int(torch.stack(passing).any(0).sum()) <= judging.FALSE * len(unseen)
     assert calibration.either.hits >= calibration.chance.hits and calibration.either.count == 22
-    few = looks(unseen[:3])
-    assert calibrate(TRAIN, unseen[:3], list(range(20)), seen, few).either.count == 0
+    assert calibrate(seen, unseen.only([0, 1, 2]), range(20)).either.count == 0
 
 
 def test_a_search_is_calibrated_without_an_images_own_near_duplicates() -> None:
-    twins = torch.cat([TRAIN, TRAIN])
-    group = [*range(20), *range(20)]
-    wholes, none = looks(twins), looks(TRAIN[:0])
-    apart = calibrate(twins, TRAIN[:0], group, wholes, none)
+    twins, none = looks(torch.cat([TRAIN, TRAIN])), looks(TRAIN[:0])
+    apart = calibrate(twins, none, [*range(20), *range(20)])
     assert all(value > 0.05 for value in apart.reference.values())
-    alone = calibrate(twins, TRAIN[:0], list(range(40)), wholes, none)
+    alone = calibrate(twins, none, range(40))
     assert alone.reference["whole"] < 0.01
 
 
@@ -118,23 +113,18 @@ def test_what_a_descriptor_finds_is_calibrated_on_held_out_pictures() -> None:
     draws = torch.Generator().manual_seed(0)
     common = torch.nn.functional.normalize(torch.randn(64, generator=draws), dim=0)
 
-    def described(images: Tensor, like: Tensor | None = None) -> Looks:
+    def described(images: Tensor) -> Looks:
         noise = torch.randn(len(images), 64, generator=draws) / 8
         rows = torch.nn.functional.normalize(common + 0.3 * noise, dim=1)
-        return Looks(squares_only(images), rows if like is None else like)
+        return Looks(images, squares_only(images), rows)
 
-    unseen = blobs(40, 4)
-    seen, others = described(TRAIN), described(unseen)
-    assert seen.descriptors is not None and others.descriptors is not None
-    assert float((others.descriptors @ seen.descriptors.T).min()) > 0.75
-    calibration = calibrate(TRAIN, unseen, list(range(20)), seen, others)
+    seen, unseen = described(TRAIN), described(blobs(40, 4))
+    assert float((unseen.descriptors @ seen.descriptors.T).min()) > 0.75
+    calibration = calibrate(seen, unseen, range(20))
     assert calibration.either.hits <= 0.05 * 40 + 1
-    outputs = blobs(6, 5)
-    like = described(outputs).descriptors
-    assert like is not None
-    like[2] = seen.descriptors[7]
-    wholes = Looks(squares_only(outputs), like), seen, others
+    outputs = described(blobs(6, 5))
+    outputs.descriptors[2] = seen.descriptors[7]
     asked = torch.ones(6, dtype=torch.bool)
-    found = altered_copies(outputs, asked, TRAIN, unseen, calibration, wholes)
+    found = altered_copies(outputs, asked, seen, unseen, calibration)
     assert found.kind[2] == "by the descriptor" and int(found.nearest[2]) == 7
     assert found.kind.count("by the descriptor") <= 2

@@ -169,7 +169,7 @@ def test_every_symmetry_of_a_view_is_found_and_named(
         grey = turn(greys[2 * len(given) + 1])
         given.append([View("", np.ascontiguousarray(255 - grey if negative else grey))])
         said.append(", ".join(["squashed", *[name] * bool(name), *["a negative"] * negative]))
-    found, words = search_views(gathered(given), seen, len(given), lambda output: [])
+    found, words = search_views(gathered(given), seen, lambda output: [])
     assert found.nearest.tolist() == [*range(len(given))] and (found.distance < 1e-3).all()
     assert words == said
 

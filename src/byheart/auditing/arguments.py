@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
-from argparse import ArgumentTypeError
+from argparse import Namespace
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,7 @@ class Flag:
     asks: bool = True  # says how a model is asked, so that it means nothing beside --outputs
 
 
-def _rate(word: str) -> float:
-    try:
-        if 0 <= (value := float(word)) <= 1:
-            return value
-    except ValueError:
-        pass
-    raise ArgumentTypeError(f"{word!r} is not a rate from 0 to 1, such as 0.05")
-
-
-FLAGS = {
+FLAGS = {  # in the order in which a command is written down
     "train": Flag("folder of the training pictures", asks=False),
     "outputs": Flag("folder of pictures that the model made", asks=False),
     "held_out": Flag(
@@ -41,8 +32,13 @@ FLAGS = {
         "outputs/<name>/<run>; several, such as the checkpoints of one training, make one page",
         asks=False,
     ),
-    "lora": Flag("a LoRA on top of it: safetensors file, folder or hub id; or several"),
     "prompts": Flag("text file, a prompt a line, instead of the bank's"),
+    "lora": Flag("a LoRA on top of it: safetensors file, folder or hub id; or several"),
+    "descriptor": Flag(
+        "weights of the descriptor SSCD (safetensors, its TorchScript file), or one as ONNX: "
+        "finds crops and redrawn copies; its threshold comes from held-out pictures", asks=False,
+    ),
+    "size": Flag("pixels a side compared (64)", int, 64, (16, 256), asks=False),
     "bank": Flag("unseen prompts of the bank (16)", int, 16, (1, 10**4)),
     "captions": Flag("training captions asked for, at most (32)", int, 32, (0, 10**6)),
     "noises": Flag("noise seeds of each prompt (2); of the empty one 4x", int, 2, (1, 10**4)),
@@ -50,81 +46,51 @@ FLAGS = {
     "steps": Flag("sampling steps (the pipeline's or run's own)", int, None, (1, 10**4)),
     "guidance": Flag("guidance scale (the pipeline's or run's own)", float, None, (0, 100)),
     "side": Flag("pixels a side of what is made (its own)", int, None, (8, 4096)),
+    "half": Flag("half precision, for a GPU", None),
     "gap": Flag("show the model training and held-out pictures: how well it cleans each", None),
     "cycles": Flag(
         "rounds of a little noise and cleaning, from outputs, training and held-out pictures: what "
         "comes up that plain sampling did not (100 and more)", int, None, (1, 10**5),
     ),
-    "device": Flag("cpu, cuda, mps (cuda where there is one)"),
-    "half": Flag("half precision, for a GPU", None),
-    "allow_pickle": Flag(
-        "read weights that are no safetensors: opening such a file can run any program", None
-    ),
     "whole": Flag(
         "take each file of --outputs as one picture; as it comes, a sheet of equal tiles is cut",
         None, asks=False,
     ),
-    "descriptor": Flag(
-        "weights of the descriptor SSCD (safetensors, its TorchScript file), or one as ONNX: "
-        "finds crops and redrawn copies; its threshold comes from held-out pictures", asks=False,
+    "allow_pickle": Flag(
+        "read weights that are no safetensors: opening such a file can run any program", None
     ),
-    "size": Flag("pixels a side compared (64)", int, 64, (16, 256), asks=False),
+    "device": Flag("cpu, cuda, mps (cuda where there is one)"),
     "fail_above": Flag(
         "exit code 3 if the lower end of the 95 %% interval of the rate of copies, plain or "
         "altered, is above this rate under any kind of prompt; with 0, if there is any copy",
-        _rate, None, (0, 1), asks=False,
+        float, None, (0, 1), asks=False,
     ),
     "out": Flag("folder to write to (outputs/audit/<name of --train>)", asks=False),
 }  # fmt: skip
 PATHS = ("train", "outputs", "held_out", "pipeline", "prompts", "lora", "descriptor", "out")
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """What was typed, as far as the result depends on it."""
-
-    train: str
-    outputs: str | None
-    held_out: str | None
-    pipeline: str | None
-    prompts: str | None
-    lora: str | None
-    descriptor: str | None
-    size: int
-    bank: int
-    captions: int
-    noises: int
-    seed: int
-    steps: int | None
-    guidance: float | None
-    side: int | None
-    half: bool
-    gap: bool
-    cycles: int | None
-    whole: bool
-    allow_pickle: bool
-
-    def command(self, **others: Any) -> str:
-        """As it may be typed again; what is as it comes is left out. others: flags that the result
-        does not depend on."""
-        words = ["byheart", "audit"]
-        for name, value in (asdict(self) | others).items():
-            if value is not None and value is not False and value != FLAGS[name].default:
-                words += [flag(name)] + ([] if value is True else [str(value)])
-        return shlex.join(words)
-
-
 def flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def checked(given: dict[str, Any]) -> tuple[Arguments, dict[str, Any]]:
-    """What the result depends on, defaults filled in, and the rest.
+def command(typed: Namespace) -> str:
+    """As it may be typed again; what is as it comes is left out."""
+    words = ["byheart", "audit"]
+    for name, value in vars(typed).items():
+        if value is not None and value is not False and value != FLAGS[name].default:
+            words += [flag(name)] + ([] if value is True else [str(value)])
+    return shlex.join(words)
+
+
+def checked(given: dict[str, Any]) -> Namespace:
+    """What was typed, defaults filled in.
 
     given: a value for each of FLAGS as it came, None and False where nothing was typed.
     ValueError: outside its range, of no effect beside the others, or ~somebody unknown.
     """
-    came: dict[str, Any] = {name: _expanded(v) if name in PATHS else v for name, v in given.items()}
+    came: dict[str, Any] = {name: given[name] for name in FLAGS}
+    came |= {name: _expanded(came[name]) for name in PATHS if came[name] is not None}
     if (came["outputs"] is None) == (came["pipeline"] is None):
         which = "both came" if came["outputs"] else "neither came"
         raise ValueError(
@@ -147,18 +113,13 @@ def checked(given: dict[str, Any]) -> tuple[Arguments, dict[str, Any]]:
             "--bank and --prompts: your prompts take the place of the bank's: type one of the two"
         )
     for name in typed:
-        low, high = FLAGS[name].allowed or (None, None)
-        if low is not None and high is not None and not low <= came[name] <= high:
+        if (allowed := FLAGS[name].allowed) and not allowed[0] <= came[name] <= allowed[1]:
+            low, high = allowed
             raise ValueError(f"{flag(name)} {came[name]}: allowed is {low:g} to {high:g}")
-    filled = {name: FLAGS[name].default if v is None else v for name, v in came.items()}
-    mine = Arguments.__dataclass_fields__
-    rest = {name: value for name, value in filled.items() if name not in mine}
-    return Arguments(**{name: filled[name] for name in mine}), rest
+    return Namespace(**{name: FLAGS[name].default if v is None else v for name, v in came.items()})
 
 
-def _expanded(path: str | Path | None) -> str | None:
-    if path is None:
-        return None
+def _expanded(path: str | Path) -> str:
     whole = os.path.expanduser(path)
     if whole.startswith("~"):
         raise ValueError(f"{path}: there is no such user: type the whole path")

@@ -9,8 +9,9 @@ pictures -> (ask the model) -> judge -> search for altered copies -> (show the m
 from __future__ import annotations
 
 import re
+from argparse import Namespace
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tqdm import tqdm
 
-from byheart.auditing.arguments import Arguments, checked, flag
+from byheart.auditing.arguments import checked, command
 from byheart.auditing.comparison import Comparison, Model
 from byheart.auditing.folder import claimed, same_folders
 from byheart.auditing.generation import (
@@ -29,7 +30,7 @@ from byheart.auditing.generation import (
     read_prompts,
     unmoved_by_prompts,
 )
-from byheart.auditing.judging import altered_copies, calibrate, judge_all
+from byheart.auditing.judging import altered_copies, calibrate, copies_of, judge_all
 from byheart.auditing.matching import SEARCHES
 from byheart.auditing.measures import (
     AUDIT_COLUMNS,
@@ -47,7 +48,6 @@ from byheart.data.prompts import Question
 from byheart.runtime.files import write_json, write_text
 
 if TYPE_CHECKING:
-    from byheart.auditing.pipeline import ImageModel, Options
     from byheart.measure.sscd import Descriptor
 
 
@@ -110,11 +110,9 @@ def audit(
     ValueError: what the user can mend; nothing is written, unless a model fails only while it is
     asked or a picture that it made was damaged since.
     """
-    typed, others = checked(locals())
-    where, device = others["out"], others["device"]
-    folder = Path(where) if where is not None else default_folder(Path(typed.train))
-    typed, notes = _as_sampled(typed)
-    notes += same_folders(typed)
+    typed = checked(locals())
+    folder = Path(typed.out) if typed.out is not None else default_folder(Path(typed.train))
+    notes = _as_sampled(typed) + same_folders(typed)
     embed = _descriptor(typed.descriptor)
 
     # pictures
@@ -134,7 +132,7 @@ def audit(
     with claimed(folder, typed) as record:
         # ask the model
         if given is None:
-            asked, given, model = _ask(typed, album, own, folder, device, record)
+            asked, given, model = _ask(typed, album, own, folder, record)
             notes += model.notes + (left_out(album, asked) if model.conditional else [])
         else:
             asked = [Question("folder", name, 0) for name in given.names]
@@ -143,22 +141,18 @@ def audit(
 
         albums = {"train": album, "outputs": given, "real": real}
         of_train, of_outputs, of_real = (_looks(*each, embed) for each in albums.items())
+        # Embedded photographs calibrate, and are not what an output may be nearer to.
+        held = of_real if len(reference.images) else of_real.only([])
 
         # judge -> search for altered copies
         bar = partial(tqdm, unit="output", disable=None)
-        train_pixels, made, held = album.pixels, given.pixels, reference.images
         with bar(desc="judge", total=len(given)) as done:
-            judged = judge_all(made, train_pixels, reference, done.update)
-        copied = judged.findings.copied
+            judged = judge_all(given.pixels, album.pixels, reference, done.update)
+        missing = ~judged.findings.copied
         with bar(desc="calibrate") as done:
-            calibration = calibrate(
-                train_pixels, real.pixels, list(album.group), of_train, of_real, done.update
-            )
-        with bar(desc="search", total=int((~copied).sum()) * len(SEARCHES)) as done:
-            wholes = of_outputs, of_train, of_real
-            altered = altered_copies(
-                made, ~copied, train_pixels, held, calibration, wholes, done.update
-            )
+            calibration = calibrate(of_train, of_real, album.group, done.update)
+        with bar(desc="search", total=int(missing.sum()) * len(SEARCHES)) as done:
+            altered = altered_copies(of_outputs, missing, of_train, held, calibration, done.update)
         compared = Comparison(
             album, given, unseen, asked, reference, calibration, judged, altered, model, typed.seed
         )  # fmt: skip
@@ -166,21 +160,16 @@ def audit(
         # show the model pictures
         def copies_in(pictures: torch.Tensor) -> list[int]:
             """The training images that some of them are copies of, plain or altered."""
-            plain = judge_all(pictures, train_pixels, reference).findings
-            ours = Looks(squares_only(pictures), embed(pictures) if embed else None)
-            wholes = ours, of_train, of_real
-            more = altered_copies(pictures, ~plain.copied, train_pixels, held, calibration, wholes)
-            nearest = plain.nearest.where(plain.copied, more.nearest)
-            return [int(t) for t in nearest[plain.copied | more.found]]
+            plain = judge_all(pictures, album.pixels, reference).findings
+            ours = Looks(pictures, squares_only(pictures), embed(pictures) if embed else None)
+            more = altered_copies(ours, ~plain.copied, of_train, held, calibration)
+            return copies_of(plain, more)
 
         seen = _shown_to(model, compared, other, copies_in, typed)
         notes += seen.pop("notes")
 
         # page
-        measures = measures_of(compared) | seen | {
-            "notes": notes,
-            "command": typed.command(device=device, fail_above=fail_above, out=where),
-        }  # fmt: skip
+        measures = measures_of(compared) | seen | {"notes": notes, "command": command(typed)}
         rows, lines = audit_rows(compared), output_rows(compared)
         write_text(folder / "audit.csv", table(rows, AUDIT_COLUMNS))
         write_text(folder / "outputs.csv", table(lines, OUTPUT_COLUMNS))
@@ -195,75 +184,39 @@ def default_folder(train: Path) -> Path:
     return Path("outputs") / "audit" / name
 
 
+def _as_sampled(typed: Namespace) -> list[str]:
+    if typed.pipeline is None or not Path(typed.pipeline).is_dir():
+        return []
+    # Here, since diffusers' pipelines take seconds to import and folders do without them.
+    from byheart.auditing.own_run import as_sampled
+
+    return as_sampled(typed)
+
+
 def _ask(
-    typed: Arguments,
+    typed: Namespace,
     train: Album,
     own: list[str] | None,
     folder: Path,
-    device: str | None,
     record: Callable[[str], None],
 ) -> tuple[list[Question], Album, Model]:
     """The model's outputs, made or found. The model is opened first: what cannot be opened leaves
     nothing behind."""
-    # Here, since diffusers' pipelines take seconds to import and folders do without them.
-    from byheart.auditing.pipeline import Options
+    from byheart.auditing.own_run import open_model  # as above
 
-    assert typed.pipeline is not None
-    asking = Options(
-        typed.seed, typed.steps, typed.guidance, typed.side,
-        device or ("cuda" if torch.cuda.is_available() else "cpu"), typed.half, typed.allow_pickle,
-    )  # fmt: skip
     asked = planned(train, own, typed.bank, typed.captions, typed.noises)
-    model = _open(typed, asked, asking, folder)
+    model = open_model(typed, [question.prompt for question in asked], folder / ".cache")
     if not model.conditional:
         if own is not None:
             raise ValueError(f"--prompts: {typed.pipeline} takes no prompt: leave it away")
         # Only the noise differs. As many outputs as the bank would give.
         asked = [Question("empty", "", noise) for noise in range(typed.noises * typed.bank)]
     record(fingerprint(asked))
-    generated = generate_all(model, asked, folder, train.pixels.shape[-1])
-    notes = model.notes + unmoved_by_prompts(asked, generated.album)
-    known = Model(
-        model.parameters, model.conditional, generated.differences, generated.one_step, notes,
-        model.shown if typed.gap or typed.cycles else None,
-    )  # fmt: skip
-    return asked, generated.album, known
-
-
-def _as_sampled(typed: Arguments) -> tuple[Arguments, list[str]]:
-    """A run of ours is asked as it sampled its own outputs, in whatever was not typed; else its
-    copies would be counted under another guidance than its own page counts them."""
-    if typed.pipeline is None or not Path(typed.pipeline).is_dir():
-        return typed, []
-    # Here for the reason that _ask has.
-    from byheart.auditing.own_run import sampled_by
-
-    sampled = sampled_by(typed.pipeline)
-    if sampled is None:
-        return typed, []
-    steps = sampled.steps if typed.steps is None else typed.steps
-    guidance = sampled.guidance if typed.guidance is None else typed.guidance
-    said = [f"{steps} step{'s' * (steps != 1)}"] if typed.steps is None else []
-    said += [f"guidance {guidance:g}"] if typed.guidance is None else []
-    notes = [f"{typed.pipeline} is a run of byheart: asked with {' and '.join(said)}, as its "
-             "config.yaml says."] if said else []  # fmt: skip
-    return replace(typed, steps=steps, guidance=guidance), notes
-
-
-def _open(typed: Arguments, asked: list[Question], asking: Options, folder: Path) -> ImageModel:
-    from byheart.auditing.own_run import has_whole_pipeline, is_own_run, open_run
-    from byheart.auditing.pipeline import open_pipeline
-
-    assert typed.pipeline is not None
-    path = typed.pipeline
-    if is_own_run(path):
-        for name in ("lora", "side", "half", "allow_pickle"):
-            if getattr(typed, name):
-                raise ValueError(f"{flag(name)}: {path} is a run of byheart, which takes none")
-        return open_run(path, [q.prompt for q in asked], asking, folder / ".cache")
-    if has_whole_pipeline(path):
-        path = str(Path(path) / "model")
-    return open_pipeline(path, typed.lora, asking)
+    outputs, differences, one_step = generate_all(model, asked, folder, train.pixels.shape[-1])
+    notes = [*model.notes, *unmoved_by_prompts(asked, outputs)]
+    shown = model.shown if typed.gap or typed.cycles else None
+    known = Model(model.parameters, model.conditional, differences, one_step, notes, shown)
+    return asked, outputs, known
 
 
 def _descriptor(path: str | None) -> Descriptor | None:
@@ -282,7 +235,7 @@ def _shown_to(
     compared: Comparison,
     unseen: Album | None,
     copies_in: Callable[[torch.Tensor], list[int]],
-    typed: Arguments,
+    typed: Namespace,
 ) -> dict[str, Any]:
     """What a model does with pictures that it is shown: `denoising`, `cycles` and what is to be
     said of them."""
@@ -309,7 +262,7 @@ def _shown_to(
 def _looks(name: str, album: Album, embed: Descriptor | None) -> Looks:
     """The pictures as wholes; described at SSCD's own size, where a file is one picture."""
     if embed is None:
-        return Looks(album.views)
+        return Looks(album.pixels, album.views)
     from byheart.measure.sscd import SIDE  # imported already, by whoever made `embed`
 
     # Of no picture: its length, if nothing else.
@@ -317,4 +270,4 @@ def _looks(name: str, album: Album, embed: Descriptor | None) -> Looks:
     for k in tqdm(range(len(album)), f"describe {name}", unit="picture", disable=None):
         square = album.pixels[k] if album.read is None else channels_first(album.read(k, SIDE))
         rows.append(embed(square[None]))
-    return Looks(album.views, torch.cat(rows))
+    return Looks(album.pixels, album.views, torch.cat(rows))

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from byheart.auditing.judging import PIECE, Altered, Calibration, Images, Judged
+from byheart.auditing.judging import PIECE, Altered, Calibration, Images, Judged, copies_of
 from byheart.auditing.pictures import Album
 from byheart.data.prompts import CONDITIONS, Question
 from byheart.measure.copying import Reference
@@ -40,12 +40,6 @@ class Model:
 
 
 @dataclass(frozen=True)
-class OneSteps:
-    of_output: dict[int, float]  # of each one-step picture the distance to its closest image
-    of_image: Float[Tensor, " n"]  # of each training image that to its closest one-step picture
-
-
-@dataclass(frozen=True)
 class Comparison:
     train: Album
     outputs: Album
@@ -64,6 +58,11 @@ class Comparison:
         return self.judged.findings.copied | self.altered.found
 
     @property
+    def copies(self) -> list[int]:
+        """Of each of them the training image it is a copy of."""
+        return copies_of(self.judged.findings, self.altered)
+
+    @property
     def tells_kinds(self) -> bool:
         """Whether there are real pictures enough, and of this kind, to tell broken from novel."""
         return len(self.unseen) + len(self.train.distinct) >= ENOUGH
@@ -73,8 +72,9 @@ class Comparison:
         return self.reference.images
 
     @cached_property
-    def one_steps(self) -> OneSteps:
-        """Distances of the one-step pictures, each compared with all training images once."""
+    def one_steps(self) -> tuple[dict[int, float], Float[Tensor, " n"]]:
+        """Of each one-step picture the distance to its closest training image, and of each training
+        image that to its closest one-step picture."""
         smallest = torch.full((len(self.train),), torch.inf, dtype=torch.float64)
         of_output: dict[int, float] = {}
         one_step = self.model.one_step if self.model else {}
@@ -84,7 +84,7 @@ class Comparison:
             distances = rmse_matrix(torch.stack([one_step[k] for k in part]), self.train.pixels)
             of_output |= dict(zip(part, distances.min(1).values.tolist(), strict=True))
             smallest = torch.minimum(smallest, distances.min(0).values)
-        return OneSteps(of_output, smallest)
+        return of_output, smallest
 
 
 # What a search is called, beside the verdict; after the names in `Calibration.tolerance`.
@@ -168,18 +168,11 @@ def altered_outputs(compared: Comparison) -> list[int | None]:
     return [own.get(t, of_group.get(head)) for t, head in enumerate(group)]
 
 
-def copies_of(compared: Comparison) -> list[int]:
-    """Of each output that is a copy, plain or altered, the training image it is one of."""
-    findings, altered = compared.judged.findings, compared.altered
-    nearest = findings.nearest.where(findings.copied, altered.nearest)
-    return nearest[compared.either].tolist()
-
-
 def detector_rows(compared: Comparison) -> list[dict[str, float | None]]:
     """Of each output what the two detectors say; None where one is not defined."""
-    model = compared.model
+    model, (one_steps, _) = compared.model, compared.one_steps
     differences = model.differences if model else [None] * len(compared.asked)
     return [
-        {"noise_difference": one, "one_step_rmse": compared.one_steps.of_output.get(k)}
+        {"noise_difference": one, "one_step_rmse": one_steps.get(k)}
         for k, one in enumerate(differences)
     ]

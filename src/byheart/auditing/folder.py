@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub.constants import HF_HUB_CACHE
 
-from byheart.auditing.arguments import Arguments, flag
+from byheart.auditing.arguments import flag
 from byheart.runtime.files import check_writable, write_json
 from byheart.runtime.lock import locked
 
 RECORD, LOCK = "settings.json", ".audit.lock"
 # Not in the record: the outputs do not follow from them, and may be judged by others later. By
 # which they were stands in measures.json, in `command`.
-JUDGED_BY = ("held_out", "size", "whole", "gap", "cycles", "descriptor")
+JUDGED_BY = {
+    "held_out", "size", "whole", "gap", "cycles", "descriptor", "device", "fail_above", "out",
+}  # fmt: skip
 WEIGHTS = (".safetensors", ".bin", ".pt", ".ckpt")
 SETTINGS = ("model_index.json", "scheduler_config.json", "config.json", "config.yaml")
 
 
 @contextmanager
-def claimed(folder: Path, typed: Arguments) -> Iterator[Callable[[str], None]]:
+def claimed(folder: Path, typed: Namespace) -> Iterator[Callable[[str], None]]:
     """The folder is ours while this lasts. What is given back is called with the fingerprint of the
     questions once all is known to be in order; only then anything is written.
 
@@ -49,7 +51,7 @@ def claimed(folder: Path, typed: Arguments) -> Iterator[Callable[[str], None]]:
     with ExitStack() as stack:
 
         def record(questions: str) -> None:
-            made_by = {name: v for name, v in asdict(typed).items() if name not in JUDGED_BY}
+            made_by = {name: v for name, v in vars(typed).items() if name not in JUDGED_BY}
             settings = made_by | {"questions": questions, "model": _stamp(typed)}
             _check_same(folder, settings)
             try:
@@ -94,7 +96,7 @@ def _check_same(folder: Path, settings: dict[str, Any]) -> None:
         )
 
 
-def _stamp(typed: Arguments) -> list[str]:
+def _stamp(typed: Namespace) -> list[str]:
     """Names, sizes and times of the files of a local model, and the commit of a hub id: what a path
     leads to may change, and outputs of two models must not be mixed."""
     stamps = []
@@ -121,7 +123,7 @@ def _commit(repo: str) -> list[str]:
     return [f"{repo}:{file.read_text(encoding='utf-8').strip()}"] if file.is_file() else []
 
 
-def same_folders(typed: Arguments) -> list[str]:
+def same_folders(typed: Namespace) -> list[str]:
     """What is to be said of folders that are one; ValueError: where nothing could be concluded."""
     paths = {
         name: Path(value).expanduser().resolve()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
@@ -21,10 +21,11 @@ from byheart.data.captions import one_line
 from byheart.data.decode import read_square
 from byheart.data.prompts import Question, spread
 from byheart.data.text import unseen_prompts
+from byheart.measure.intervals import finite
 from byheart.runtime.files import append_jsonl, atomic_write, read_jsonl, write_text
 
 if TYPE_CHECKING:  # diffusers' pipelines take seconds to import, and folders do without them
-    from byheart.auditing.pipeline import ImageModel
+    from byheart.auditing.own_run import ImageModel
 
 LONGEST = 10_000  # characters of a prompt
 EMPTY = 4  # times as many noises for the empty prompt, which is a single one
@@ -107,21 +108,15 @@ def unmoved_by_prompts(asked: list[Question], outputs: Album) -> list[str]:
 
 def fingerprint(asked: list[Question]) -> str:
     """SHA-256 of the questions, the first 16 digits."""
-    words = json.dumps([[q.condition, q.prompt, q.noise] for q in asked])
+    words = json.dumps([[*asdict(q).values()] for q in asked])
     return hashlib.sha256(words.encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True)
-class GeneratedSet:
-    """The outputs, in the order of the questions, and what was seen of the model on the way."""
-
-    album: Album
-    differences: list[float | None]
-    one_step: dict[int, Tensor]
-
-
-def generate_all(model: ImageModel, asked: list[Question], folder: Path, size: int) -> GeneratedSet:
-    """Every output as <folder>/outputs/<number>.png; those that are there already stay.
+def generate_all(
+    model: ImageModel, asked: list[Question], folder: Path, size: int
+) -> tuple[Album, list[float | None], dict[int, UInt8[Tensor, "3 s s"]]]:
+    """Every output as <folder>/outputs/<number>.png; those that are there already stay. Of each,
+    too, the difference that the prompt makes, and its one-step picture where it has one.
 
     outputs.jsonl names each finished output with its question; what lacks its line or one of its
     pictures is made again. ValueError: the model cannot be asked, or a picture that was made cannot
@@ -143,13 +138,10 @@ def generate_all(model: ImageModel, asked: list[Question], folder: Path, size: i
             if made.one_step is not None:
                 _save(_file(folder, k, "one_step"), made.one_step)
             # A network in half precision may say NaN, which is no number to write down.
-            length = made.difference
-            known_length = length if length is not None and math.isfinite(length) else None
-            row = {"number": k, "condition": question.condition, "prompt": question.prompt,
-                   "noise": question.noise, "difference": known_length,
-                   "one_step": made.one_step is not None}  # fmt: skip
-            append_jsonl(journal, row)
-            known[k] = row
+            difference = None if made.difference is None else finite(made.difference)
+            known[k] = {"number": k, **asdict(question), "difference": difference,
+                        "one_step": made.one_step is not None}  # fmt: skip
+            append_jsonl(journal, known[k])
     pixels = torch.stack([_square(_file(folder, k), size) for k in range(len(asked))])
     names = tuple(_file(folder, k).name for k in range(len(asked)))
     album = Album(
@@ -158,7 +150,7 @@ def generate_all(model: ImageModel, asked: list[Question], folder: Path, size: i
     )  # fmt: skip
     steps = {k: _square(_file(folder, k, "one_step"), size) for k in range(len(asked))
              if known[k]["one_step"]}  # fmt: skip
-    return GeneratedSet(album, [known[k]["difference"] for k in range(len(asked))], steps)
+    return album, [known[k]["difference"] for k in range(len(asked))], steps
 
 
 def _file(folder: Path, k: int, of: str = "outputs") -> Path:

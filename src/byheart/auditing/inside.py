@@ -11,12 +11,11 @@ from typing import Any
 import torch
 from diffusers import DDIMScheduler
 from jaxtyping import Float, UInt8
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from byheart.auditing.judging import places
-from byheart.auditing.pictures import Album, channels_first
+from byheart.auditing.pictures import Album, channels_first, picture
 from byheart.data.decode import resize
 from byheart.measure.denoising_gap import gap
 from byheart.measure.intervals import wilson
@@ -146,6 +145,5 @@ def _reduced(shown: Shown, latents: Tensor, side: int) -> UInt8[Tensor, "k 3 s s
     rows = []
     for part in latents.split(BATCH):
         for image in shown.decode(part):
-            square = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
-            rows.append(channels_first(resize(square, side)))
+            rows.append(channels_first(resize(picture(image), side)))
     return torch.stack(rows)

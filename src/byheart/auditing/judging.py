@@ -3,14 +3,15 @@ training image of every output, and the closest output of every training image."
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from byheart.auditing.matching import SEARCHES, Apart, Images, Matches, at_once, search
+from byheart.auditing.matching import SEARCHES, Advance, Apart, Images, Matches, search
 from byheart.auditing.views import Looks, search_looks
 from byheart.measure.copying import STANDARD, Reference, judge
 from byheart.measure.distance import root
@@ -30,12 +31,6 @@ ALTERED_KINDS = {
     "part": "part",
     "descriptor": "by the descriptor",
 }  # in the order in which they are believed
-
-Advance = Callable[[int], object]
-
-
-def silent(done: int) -> None:
-    """Progress that nobody looks at."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +58,7 @@ class Altered:
 
     kind: list[str]  # in words, such as "mirrored, crop"; "": none was found
     nearest: Int[Tensor, " s"]
-    distance: Float[Tensor, " s"]  # sqrt(1 - correlation)
-    rho: Float[Tensor, " s"]  # over the search's reference distance; infinite where none was found
+    rho: Float[Tensor, " s"]  # distance / the search's reference; infinite where none was found
     box: Float[Tensor, "s 4"]  # left, upper, width, height in the output
     its_box: Float[Tensor, "s 4"]  # in the training image
 
@@ -88,7 +82,7 @@ def own_reference(train: Images, held_out: Images, source: str) -> Reference:
 
 
 def judge_all(
-    outputs: Images, train: Images, reference: Reference, advance: Advance = silent
+    outputs: Images, train: Images, reference: Reference, advance: Advance = lambda done: None
 ) -> Judged:
     """`examine`, and what the outputs say of the training images."""
     closest = torch.full((len(train),), torch.inf, dtype=torch.float64)
@@ -109,68 +103,47 @@ def judge_all(
 
 
 def calibrate(
-    train: Images,
-    held_out: Images,
-    group: list[int],
-    seen: Looks,
-    unseen: Looks,
-    advance: Advance = silent,
+    train: Looks, held_out: Looks, group: Sequence[int], advance: Advance = lambda done: None
 ) -> Calibration:
     """What the searches find where there is nothing to find: in held-out pictures; without any, in
     training images compared with the others.
 
-    group: of each training image the place of the one it is a near-duplicate of. seen, unseen: the
-    training images and the held-out ones as wholes.
+    group: of each training image the place of the one it is a near-duplicate of.
     """
-    apart: Apart = lambda row: []  # noqa: E731
-    chosen = places(len(held_out), MOST).tolist()
-    real, others = held_out[chosen], unseen.only(chosen)
-    if not len(held_out):
-        chosen = places(len(train), MOST).tolist()
-        real, others = train[chosen], seen.only(chosen)
-        members: dict[int, list[int]] = {}
-        for place, head in enumerate(group):
-            members.setdefault(head, []).append(place)
-        apart = lambda row: members[group[chosen[row]]]  # noqa: E731
-    found, _ = _searched(real, train, others, seen, apart, advance)
+    source = held_out if len(held_out) else train
+    chosen = places(len(source), MOST).tolist()
+    members: dict[int, list[int]] = defaultdict(list)
+    for place, head in enumerate(group):
+        members[head].append(place)
+
+    def itself(row: int) -> list[int]:
+        return [] if len(held_out) else members[group[chosen[row]]]
+
+    found, _ = _searched(source.only(chosen), train, itself, advance)
     references = {
         name: float(known.double().quantile(0.5))
         for name, one in found.items()
         if len(known := one.distance[one.distance.isfinite()])
     }
-    distances = {name: found[name].distance for name in references}
     # As many may pass each search as all searches together may let pass.
-    for places_ in range(int(FALSE * len(real)), -1, -1):
-        tolerances = _limits(distances, references, places_)
-        passing = _passing(distances, tolerances, len(real))
-        if int(passing.sum()) <= FALSE * len(real):
+    for let in range(int(FALSE * len(chosen)), -1, -1):
+        tolerances = {
+            # What a descriptor's distances mean nobody knows before.
+            name: min(
+                torch.inf if name == "descriptor" else reference * STANDARD.tolerance,
+                float(found[name].distance.sort().values[let]),
+            )
+            for name, reference in references.items()
+        }
+        passing = torch.zeros(len(chosen), dtype=torch.bool)
+        for name, limit in tolerances.items():
+            # At the limit itself stands a real picture: it must not pass.
+            passing |= found[name].distance < limit
+        if int(passing.sum()) <= FALSE * len(chosen):
             break
     by_chance = wilson(int(passing.sum()), len(passing))
-    return Calibration(references, tolerances, by_chance, _either(passing, train, held_out))
-
-
-def _limits(
-    distances: dict[str, Tensor], references: dict[str, float], passing: int
-) -> dict[str, float]:
-    """Of each search a third of its reference, and at most what so many real pictures reach. A
-    descriptor is calibrated by the latter alone: what its distances mean nobody knows before."""
-    return {
-        name: min(
-            torch.inf if name == "descriptor" else reference * STANDARD.tolerance,
-            float(distances[name].sort().values[passing]),
-        )
-        for name, reference in references.items()
-    }
-
-
-def _passing(
-    distances: dict[str, Tensor], limits: dict[str, float], count: int
-) -> Bool[Tensor, " r"]:
-    passing = torch.zeros(count, dtype=torch.bool)
-    for name, limit in limits.items():
-        # At the limit itself stands a real picture: it must not pass.
-        passing |= distances[name] < limit
-    return passing
+    either = _either(passing, train.pixels, held_out.pixels)
+    return Calibration(references, tolerances, by_chance, either)
 
 
 def _either(passing: Bool[Tensor, " r"], train: Images, held_out: Images) -> Rate:
@@ -185,78 +158,61 @@ def _either(passing: Bool[Tensor, " r"], train: Images, held_out: Images) -> Rat
 
 
 def altered_copies(
-    outputs: Images,
+    outputs: Looks,
     asked: Bool[Tensor, " s"],
-    train: Images,
-    held_out: Images,
+    train: Looks,
+    held_out: Looks,
     calibration: Calibration,
-    looks: tuple[Looks, Looks, Looks],
-    advance: Advance = silent,
+    advance: Advance = lambda done: None,
 ) -> Altered:
     """Of each output the altered copy that it is: within the search's tolerance of a training image
     and closer to it than to any held-out image. Of several the first in ALTERED_KINDS counts.
 
-    asked: which outputs are searched; of a plain copy nothing more need be found. looks: the
-    outputs, the training images and the held-out ones as wholes.
+    asked: which outputs are searched; of a plain copy nothing more need be found.
     """
     count = len(outputs)
-    kind = [""] * count
-    best = Matches(
-        torch.zeros(count, dtype=torch.long), torch.full((count,), torch.inf),
-        torch.zeros(count, dtype=torch.bool), torch.zeros(count, 4), torch.zeros(count, 4),
-    )  # fmt: skip
-    rho = torch.full((count,), torch.inf)
-    places_ = asked.nonzero()[:, 0]
-    if len(places_) and calibration.tolerance:
-        ours, seen, unseen = looks[0].only(places_.tolist()), *looks[1:]
-        found, words = _searched(outputs[places_], train, ours, seen, lambda row: [], advance)
+    kind, nearest = [""] * count, torch.zeros(count, dtype=torch.long)
+    rho, (box, its_box) = torch.full((count,), torch.inf), torch.zeros(2, count, 4)
+    searched = asked.nonzero()[:, 0].tolist()
+    if searched and calibration.tolerance:
+        ours = outputs.only(searched)
+        found, words = _searched(ours, train, lambda row: [], advance)
         close = {
             name: found[name].distance < limit for name, limit in calibration.tolerance.items()
         }
         rows = torch.stack(list(close.values())).any(0).nonzero()[:, 0]
         if len(held_out) and len(rows):
-            some, others = outputs[places_[rows]], ours.only(rows.tolist())
-            known, _ = _searched(some, held_out, others, unseen, lambda row: [], silent)
+            known, _ = _searched(ours.only(rows.tolist()), held_out, lambda row: [])
             for name in close:
                 close[name][rows] &= found[name].distance[rows] < known[name].distance
-        for name in ALTERED_KINDS:
-            if name not in close:
+        for row, k in enumerate(searched):
+            believed = [name for name in ALTERED_KINDS if name in close and close[name][row]]
+            if not believed:
                 continue
-            new = (close[name] & rho[places_].isinf()).nonzero()[:, 0]
-            where = places_[new]
-            for column, value in vars(found[name]).items():
-                getattr(best, column)[where] = value[new]
-            rho[where] = best.distance[where] / calibration.reference[name]
-            for row, k in zip(new.tolist(), where.tolist(), strict=True):
-                said = words[name][row] if name in words else ALTERED_KINDS[name]
-                if best.mirrored[k]:
-                    said = "mirrored" if name == "whole" else f"mirrored, {said}"
-                kind[k] = said
-    return Altered(kind, best.nearest, best.distance, rho, best.box, best.its_box)
+            name, one = believed[0], found[believed[0]]
+            nearest[k], box[k], its_box[k] = one.nearest[row], one.box[row], one.its_box[row]
+            rho[k] = one.distance[row] / calibration.reference[name]
+            kind[k] = words[name][row] if name in words else ALTERED_KINDS[name]
+            if one.mirrored[row]:
+                kind[k] = "mirrored" if name == "whole" else f"mirrored, {kind[k]}"
+    return Altered(kind, nearest, rho, box, its_box)
+
+
+def copies_of(plain: Findings, altered: Altered) -> list[int]:
+    """Of each output that is a copy, plain or altered, the training image it is one of."""
+    nearest = plain.nearest.where(plain.copied, altered.nearest)
+    return nearest[plain.copied | altered.found].tolist()
 
 
 def _searched(
-    outputs: Images, train: Images, ours: Looks, theirs: Looks, apart: Apart, advance: Advance
+    outputs: Looks, train: Looks, apart: Apart, advance: Advance = lambda done: None
 ) -> tuple[dict[str, Matches], dict[str, list[str]]]:
-    """All searches, in pieces of the outputs, and all looks; of each look in words what every
-    output then is. `advance` is told outputs, once for each search.
-
-    ours, theirs: the outputs and the training images as wholes.
-    """
+    """All searches and all looks; of each look in words what every output then is. `advance` is
+    told outputs, once for each search."""
     found: dict[str, Matches] = {}
     for how in SEARCHES:
-        pieces: dict[str, list[Matches]] = {}
-        for first in range(0, len(outputs), rows := at_once(how)):
-            part = outputs[first : first + rows]
-
-            def here(row: int, first: int = first) -> list[int]:
-                return apart(first + row)
-
-            for name, one in search(part, train, how, here).items():
-                pieces.setdefault(name, []).append(one)
-            advance(len(part))
-        found |= {name: joined(parts) for name, parts in pieces.items()}
-    looks = search_looks(ours, theirs, len(outputs), apart)
+        found |= search(outputs.pixels, train.pixels, how, apart, advance)
+    looks = search_looks(outputs, train, apart)
     found |= {name: matches for name, (matches, _) in looks.items()}
     return found, {name: words for name, (_, words) in looks.items()}
 

@@ -35,6 +35,7 @@ STEPS = (1 / 16, 1 / 32, 1 / 64, 1 / 128)  # of a window's side, by which it is 
 Images = UInt8[Tensor, "_ 3 side side"]
 Boxes = Float[Tensor, "k 4"]  # left, upper, width, height; the whole image is (0, 0, 1, 1)
 Apart = Callable[[int], list[int]]  # of an output what it must not be compared with, such as itself
+Advance = Callable[[int], object]  # told how many outputs were looked at
 
 
 @dataclass(frozen=True)
@@ -80,43 +81,56 @@ def search(
     train: Images,
     how: Search,
     apart: Apart = lambda output: [],
+    advance: Advance = lambda done: None,
 ) -> dict[str, Matches]:
     """The closest training image to each output under one search, by the search's name.
 
     Where parts are searched there is a second result, `shift`: the whole overlap that the position
     of the two parts implies is compared, which says far more than a part.
     """
-    ours, theirs = _greys(outputs), _greys(train)
+    theirs = _greys(train)
+    rows = max(1, BYTES // (4 * COARSE**2 * len(_boxes(how.outputs))))
+    found: dict[str, list[Matches]] = {}
+    for first in range(0, len(outputs), rows):
+        ours = _greys(outputs[first : first + rows])
+        banned = [(k, t) for k in range(len(ours)) for t in apart(first + k)]
+        best, where = _candidates(ours, theirs, how, banned)
+        for name, one in _aligned(ours, theirs, best, where, how).items():
+            found.setdefault(name, []).append(one)
+        advance(len(ours))
+    return {name: joined(parts) for name, parts in found.items()}
+
+
+def _candidates(
+    ours: Float[Tensor, "s g g"],
+    theirs: Float[Tensor, "n g g"],
+    how: Search,
+    banned: list[tuple[int, int]],
+) -> tuple[Float[Tensor, "s b"], Int[Tensor, "s b"]]:
+    """Of each output the best correlations, and with whom: 2 t, and 2 t + 1 mirrored."""
     windows = parities(_windows(ours, how.outputs))
     best = torch.full((len(ours), BEST), -torch.inf)
-    where = torch.zeros(len(ours), BEST, dtype=torch.long)  # 2 t, and 2 t + 1 mirrored
+    where = torch.zeros(len(ours), BEST, dtype=torch.long)
     count = max(1, BYTES // (4 * max(2 * len(ours), COARSE**2 * len(_boxes(how.train)))))
-    banned = [(k, t) for k in range(len(ours)) for t in apart(k)]
     for start in range(0, len(theirs), count):
         part = theirs[start : start + count]
         score = _scores(windows, parities(_windows(part, how.train)))
         for k, t in banned:
             if start <= t < start + len(part):
                 score[k, 2 * (t - start) : 2 * (t - start) + 2] = -torch.inf
-        best, where = _merged(best, where, score, 2 * start)
-    return _aligned(ours, theirs, best, where, how)
-
-
-def at_once(how: Search) -> int:
-    """How many outputs' windows take 64 MiB."""
-    return max(1, BYTES // (4 * COARSE**2 * len(_boxes(how.outputs))))
+        # The best so far and the new ones; of equals the earlier.
+        new = torch.arange(2 * start, 2 * start + score.shape[1]).expand_as(score)
+        values, order = torch.cat([best, score], 1).sort(dim=1, descending=True, stable=True)
+        best, where = values[:, :BEST], torch.cat([where, new], 1).gather(1, order[:, :BEST])
+    return best, where
 
 
 def _greys(images: Images) -> Float[Tensor, "k g g"]:
     """Greys in [0, 1], at most 64 pixels a side."""
     weights = torch.tensor(GREY)[:, None, None] / 255
-    parts = []
-    for part in images.split(256):
-        grey = (part.float() * weights).sum(1)
-        if grey.shape[-1] > SOURCE:
-            grey = resized(grey, SOURCE)
-        parts.append(grey)
-    return torch.cat(parts)
+    side = min(SOURCE, images.shape[-1])
+    parts = [(part.float() * weights).sum(1) for part in images.split(256)]
+    return torch.cat([resized(part, side) for part in parts])
 
 
 def resized(grey: Float[Tensor, "k g g"], side: int) -> Float[Tensor, "k side side"]:
@@ -180,15 +194,6 @@ def _scores(
                 every = every.view(len(some), ours.shape[2], block.shape[1], of_each)
                 block[..., side] = every.amax(3).amax(1)
     return score.flatten(1)
-
-
-def _merged(
-    best: Float[Tensor, "s b"], where: Int[Tensor, "s b"], score: Float[Tensor, "s m"], first: int
-) -> tuple[Float[Tensor, "s b"], Int[Tensor, "s b"]]:
-    """The best so far and the new ones; of equals the earlier."""
-    places = torch.arange(first, first + score.shape[1]).expand_as(score)
-    values, order = torch.cat([best, score], 1).sort(dim=1, descending=True, stable=True)
-    return values[:, :BEST], torch.cat([where, places], 1).gather(1, order[:, :BEST])
 
 
 def _aligned(

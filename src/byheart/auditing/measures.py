@@ -16,7 +16,6 @@ from byheart.auditing.comparison import (
     Comparison,
     altered_outputs,
     closest_outputs,
-    copies_of,
     detector_rows,
     scope,
 )
@@ -100,23 +99,19 @@ NOT_TOLD = {"kind": "", "reason": ""}  # of what is no copy, where broken and no
 
 def output_rows(compared: Comparison) -> list[dict[str, Any]]:
     """outputs.csv, in the order of the outputs."""
-    found, altered = compared.judged.findings, compared.altered
+    found, altered, names = compared.judged.findings, compared.altered, compared.train.names
     verdicts, detectors = cells(found), detector_rows(compared)
     if not compared.tells_kinds:
         verdicts = [one | ({} if one["copied"] else NOT_TOLD) for one in verdicts]
     rows = []
-    for k in range(len(compared.asked)):
-        words = altered.kind[k]
+    for k, words in enumerate(altered.kind):
         rows.append({
             "output": compared.outputs.names[k],
             **_asked(compared, k),
-            "nearest": compared.train.names[int(found.nearest[k])],
+            "nearest": names[int(found.nearest[k])],
             **verdicts[k],
-            "altered": words,
-            "altered_of": compared.train.names[int(altered.nearest[k])] if words else "",
-            "altered_rho": digits(float(altered.rho[k])) if words else "",
-            "box": _box(altered.box[k]) if words else "",
-            "altered_box": _box(altered.its_box[k]) if words else "",
+            **_altered(compared, k if words else None),
+            "altered_of": names[int(altered.nearest[k])] if words else "",
             **{key: digits(value) for key, value in detectors[k].items()},
         })  # fmt: skip
     return rows
@@ -125,11 +120,11 @@ def output_rows(compared: Comparison) -> list[dict[str, Any]]:
 def audit_rows(compared: Comparison) -> list[dict[str, Any]]:
     """audit.csv: a row for each training image, the most exposed first."""
     altered, group = compared.altered, compared.train.group
-    copies = Counter(group[t] for t in copies_of(compared))
+    copies = Counter(group[t] for t in compared.copies)
     sizes = Counter(group)
     shown, best = closest_outputs(compared), altered_outputs(compared)
-    detectors = detector_rows(compared)
-    margins = [digits(finite(value)) for value in compared.judged.findings.margin]
+    detectors, (_, nearest_step) = detector_rows(compared), compared.one_steps
+    findings = compared.judged.findings
     plain = [rmse / compared.reference.distance for _, rmse, _ in shown]
     exposed = [
         rho if other is None else min(rho, float(altered.rho[other]))
@@ -152,16 +147,13 @@ def audit_rows(compared: Comparison) -> list[dict[str, Any]]:
             **_asked(compared, k),
             "rmse": digits(rmse),
             "rho": digits(plain[t]),
-            "margin": margins[k] if int(compared.judged.findings.nearest[k]) == t else "",
+            "margin": digits(finite(findings.margin[k])) if int(findings.nearest[k]) == t else "",
             "copied": int(copied),
-            "altered": "" if other is None else altered.kind[other],
             "altered_output": "" if other is None else compared.outputs.names[other],
             **{f"altered_{key}": value for key, value in _asked(compared, other).items()},
-            "altered_rho": "" if other is None else digits(float(altered.rho[other])),
-            "box": "" if other is None else _box(altered.box[other]),
-            "altered_box": "" if other is None else _box(altered.its_box[other]),
+            **_altered(compared, other),
             "noise_difference": digits(detectors[k]["noise_difference"]),
-            "one_step_rmse": digits(finite(compared.one_steps.of_image[t])),
+            "one_step_rmse": digits(finite(nearest_step[t])),
         })  # fmt: skip
     return rows
 
@@ -177,6 +169,19 @@ def _asked(compared: Comparison, k: int | None) -> dict[str, Any]:
         "prompt": question.prompt if model else compared.outputs.captions[k],
         "noise": question.noise if model else "",
         "torch_seed": seed if model else "",
+    }
+
+
+def _altered(compared: Comparison, k: int | None) -> dict[str, str]:
+    """What altered copy output k is."""
+    if k is None:
+        return dict.fromkeys(("altered", "altered_rho", "box", "altered_box"), "")
+    altered = compared.altered
+    return {
+        "altered": altered.kind[k],
+        "altered_rho": digits(float(altered.rho[k])),
+        "box": _box(altered.box[k]),
+        "altered_box": _box(altered.its_box[k]),
     }
 
 
@@ -302,7 +307,7 @@ def _all(compared: Comparison, by_chance: Rate) -> dict[str, Any]:
             for place, kind in enumerate(KINDS)
             if place
         },
-        "images": len({*copies_of(compared)}),
+        "images": len({*compared.copies}),
     }
 
 
@@ -389,7 +394,7 @@ def _ledger(compared: Comparison) -> dict[str, Any]:
     collision = chance_collision(compared.unseen, compared.reference.distance, n, draws)
     return Ledger(
         max(1, compared.model.parameters), n, compared.train.pixels[0].numel(),
-        given_back=len({*copies_of(compared)}), chance_collision=asdict(collision),
+        given_back=len({*compared.copies}), chance_collision=asdict(collision),
     ).to_json()  # fmt: skip
 
 

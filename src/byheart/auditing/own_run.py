@@ -1,16 +1,28 @@
-"""A finished run of ours, asked as a stranger's pipeline is: with its own sampler and settings."""
+"""The model that was typed: a stranger's pipeline, or a finished run of ours, asked as one is, with
+its own sampler and settings."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from argparse import Namespace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from byheart.auditing.arguments import flag
 from byheart.auditing.inside import Shown
-from byheart.auditing.pipeline import Generated, Options, clean, length_between, moved, picture
-from byheart.config import Config, Sample
+from byheart.auditing.pictures import picture
+from byheart.auditing.pipeline import (
+    Generated,
+    Options,
+    Pipeline,
+    clean,
+    length_between,
+    moved,
+    open_pipeline,
+)
+from byheart.config import Config
 from byheart.data.codec import Codec
 from byheart.experiment.prepare import read_config, reopen_network
 from byheart.model.sample import Conditions, initial_noise, sample
@@ -33,7 +45,7 @@ class OwnRun:
     texts: tuple[str, ...]  # of the rows of given.prompts; the first is the empty one
     config: Config
     asking: Options
-    notes: list[str] = field(default_factory=list)
+    notes = ()
     conditional = True
 
     @property
@@ -69,40 +81,61 @@ class OwnRun:
         return Generated(picture(self.codec.decode(latent)[0]), difference, one_step)
 
 
+ImageModel = Pipeline | OwnRun  # that can be asked
+
+
 def has_whole_pipeline(path: str) -> bool:
     """Whether it is a run whose model/ is a whole pipeline, which is asked as a stranger's is."""
     return (Path(path) / "model" / "model_index.json").is_file()
 
 
-def sampled_by(path: str) -> Sample | None:
-    """How a run of ours sampled its own outputs; None of what is no run.
+def as_sampled(typed: Namespace) -> list[str]:
+    """Fills in the steps and the guidance that a run of ours sampled its own outputs with, where
+    none were typed; else its copies would be counted under another guidance than its own page
+    counts them. What is to be said of that.
 
     ValueError: its config.yaml is damaged, or another program's.
     """
-    if not is_own_run(path) and not has_whole_pipeline(path):
-        return None
-    if not (Path(path) / "config.yaml").is_file():  # somebody's pipeline in a folder called model
-        return None
+    path, whole = typed.pipeline, has_whole_pipeline(typed.pipeline)
+    # Without config.yaml it is somebody's pipeline in a folder called model.
+    if not (whole or is_own_run(path)) or not (Path(path) / "config.yaml").is_file():
+        return []
     try:
-        return read_config(Path(path)).sample
+        sampled = read_config(Path(path)).sample
     except ValueError as error:
-        if not has_whole_pipeline(path):
+        if not whole:
             raise
         raise ValueError(f"{error}: type --pipeline {path}/model to ask it as it comes") from error
+    said = []
+    if typed.steps is None:
+        typed.steps = sampled.steps
+        said.append(f"{typed.steps} step{'s' * (typed.steps != 1)}")
+    if typed.guidance is None:
+        typed.guidance = sampled.guidance
+        said.append(f"guidance {typed.guidance:g}")
+    words = f"{path} is a run of byheart: asked with {' and '.join(said)}, as its config.yaml says."
+    return [words] if said else []
 
 
-def open_run(path: str, prompts: list[str], asking: Options, cache: Path) -> OwnRun:
-    """asking: with the steps and guidance that are asked for, typed or the run's own.
-
-    ValueError: the run is not finished, or was left by another version.
-    """
-    assert asking.steps is not None and asking.guidance is not None
-    folder = Path(path)
+def open_model(typed: Namespace, prompts: list[str], cache: Path) -> ImageModel:
+    """typed: after `as_sampled`. ValueError: what cannot be opened, or a run that is not finished,
+    was left by another version, or is asked what it has not."""
+    device = typed.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    asking = Options(
+        typed.seed, typed.steps, typed.guidance, typed.side, device, typed.half, typed.allow_pickle
+    )
+    path, folder = typed.pipeline, Path(typed.pipeline)
+    if not is_own_run(path):
+        whole = str(folder / "model") if has_whole_pipeline(path) else path
+        return open_pipeline(whole, typed.lora, asking)
+    for name in ("lora", "side", "half", "allow_pickle"):
+        if getattr(typed, name):
+            raise ValueError(f"{flag(name)}: {path} is a run of byheart, which takes none")
     if not (folder / "model").is_dir():
         raise ValueError(f"--pipeline {path} is a run without model/: it is not finished")
     config = read_config(folder)
-    asked = replace(config.sample, steps=asking.steps, guidance=asking.guidance)
+    asked = replace(config.sample, steps=typed.steps, guidance=typed.guidance)
     texts = tuple(dict.fromkeys(["", *prompts]))
     codec, unet, conditions = reopen_network(folder, config, texts, cache, "cpu")
-    unet = moved(unet, asking.device)
+    unet = moved(unet, device)
     return OwnRun(unet, codec, conditions, texts, replace(config, sample=asked), asking)

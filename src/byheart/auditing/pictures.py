@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import UInt8
+from PIL import Image
 from torch import Tensor
 
 from byheart.auditing.views import View, Views, gathered, squares_only, views_of
@@ -93,6 +94,10 @@ class Album:
 
 def channels_first(square: Square) -> UInt8[Tensor, "3 s s"]:
     return torch.from_numpy(np.ascontiguousarray(square)).permute(2, 0, 1).contiguous()
+
+
+def picture(image: UInt8[Tensor, "3 h w"]) -> Image.Image:
+    return Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
 
 
 Tiles = Literal["pictures", "views", "one"]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import diffusers
 import torch
@@ -32,6 +32,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from byheart.auditing.inside import Shown
+from byheart.auditing.pictures import picture
 from byheart.data.codec import to_8bit, to_signed
 from byheart.data.pretrained import folder_or_hub, not_fetched, quiet_loading
 from byheart.model.ideal import image_of
@@ -55,24 +56,6 @@ class Generated:
     image: Image.Image
     difference: float | None
     one_step: Image.Image | None
-
-
-class ImageModel(Protocol):
-    """A model that can be asked."""
-
-    @property
-    def conditional(self) -> bool: ...  # takes a prompt
-
-    @property
-    def parameters(self) -> int: ...  # of the denoising network
-
-    @property
-    def notes(self) -> list[str]: ...  # what is to be said of it
-
-    @property
-    def shown(self) -> Shown | None: ...  # to show it pictures; None: it is not of that kind
-
-    def generate(self, prompt: str, noise: int) -> Generated: ...
 
 
 @dataclass(frozen=True)
@@ -109,11 +92,6 @@ def moved(network: Any, device: str) -> Any:
         return network.to(device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"--device {device}: {short(error)}: type --device cpu") from error
-
-
-def picture(image: Tensor) -> Image.Image:
-    """(3, h, w) of 8 bits."""
-    return Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
 
 
 # model.bf16.safetensors, model.fp16-00001-of-00002.safetensors
@@ -220,12 +198,15 @@ FIRST_OF = 50  # steps, so that the first begins near pure noise whatever the us
 
 @dataclass(frozen=True)
 class Pipeline:
+    """A model that can be asked; another is own_run.OwnRun."""
+
     pipeline: Any
     asking: Options
     notes: list[str]  # what is to be said of the model
 
     @property
     def conditional(self) -> bool:
+        """Whether it takes a prompt."""
         return "prompt" in self._takes
 
     @property
@@ -240,6 +221,7 @@ class Pipeline:
 
     @property
     def parameters(self) -> int:
+        """Of the denoising network."""
         network = self.network
         return 0 if network is None else sum(p.numel() for p in network.parameters())
 
@@ -251,7 +233,8 @@ class Pipeline:
 
     @property
     def shown(self) -> Shown | None:
-        """Of a UNet with the usual noise schedule, in latents or in pixels."""
+        """To show it pictures; None of what is no UNet with the usual noise schedule, in latents or
+        in pixels."""
         pipeline, network = self.pipeline, self.network
         schedule = getattr(pipeline, "scheduler", None)
         if not hasattr(schedule, "alphas_cumprod") or not hasattr(schedule, "add_noise"):

@@ -9,7 +9,6 @@ are not compared with each other: a picture that is as long as another is its sq
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -27,6 +26,7 @@ from byheart.auditing.matching import (
     COARSE,
     FINE,
     GREY,
+    Apart,
     Matches,
     normal,
     parities,
@@ -85,16 +85,20 @@ class Views:
 
 @dataclass(frozen=True)
 class Looks:
-    """Whole pictures as they are compared beside their windows: in other views, and by a learned
-    descriptor (rows of length 1) where there is one."""
+    """Pictures as they are compared: squares, from which windows are cut, other views, and a
+    learned descriptor (rows of length 1) where there is one."""
 
+    pixels: UInt8[Tensor, "n 3 s s"]
     views: Views
     descriptors: Float[Tensor, "n d"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.pixels)
 
     def only(self, kept: list[int]) -> Looks:
         chosen = torch.tensor(kept, dtype=torch.long)
         rows = None if self.descriptors is None else self.descriptors[chosen]
-        return Looks(self.views.only(kept), rows)
+        return Looks(self.pixels[chosen], self.views.only(kept), rows)
 
 
 def views_of(picture: Picture, centre: Image.Image, tiles: list[tuple[str, Picture]]) -> list[View]:
@@ -165,17 +169,18 @@ def squares_only(images: UInt8[Tensor, "k 3 s s"]) -> Views:
 
 
 def search_looks(
-    outputs: Looks, train: Looks, count: int, apart: Callable[[int], list[int]]
+    outputs: Looks, train: Looks, apart: Apart
 ) -> dict[str, tuple[Matches, list[str]]]:
-    """Of each of `count` outputs the closest training picture by each look, and what it is then."""
-    found = {"view": search_views(outputs.views, train.views, count, apart)}
+    """Of each output the closest training picture by each look, and what it is then."""
+    found = {"view": search_views(outputs.views, train.views, apart)}
     if outputs.descriptors is not None and train.descriptors is not None:
         alike = outputs.descriptors @ train.descriptors.T
-        for k in range(count):
+        for k in range(len(outputs)):
             alike[k, apart(k)] = -torch.inf
         best = alike.max(1)
         distance = (1 - best.values).clamp(min=0).sqrt().float()
-        found["descriptor"] = _as_wholes(best.indices, distance), ["by the descriptor"] * count
+        words = ["by the descriptor"] * len(outputs)
+        found["descriptor"] = _as_wholes(best.indices, distance), words
     return found
 
 
@@ -185,10 +190,8 @@ def _as_wholes(nearest: Int[Tensor, " s"], distance: Float[Tensor, " s"]) -> Mat
     return Matches(nearest, distance, torch.zeros(len(nearest), dtype=torch.bool), whole, whole)
 
 
-def search_views(
-    outputs: Views, train: Views, count: int, apart: Callable[[int], list[int]]
-) -> tuple[Matches, list[str]]:
-    """Of each of `count` outputs the closest training picture in another view, and which it is.
+def search_views(outputs: Views, train: Views, apart: Apart) -> tuple[Matches, list[str]]:
+    """Of each output the closest training picture in another view, and which it is.
 
     What the centred squares themselves say, upright or mirrored, is left to matching.py. Distance
     and `apart` as there.
@@ -201,11 +204,11 @@ def search_views(
         if len(rows) and len(columns):
             best[rows], found = _best(outputs.at(rows), train.at(columns), apart)
             where[rows] = columns[found]
-    return _closest(outputs, train, best, where, count)
+    return _closest(outputs, train, best, where)
 
 
 def _best(
-    outputs: Views, train: Views, apart: Callable[[int], list[int]]
+    outputs: Views, train: Views, apart: Apart
 ) -> tuple[Float[Tensor, "s b"], Int[Tensor, "s b"]]:
     """Of each view of an output the training views that come closest under any symmetry, as a
     negative or not."""
@@ -245,9 +248,9 @@ def _closest(
     train: Views,
     best: Float[Tensor, "s b"],
     where: Int[Tensor, "s b"],
-    count: int,
 ) -> tuple[Matches, list[str]]:
     """The best pairs, compared closely; of each output the nearest."""
+    count = int(outputs.centred.sum())
     nearest, smallest = [0] * count, [float("inf")] * count
     words, found = [""] * count, [float("inf")] * count
     ways = torch.arange(2 * len(SYMMETRIES))  # 2 symmetry + negative
