@@ -47,7 +47,7 @@ MISTAKES = [
     ("--train train --outputs train/below", "one lies inside the other"),
     ("--train made --outputs held --out made/audit", "lies inside --train"),
     ("--train train --outputs made --out full", "--out full holds letter.doc and no audit"),
-    ("--train train --outputs made --out p.txt", "--out p.txt is a file"),
+    ("--train train --outputs made --out p.txt", "--out p.txt: p.txt is a file", "--out <another folder>"),
     ("--train train --outputs made --prompts p.txt", "--prompts is for asking a model"),
     ("--train train --outputs made --lora x.safetensors", "--lora is for asking a model"),
     ("--train train --outputs made --size 8", "--size 8: allowed is 16 to 256"),

@@ -166,7 +166,9 @@ def audit(
             return copies_of(plain, more)
 
         seen = _shown_to(model, compared, other, copies_in, typed)
-        notes += seen.pop("notes")
+        if model and model.shown is None and (typed.gap or typed.cycles):
+            notes.append("--gap and --cycles: not measured, since the model is no UNet with the "
+                         "usual noise schedule.")  # fmt: skip
 
         # page
         measures = measures_of(compared) | seen | {"notes": notes, "command": command(typed)}
@@ -237,17 +239,12 @@ def _shown_to(
     copies_in: Callable[[torch.Tensor], list[int]],
     typed: Namespace,
 ) -> dict[str, Any]:
-    """What a model does with pictures that it is shown: `denoising`, `cycles` and what is to be
-    said of them."""
-    found: dict[str, Any] = {"denoising": None, "cycles": None, "notes": []}
-    if model is None or not (typed.gap or typed.cycles):
+    """What a model does with pictures that it is shown: `denoising` and `cycles`."""
+    found: dict[str, Any] = {"denoising": None, "cycles": None}
+    if model is None or model.shown is None:
         return found
     from byheart.auditing.inside import cycles, denoising  # diffusers
 
-    if model.shown is None:
-        found["notes"] = ["--gap and --cycles: not measured, since the model is no UNet with the "
-                          "usual noise schedule."]  # fmt: skip
-        return found
     if typed.gap:
         found["denoising"] = denoising(model.shown, compared.train, unseen, typed.seed)
     if typed.cycles:

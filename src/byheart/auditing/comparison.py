@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -132,24 +133,21 @@ def closest_outputs(compared: Comparison) -> list[tuple[int, float, bool]]:
     plain copy: the best copy of the image, else the closest copy of a near-duplicate, else the
     closest output of all."""
     found, judged, group = compared.judged.findings, compared.judged, compared.train.group
-    own: dict[int, list[int]] = {}
-    of_group: dict[int, list[int]] = {}
+    own: dict[int, list[int]] = defaultdict(list)
+    of_group: dict[int, list[int]] = defaultdict(list)
     for k in found.copied.nonzero()[:, 0].tolist():
         t = int(found.nearest[k])
-        own.setdefault(t, []).append(k)
-        of_group.setdefault(group[t], []).append(k)
+        own[t].append(k)
+        of_group[group[t]].append(k)
     rows = []
     for t, head in enumerate(group):
         k, rmse = int(judged.output[t]), float(judged.rmse[t])
-        copies = of_group.get(head, [])
-        if t in own:
-            k = min(own[t], key=lambda k: float(found.rmse[k]))
-            rmse = float(found.rmse[k])
+        copies = of_group[head]
+        if own[t]:
+            rmse, k = min((float(found.rmse[k]), k) for k in own[t])
         elif copies and k not in copies:
-            distances = rmse_matrix(
-                compared.outputs.pixels[copies], compared.train.pixels[t : t + 1]
-            )
-            k, rmse = copies[int(distances.argmin())], float(distances.min())
+            nearest = rmse_matrix(compared.train.pixels[t : t + 1], compared.outputs.pixels[copies])
+            k, rmse = copies[int(nearest.argmin())], float(nearest.min())
         rows.append((k, rmse, bool(copies)))
     return rows
 
@@ -160,7 +158,7 @@ def altered_outputs(compared: Comparison) -> list[int | None]:
     altered, group = compared.altered, compared.train.group
     own: dict[int, int] = {}
     of_group: dict[int, int] = {}
-    for k in sorted(range(len(compared.asked)), key=lambda k: float(altered.rho[k])):
+    for k in altered.rho.argsort(stable=True).tolist():
         if altered.kind[k]:
             t = int(altered.nearest[k])
             own.setdefault(t, k)

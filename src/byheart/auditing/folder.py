@@ -33,21 +33,25 @@ def claimed(folder: Path, typed: Namespace) -> Iterator[Callable[[str], None]]:
     ValueError: a folder that cannot be written to, lies inside one that is read, holds other
     outputs or something else, or that another process works in.
     """
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"--out {folder} is a file: type --out <a folder>")
     try:
         check_writable(folder)
     except ValueError as error:
-        raise ValueError(f"--out {folder}: {str(error).split(': type')[0]}") from None
-    here = folder.expanduser().resolve()
+        reason = str(error).split(": type")[0]
+        raise ValueError(f"--out {folder}: {reason}: type --out <another folder>") from None
+    here = folder.resolve()
     for name in ("train", "outputs", "held_out"):
         path = getattr(typed, name)
-        if path and (there := Path(path).expanduser().resolve()) in (here, *here.parents):
+        if path and (there := Path(path).resolve()) in (here, *here.parents):
             raise ValueError(
                 f"--out {folder} lies inside {flag(name)} {there}: the next audit "
                 "would read its pictures; type --out <another folder>"
             )
-    _check_free(folder)
+    if folder.is_dir() and not (folder / RECORD).exists():
+        strange = sorted({file.name for file in folder.iterdir()} - {".cache", LOCK})
+        if strange:
+            raise ValueError(
+                f"--out {folder} holds {strange[0]} and no audit: type --out <a new folder>"
+            )
     with ExitStack() as stack:
 
         def record(questions: str) -> None:
@@ -63,24 +67,13 @@ def claimed(folder: Path, typed: Namespace) -> Iterator[Callable[[str], None]]:
         yield record
 
 
-def _check_free(folder: Path) -> None:
-    if (folder / RECORD).exists() or not folder.is_dir():
-        return
-    strange = [file.name for file in folder.iterdir() if file.name not in {".cache", LOCK}]
-    if strange:
-        raise ValueError(
-            f"--out {folder} holds {sorted(strange)[0]} and no audit: type --out <a new folder>"
-        )
-
-
 def _check_same(folder: Path, settings: dict[str, Any]) -> None:
     file = folder / RECORD
     if not file.exists():
         return
     try:
-        old = json.loads(file.read_text(encoding="utf-8"))
-        assert isinstance(old, dict)
-    except (ValueError, OSError, AssertionError) as error:
+        old = dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, OSError, TypeError) as error:
         raise ValueError(f"{file} cannot be read; type --out <a new folder>") from error
     words = {"model": "the model's files", "questions": "the prompts and noises"}
     differing = [
@@ -100,14 +93,13 @@ def _stamp(typed: Namespace) -> list[str]:
     """Names, sizes and times of the files of a local model, and the commit of a hub id: what a path
     leads to may change, and outputs of two models must not be mixed."""
     stamps = []
-    for path in (typed.pipeline, typed.lora):
-        if not path:
-            continue
+    for path in filter(None, (typed.pipeline, typed.lora)):
         where = Path(path)
-        if not where.exists():
-            stamps += _commit(path)
-            continue
-        for file in sorted(where.rglob("*")) if where.is_dir() else [where]:
+        # Of a hub id the commit, as the cache knows it once it was opened.
+        commit = Path(HF_HUB_CACHE) / f"models--{path.replace('/', '--')}" / "refs" / "main"
+        if not where.exists() and commit.is_file():
+            stamps.append(f"{path}:{commit.read_text(encoding='utf-8').strip()}")
+        for file in sorted(where.rglob("*")) if where.is_dir() else [where] * where.exists():
             name = file.relative_to(where) if where.is_dir() else Path(file.name)
             if name.parts[0] == "checkpoints":  # of a run of ours, which nobody asks
                 continue
@@ -117,16 +109,10 @@ def _stamp(typed: Namespace) -> list[str]:
     return stamps
 
 
-def _commit(repo: str) -> list[str]:
-    """Of a hub id, as the cache knows it once it was opened."""
-    file = Path(HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}" / "refs" / "main"
-    return [f"{repo}:{file.read_text(encoding='utf-8').strip()}"] if file.is_file() else []
-
-
 def same_folders(typed: Namespace) -> list[str]:
     """What is to be said of folders that are one; ValueError: where nothing could be concluded."""
     paths = {
-        name: Path(value).expanduser().resolve()
+        name: Path(value).resolve()
         for name in ("train", "outputs", "held_out")
         if (value := getattr(typed, name))
     }

@@ -36,7 +36,7 @@ def read_prompts(file: str) -> list[str]:
 
     ValueError: no file, no text in it, or text that is not UTF-8.
     """
-    path = Path(file).expanduser()
+    path = Path(file)
     if not path.is_file():
         raise ValueError(f"--prompts {file} is no file: type a text file, one prompt a line")
     try:

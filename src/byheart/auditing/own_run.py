@@ -17,10 +17,9 @@ from byheart.auditing.pipeline import (
     Generated,
     Options,
     Pipeline,
-    clean,
-    length_between,
     moved,
     open_pipeline,
+    seen_in,
 )
 from byheart.config import Config
 from byheart.data.codec import Codec
@@ -75,10 +74,11 @@ class OwnRun:
         with torch.inference_mode():
             said = self.unet(x.expand(2, -1, -1, -1), last, prompts, return_dict=False)[0].float()
         alpha, kind = float(schedule.alphas_cumprod[last]), schedule.config.prediction_type
-        x0 = clean(x, said[1:], alpha, kind)
-        one_step = None if x0 is None else picture(self.codec.decode(x0.cpu())[0])
-        difference = length_between(said[1], said[0])
-        return Generated(picture(self.codec.decode(latent)[0]), difference, one_step)
+        decode = self.codec.decode
+        difference, one_step = seen_in(
+            x[0], said[0], said[1], alpha, kind, lambda x0: decode(x0.cpu())
+        )
+        return Generated(picture(decode(latent)[0]), difference, one_step)
 
 
 ImageModel = Pipeline | OwnRun  # that can be asked

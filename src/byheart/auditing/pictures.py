@@ -23,7 +23,7 @@ from byheart.auditing.views import View, Views, gathered, squares_only, views_of
 from byheart.data.decode import Picture, resize
 from byheart.data.folder import folder
 from byheart.data.images import drop_near_duplicates
-from byheart.data.sources import PHOTOS, SMALL, Pictures, photos
+from byheart.data.sources import SMALL, photos
 from byheart.data.tiles import sheets_named, tiles_of
 
 NEAR_DUPLICATE = 0.05  # RMSE in [0, 1] at 64 x 64 below which two pictures are called one
@@ -139,32 +139,22 @@ def open_album(path: str | Path, size: int, setting: str, tiles_are: Tiles = "vi
             else "sheets of tiles, each one picture, of which every tile is looked for too"
         )
         notes += (f"{path}: {what}: {sheets_named(sheets)}",)
-    album = _album(
-        str(path), replace(pictures, notes=notes), torch.stack(squares), gathered(views), tuple(bad)
-    )
-    return replace(album, read=None) if sheets and tiles_are == "pictures" else album
+    group = list(range(len(squares)))
+    for dropped, kept in drop_near_duplicates(pictures.small, NEAR_DUPLICATE)[1]:
+        group[dropped] = kept
+    return Album(
+        str(path), torch.stack(squares), pictures.names, pictures.captions, tuple(group),
+        pictures.unreadable, tuple(bad), pictures.passed_over, notes, gathered(views),
+        None if sheets and tiles_are == "pictures" else pictures.read,
+    )  # fmt: skip
 
 
 def photographs(size: int) -> Album:
     """The embedded photographs: a reference for who has none."""
     pictures = photos(size)
-    pixels = torch.stack([channels_first(pictures.read(k)) for k in range(len(pictures.names))])
-    bare = replace(pictures, captions=("",) * len(PHOTOS))
-    return _album("embedded photographs", bare, pixels, squares_only(pixels))
-
-
-def _album(
-    where: str,
-    pictures: Pictures,
-    pixels: UInt8[Tensor, "n 3 s s"],
-    views: Views,
-    bad_captions: tuple[str, ...] = (),
-) -> Album:
-    _, gone = drop_near_duplicates(pictures.small, NEAR_DUPLICATE)
-    group = list(range(len(pixels)))
-    for dropped, kept in gone:
-        group[dropped] = kept
+    count = len(pictures.names)
+    pixels = torch.stack([channels_first(pictures.read(k)) for k in range(count)])
     return Album(
-        where, pixels, pictures.names, pictures.captions, tuple(group), pictures.unreadable,
-        bad_captions, pictures.passed_over, pictures.notes, views, pictures.read,
+        "embedded photographs", pixels, pictures.names, ("",) * count, tuple(range(count)), (),
+        views=squares_only(pixels), read=pictures.read,
     )  # fmt: skip

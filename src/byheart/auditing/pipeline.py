@@ -10,8 +10,7 @@ import inspect
 import logging
 import re
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,9 +80,20 @@ def clean(
     return image_of(x, said, alpha**0.5, (1 - alpha) ** 0.5, kind)
 
 
-def length_between(one: Tensor, other: Tensor) -> float:
-    """Of the difference of two predictions. Off the device first: mps knows no float64."""
-    return float((one - other).float().cpu().double().norm())
+def seen_in(
+    x: Float[Tensor, "c h w"],
+    empty: Float[Tensor, "c h w"],
+    said: Float[Tensor, "c h w"],
+    alpha: float,
+    kind: str,
+    decode: Callable[[Float[Tensor, "1 c h w"]], UInt8[Tensor, "1 3 s s"]] | None,
+) -> tuple[float, Image.Image | None]:
+    """`Generated.difference` and `Generated.one_step` of two predictions, with the empty prompt and
+    with another. decode: None where latents are not pictures."""
+    # Off the device first: mps knows no float64.
+    difference = float((said - empty).float().cpu().double().norm())
+    x0 = None if decode is None else clean(x[None], said[None], alpha, kind)
+    return difference, None if decode is None or x0 is None else picture(decode(x0)[0])
 
 
 def moved(network: Any, device: str) -> Any:
@@ -119,16 +129,6 @@ def check_parts(config: dict[str, Any], where: str) -> None:
             )
         if (code := Path(where) / part / f"{library}.py").exists():
             raise ValueError(f"it brings code ({code}), and none is run")
-
-
-def absent(config: dict[str, Any]) -> list[str]:
-    """The further text encoders that model_index.json says the pipeline goes without. What no
-    pipeline goes without is left to diffusers, which refuses it."""
-    further = re.compile(r"(text_encoder|tokenizer)_\d")
-    return [
-        part for part, named in config.items()
-        if further.fullmatch(part) and named in ([None, None], (None, None))
-    ]  # fmt: skip
 
 
 def variants(where: str) -> list[str | None]:
@@ -306,18 +306,17 @@ class Pipeline:
             return None, None
         begun = {"guidance_scale": GUIDED, "num_inference_steps": FIRST_OF}
         seen = _first_call(self.network, lambda: self._called(prompt, noise, **begun))
-        if seen is None or len(seen.prediction) != 2:
+        if seen is None or len(seen[2]) != 2:
             return None, None
-        x = seen.x[1:].float()
+        (_, x), timestep, prediction = seen
         # Some networks foresee the variance as well, in as many channels more.
-        empty, said = seen.prediction[:, : x.shape[1]].float()
-        difference = length_between(said, empty)
-        vae = getattr(self.pipeline, "vae", None)
-        if vae is None or said.shape != x.shape[1:]:
-            return difference, None
+        empty, said = prediction[:, : len(x)].float()
+        alpha = float(schedule[timestep])
         kind = getattr(self.pipeline.scheduler.config, "prediction_type", "")
-        x0 = clean(x, said[None], float(schedule[seen.timestep]), kind)
-        return difference, None if x0 is None else picture(to_8bit(_decoded(vae, x0))[0])
+        vae, decode = getattr(self.pipeline, "vae", None), None
+        if vae is not None and said.shape == x.shape:
+            decode = lambda latents: to_8bit(_decoded(vae, latents))  # noqa: E731
+        return seen_in(x.float(), empty, said, alpha, kind, decode)
 
 
 def _encoded(vae: Any, images: UInt8[Tensor, "k 3 s s"]) -> Float[Tensor, "k c h w"]:
@@ -342,26 +341,23 @@ def _decoded(vae: Any, x0: Tensor) -> Tensor:
     return decoded
 
 
-@dataclass(frozen=True)
-class _Call:
-    x: Tensor  # what the network was given: the noisy latent, scaled so that its variance is 1
-    timestep: int
-    prediction: Tensor
-
-
 class _EnoughError(Exception):
     """Ends a pipeline once the first prediction is there."""
 
 
-def _first_call(network: torch.nn.Module, ask: Callable[[], object]) -> _Call | None:
-    """The first call of the network while something is asked; all after it is left out."""
-    seen: list[_Call] = []
+def _first_call(
+    network: torch.nn.Module, ask: Callable[[], object]
+) -> tuple[Tensor, int, Tensor] | None:
+    """The first call of the network while something is asked: the noisy latents that it was given,
+    scaled so that their variance is 1, the timestep and its prediction. All after it is left out.
+    """
+    seen = []
 
     def look(module: Any, words: Any, named: Any, output: Any) -> None:
         x = words[0] if words else named.get("sample")
         t = words[1] if len(words) > 1 else named.get("timestep")
         said = output[0] if isinstance(output, tuple) else output.sample
-        seen.append(_Call(x, round(float(torch.as_tensor(t).flatten()[0])), said))
+        seen.append((x, round(float(torch.as_tensor(t).flatten()[0])), said))
         raise _EnoughError
 
     hook = network.register_forward_hook(look, with_kwargs=True)
@@ -420,13 +416,15 @@ def _opened(where: str, asking: Options) -> Any:
     with quiet_loading():
         config = DiffusionPipeline.load_config(where, local_files_only=local)
     check_parts(config, where)
-    # A part that was saved as missing (Stable Diffusion 3 without its largest text encoder) is to
-    # be missing: diffusers takes that from the caller only.
+    # A further text encoder that was saved as missing (Stable Diffusion 3 without its largest) is
+    # to be missing: diffusers takes that from the caller only, and refuses what none goes without.
+    further = re.compile(r"(text_encoder|tokenizer)_\d")
+    gone = [part for part, of in config.items() if further.fullmatch(part) and of == [None, None]]
+    # A black picture in place of an objectionable one would hide a copy.
     optional = ["safety_checker"]
     optional += ["feature_extractor"] * (local and not (Path(where) / "feature_extractor").is_dir())
-    gone = [part for part in optional if part in config]
-    # A black picture in place of an objectionable one would hide a copy.
-    options: dict[str, Any] = dict.fromkeys([*absent(config), *gone]) | {
+    gone += [part for part in optional if part in config]
+    options: dict[str, Any] = dict.fromkeys(gone) | {
         "torch_dtype": torch.float16 if asking.half else torch.float32,
         "use_safetensors": None if asking.allow_pickle else True,
         "local_files_only": local,
@@ -469,15 +467,19 @@ def _add_lora(pipeline: Any, lora: str, asking: Options) -> list[str]:
     options: dict[str, Any] = {"use_safetensors": None if asking.allow_pickle else True}
     if name is not None:
         options["weight_name"] = name
+    muted = logging.root.manager.disable
+    # What is not in use is counted below; of every layer of another width nobody need be told.
+    logging.disable()
     try:
-        # What is not in use is counted below; of every layer of another width nobody need be told.
-        with quiet_loading(), _muted():
+        with quiet_loading():
             pipeline.load_lora_weights(where, **options)
     except Exception as error:  # hub, network and every kind of LoRA have their own
         reason = why(error, where, asking)
         if "size mismatch" in reason:
             reason = "it is for a network of other widths than this pipeline's"
         raise ValueError(f"--lora {lora} cannot be loaded: {reason}") from error
+    finally:
+        logging.disable(muted)
     if not pipeline.get_active_adapters():
         raise ValueError(f"--lora {lora} holds nothing for this pipeline")
     file = Path(where) / (name or "")
@@ -511,13 +513,3 @@ def _unused(pipeline: Any, lora: str, file: Path) -> list[str]:
             "applied, since diffusers does not: these are not its outputs."
         )
     return notes
-
-
-@contextmanager
-def _muted() -> Iterator[None]:
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(before)
