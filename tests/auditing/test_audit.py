@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
-import zlib
 from collections import Counter
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from PIL import Image
 from support.pictures_for_audit import (
     ALTERED,
     SIDE,
+    audited,
     emoji_pictures,
+    outputs_of,
     photographs,
     recoloured,
     save_all,
@@ -34,11 +37,8 @@ KEYS = {
 }  # fmt: skip
 
 
-def outputs_of(found: Audit) -> dict[str, dict[str, str]]:
-    import csv
-
-    with (found.folder / "outputs.csv").open(encoding="utf-8", newline="") as handle:
-        return {row["output"]: row for row in csv.DictReader(handle)}
+def beginning(found: Audit, kind: str) -> dict[str, dict[str, str]]:
+    return {name: row for name, row in outputs_of(found).items() if name.startswith(f"{kind}/")}
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +47,6 @@ def altered(tmp_path_factory: pytest.TempPathFactory) -> Audit:
     root = tmp_path_factory.mktemp("altered")
     every = photographs()
     trained = every[:TRAINED]
-    save_all(root / "train", trained)
-    save_all(root / "held_out", every[TRAINED:])
     made = root / "made"
     save_all(made / "exact", trained)
     save_all(made / "jpeg", trained, "jpg", quality=30)
@@ -56,12 +54,12 @@ def altered(tmp_path_factory: pytest.TempPathFactory) -> Audit:
     save_all(made / "unseen", every[TRAINED:])
     for name, alter in ALTERED.items():
         save_all(made / name, [alter(picture) for picture in trained])
-    return byheart.audit(root / "train", made, root / "held_out", out=root / "audit")
+    return audited(root, trained, [], every[TRAINED:], size=64)
 
 
 @pytest.mark.parametrize("kind", ["exact", "jpeg", "resized"])
 def test_plain_copies_are_found_whatever_they_were_saved_as(altered: Audit, kind: str) -> None:
-    rows = {name: r for name, r in outputs_of(altered).items() if name.startswith(f"{kind}/")}
+    rows = beginning(altered, kind)
     assert len(rows) == TRAINED
     for name, row in rows.items():
         assert row["copied"] == "1" and row["kind"] == "copied", name
@@ -78,7 +76,7 @@ def test_plain_copies_are_found_whatever_they_were_saved_as(altered: Audit, kind
 def test_altered_copies_are_found_and_called_by_their_name(
     altered: Audit, kind: str, least: int
 ) -> None:
-    rows = {name: r for name, r in outputs_of(altered).items() if name.startswith(f"{kind}/")}
+    rows = beginning(altered, kind)
     # Of a picture that is nearly even, a shifted copy is a plain one as well.
     said = Counter(row["altered"] for row in rows.values() if row["copied"] == "0")
     right = [
@@ -90,8 +88,7 @@ def test_altered_copies_are_found_and_called_by_their_name(
 
 
 def test_the_box_of_a_crop_is_where_it_was_cut(altered: Audit) -> None:
-    rows = [row for row in outputs_of(altered).values()
-            if row["output"].startswith("crop/") and row["altered"] == "crop"]  # fmt: skip
+    rows = [row for row in beginning(altered, "crop").values() if row["altered"] == "crop"]
     boxes = np.array([[float(word) for word in row["altered_box"].split()] for row in rows])
     truth = np.array([SIDE // 9, SIDE // 5, round(SIDE * 0.7), round(SIDE * 0.7)]) / SIDE
     assert np.abs(np.median(boxes, axis=0) - truth).max() < 0.02
@@ -99,10 +96,8 @@ def test_the_box_of_a_crop_is_where_it_was_cut(altered: Audit) -> None:
 
 
 def test_pictures_never_trained_on_are_no_copies(altered: Audit) -> None:
-    rows = [row for name, row in outputs_of(altered).items() if name.startswith("unseen/")]
-    assert [row["copied"] for row in rows] == ["0"] * len(rows)
-    assert {row["altered"] for row in rows} == {""}
-    assert {row["kind"] for row in rows} == {"novel"}
+    rows = beginning(altered, "unseen").values()
+    assert {(row["copied"], row["altered"], row["kind"]) for row in rows} == {("0", "", "novel")}
     assert altered.measures["controls"]["exact"]["copied"] == 1
     assert altered.measures["controls"]["noise"]["broken"] == 1
 
@@ -132,60 +127,47 @@ def test_the_page_stands_alone_and_says_what_was_found(altered: Audit) -> None:
 
 
 def test_the_same_command_writes_the_same_bytes(tmp_path: Path) -> None:
-    few = photographs()[:5]
-    save_all(tmp_path / "train", few)
-    save_all(tmp_path / "made", [few[0], recoloured(few[1]), photographs()[9]])
+    every = photographs()
     names = ("audit.html", "audit.csv", "outputs.csv", "measures.json")
 
     def typed() -> list[bytes]:
-        byheart.audit(tmp_path / "train", tmp_path / "made", out=tmp_path / "a", size=32)
+        audited(tmp_path, every[:5], [every[0], recoloured(every[1]), every[9]])
         return [(tmp_path / "a" / name).read_bytes() for name in names]
 
     assert typed() == typed()
 
 
-@pytest.fixture(scope="module")
-def mixed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """30 copies among 100 outputs, 70 of them unseen emoji."""
-    root = tmp_path_factory.mktemp("mixed")
-    cache = root / "cache"
-    train = save_all(root / "train", emoji_pictures(0, 60, cache))
-    held = save_all(root / "held", emoji_pictures(60, 60, cache))
-    save_all(root / "made" / "copies", emoji_pictures(0, 30, cache), "jpg", quality=80)
-    save_all(root / "made" / "novel", emoji_pictures(120, 70, cache))
-    found = byheart.audit(train, root / "made", held, out=root / "audit", size=32)
-    return {"root": root, "found": found}
-
-
-def test_thirty_percent_of_copies_are_recovered_within_the_interval(mixed: dict[str, Any]) -> None:
-    found = mixed["found"].measures["all"]
-    rows = outputs_of(mixed["found"])
-    copies = [row for name, row in rows.items() if name.startswith("copies/")]
-    assert {row["copied"] for row in copies} == {"1"}
-    assert found["copied"]["low"] <= 0.3 <= found["copied"]["high"]
-    assert found["above_chance"]["low"] <= 0.3 <= found["above_chance"]["high"]
-    # An altered copy may be seen by chance, at most as often as the page says.
-    chance = mixed["found"].measures["altered"]["chance"]
-    assert found["either"]["low"] <= 0.3 + chance["high"]
-    # The page and the exit code go by the same interval.
-    assert found["either"] == mixed["found"].measures["conditions"]["folder"]["either"]
-
-
-def test_the_exit_code_says_whether_too_many_are_copies(
-    mixed: dict[str, Any], capsys: pytest.CaptureFixture[str]
+def test_thirty_percent_of_copies_are_recovered_and_are_too_many_for_the_exit_code(
+    tmp_path: Path,
 ) -> None:
-    root = mixed["root"]
-    low = mixed["found"].measures["conditions"]["folder"]["either"]["low"]
-    words = ["audit", "--train", str(root / "train"), "--outputs", str(root / "made"),
-             "--held-out", str(root / "held"), "--out", str(root / "audit"),
-             "--size", "32"]  # fmt: skip
-    assert main([*words, "--fail-above", str(low - 0.01)]) == 3
-    printed = capsys.readouterr()
-    assert "lower end of the interval is above --fail-above" in printed.err
-    assert "outputs are copies" in printed.out and "audit.html" in printed.out
-    found = mixed["found"]
+    """30 copies among 100 outputs, 70 of them unseen emoji."""
+
+    def emoji(first: int, count: int) -> list[Image.Image]:
+        return emoji_pictures(first, count, tmp_path / "cache")
+
+    train, held = save_all(tmp_path / "train", emoji(0, 60)), tmp_path / "held"
+    save_all(held, emoji(60, 60))
+    save_all(tmp_path / "made" / "copies", emoji(0, 30), "jpg", quality=80)
+    save_all(tmp_path / "made" / "novel", emoji(120, 70))
+    words = ["audit", "--train", str(train), "--outputs", str(tmp_path / "made"), "--held-out",
+             str(held), "--out", str(tmp_path / "a"), "--size", "32"]  # fmt: skip
+    with redirect_stdout(io.StringIO()) as said, redirect_stderr(io.StringIO()) as wrong:
+        assert main([*words, "--fail-above", "0.15"]) == 3
+    assert "lower end of the interval is above --fail-above" in wrong.getvalue()
+    assert "outputs are copies" in said.getvalue() and "audit.html" in said.getvalue()
+    measures = json.loads((tmp_path / "a" / "measures.json").read_text(encoding="utf-8"))
+    found = Audit(measures, [], tmp_path / "a")
+    assert {row["copied"] for row in beginning(found, "copies").values()} == {"1"}
+    every = measures["all"]
+    assert every["copied"]["low"] <= 0.3 <= every["copied"]["high"]
+    assert every["above_chance"]["low"] <= 0.3 <= every["above_chance"]["high"]
+    # An altered copy may be seen by chance, at most as often as the page says.
+    assert every["either"]["low"] <= 0.3 + measures["altered"]["chance"]["high"]
+    # The page and the exit code go by the same interval.
+    assert every["either"] == measures["conditions"]["folder"]["either"]
+    low = every["either"]["low"]
     for limit, failed in ((low, False), (low - 1e-9, True), (1.0, False), (0.0, True)):
-        assert Audit(found.measures, found.rows, found.folder, limit).failed is failed
+        assert replace(found, fail_above=limit).failed is failed
 
 
 def test_a_folder_against_itself_is_all_copies_and_that_is_said(tmp_path: Path) -> None:
@@ -199,9 +181,7 @@ def test_a_folder_against_itself_is_all_copies_and_that_is_said(tmp_path: Path) 
 def test_without_held_out_pictures_the_verdict_is_marked(tmp_path: Path) -> None:
     every = photographs()
     cup = every.pop(6)
-    save_all(tmp_path / "train", every)
-    save_all(tmp_path / "made", [every[0], cup])
-    found = byheart.audit(tmp_path / "train", tmp_path / "made", out=tmp_path / "a", size=32)
+    found = audited(tmp_path, every, [every[0], cup])
     m, page = found.measures, found.page.read_text(encoding="utf-8")
     assert m["chance"] == {"rate": None, "low": None, "high": None, "count": 0}
     assert m["reference"]["held_out"] is False and "left out once" in m["reference"]["source"]
@@ -212,21 +192,18 @@ def test_without_held_out_pictures_the_verdict_is_marked(tmp_path: Path) -> None
 
 
 def test_one_training_picture_alone_is_measured_against_photographs(tmp_path: Path) -> None:
-    (picture,) = emoji_pictures(3, 1, tmp_path / "cache")
-    save_all(tmp_path / "train", [picture])
-    save_all(tmp_path / "made", [picture, *emoji_pictures(50, 2, tmp_path / "cache")])
-    found = byheart.audit(tmp_path / "train", tmp_path / "made", out=tmp_path / "a", size=32)
+    picture, *others = emoji_pictures(3, 3, tmp_path / "cache")
+    found = audited(tmp_path, [picture], [picture, *others])
     assert [row["copied"] for row in outputs_of(found).values()] == ["1", "0", "0"]
     assert "embedded photographs" in found.measures["notes"][0]
 
 
 def test_near_duplicates_are_one_group_and_shown_first(tmp_path: Path) -> None:
     every = photographs()
-    save_all(tmp_path / "train", every[:8])
-    every[2].save(tmp_path / "train" / "002-again.jpg", quality=60)
-    (tmp_path / "train" / "002.txt").write_text("a <b>cell</b>", encoding="utf-8")
-    save_all(tmp_path / "made", [every[2], every[12]])
-    found = byheart.audit(tmp_path / "train", tmp_path / "made", out=tmp_path / "a", size=32)
+    train = save_all(tmp_path / "train", [])
+    every[2].save(train / "002-again.jpg", quality=60)
+    (train / "002.txt").write_text("a <b>cell</b>", encoding="utf-8")
+    found = audited(tmp_path, every[:8], [every[2], every[12]])
     twins = [row for row in found.rows if row["group_size"] == 2]
     assert {row["image"] for row in twins} == {"002.png", "002-again.jpg"}
     assert len({row["group"] for row in twins}) == 1
@@ -239,20 +216,9 @@ def test_near_duplicates_are_one_group_and_shown_first(tmp_path: Path) -> None:
 
 def test_held_out_pictures_that_were_trained_on_are_told_and_left_out(tmp_path: Path) -> None:
     every = photographs()
-    save_all(tmp_path / "train", every[:8])
-    save_all(tmp_path / "held", every[6:14])
-    save_all(tmp_path / "made", [every[0], every[15]])
-    found = byheart.audit(
-        tmp_path / "train", tmp_path / "made", tmp_path / "held", out=tmp_path / "a", size=32
-    )
+    found = audited(tmp_path, every[:8], [every[0], every[15]], every[6:14])
     assert found.measures["reference"]["images"] == 6
     assert "2 of the 8 held-out pictures are training pictures too" in found.measures["notes"][0]
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    """Of a PNG file."""
-    check = zlib.crc32(kind + data).to_bytes(4, "big")
-    return len(data).to_bytes(4, "big") + kind + data + check
 
 
 def hostile(folder: Path) -> dict[str, str]:
@@ -260,46 +226,37 @@ def hostile(folder: Path) -> dict[str, str]:
     (folder / "empty.png").touch()
     (folder / "text.png").write_text("<script>alert(1)</script>")
     (folder / "<b>bold.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
-    # A picture of 60,000 x 60,000 pixels in its header, and nothing behind it.
-    header = (60_000).to_bytes(4, "big") * 2 + b"\x08\x02\x00\x00\x00"
-    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"0"))
-    (folder / "bomb.png").write_bytes(bomb)
     (folder / "gone.png").symlink_to(folder / "nowhere.png")
     photographs()[0].save(folder / "cut.jpg")
     whole = (folder / "cut.jpg").read_bytes()
     (folder / "cut.jpg").write_bytes(whole[: len(whole) // 3])
-    return {"empty.png": "empty", "text.png": "not a picture", "<b>bold.png": "", "bomb.png":
-            "too large", "gone.png": "no such file", "cut.jpg": "damaged"}  # fmt: skip
+    return {"empty.png": "empty", "text.png": "not a picture", "<b>bold.png": "",
+            "gone.png": "no such file", "cut.jpg": "damaged"}  # fmt: skip
 
 
 def odd(folder: Path, picture: Image.Image) -> list[str]:
     """Readable, each in its own odd way."""
-    picture.convert("CMYK").save(folder / "cmyk.jpg")
     grey = np.asarray(picture.convert("L")).astype(np.uint16) * 257
     Image.fromarray(grey).save(folder / "sixteen.png")
-    picture.convert("P").save(folder / "palette.png", transparency=0)
     other = Image.new("RGB", picture.size)
     picture.save(folder / "moving.gif", save_all=True, append_images=[other], duration=50)
-    turned = picture.transpose(Image.Transpose.ROTATE_90)
     exif = Image.Exif()
     exif[274] = 6
-    turned.save(folder / "exif.jpg", exif=exif, quality=95)
+    picture.transpose(Image.Transpose.ROTATE_90).save(folder / "exif.jpg", exif=exif, quality=95)
     wide = Image.new("RGB", (picture.width * 2, picture.height), "navy")
     wide.paste(picture, (picture.width // 2, 0))
     wide.save(folder / "wide.png")
     (folder / "link.png").symlink_to(folder / "wide.png")
-    return ["cmyk.jpg", "sixteen.png", "palette.png", "moving.gif", "exif.jpg", "wide.png",
-            "link.png"]  # fmt: skip
+    return ["sixteen.png", "moving.gif", "exif.jpg", "wide.png", "link.png"]
 
 
 def test_hostile_folders_are_read_as_far_as_they_can_be(tmp_path: Path) -> None:
     every = photographs()
-    train = save_all(tmp_path / "train", every[:8])
-    made = save_all(tmp_path / "made", [every[1]])
+    train, made = (save_all(tmp_path / name, []) for name in ("train", "made"))
     bad, good = hostile(made), odd(made, every[0])
     (made / "notes.txt").write_text("no picture")
     hostile(train)
-    found = byheart.audit(train, made, out=tmp_path / "a", size=32)
+    found = audited(tmp_path, every[:8], [every[1]])
     m, page = found.measures, found.page.read_text(encoding="utf-8")
     assert m["all"]["outputs"] == 1 + len(good) and m["n_images"] == 8
     listed = dict(words.split(": ", 1) for words in m["unreadable"]["outputs"])
@@ -309,7 +266,6 @@ def test_hostile_folders_are_read_as_far_as_they_can_be(tmp_path: Path) -> None:
     assert f"{2 * len(bad)} files could not be read" in page
     assert "<b>bold" not in page and "&lt;b&gt;bold.png" in page
     rows = outputs_of(found)
-    copied = [name for name in good if rows[name]["copied"] == "1"]
-    assert {*copied} >= {"moving.gif", "wide.png", "link.png", "exif.jpg"}
+    assert {name for name in good if rows[name]["copied"] == "1"} >= {*good} - {"sixteen.png"}
     # 16 bits are grey here, so that it is a copy without its colours.
     assert rows["sixteen.png"]["altered"] == "recoloured" or rows["sixteen.png"]["copied"] == "1"

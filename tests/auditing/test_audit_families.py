@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -18,46 +19,22 @@ from byheart.auditing.pipeline import Options, open_pipeline
 FEW = {"bank": 2, "noises": 2, "captions": 0, "steps": 2, "size": 32}
 
 
-def _text_encoder(vocabulary: int, projected: int = 0, seed: int = 0) -> Any:
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
-
-    torch.manual_seed(seed)
-    ends = {"bos_token_id": vocabulary - 2, "eos_token_id": vocabulary - 1}
-    config = CLIPTextConfig(
-        vocab_size=vocabulary, hidden_size=32, intermediate_size=37, num_hidden_layers=2,
-        num_attention_heads=4, pad_token_id=vocabulary - 1, projection_dim=projected or 32, **ends,
-    )  # fmt: skip
-    return (CLIPTextModelWithProjection if projected else CLIPTextModel)(config)
+def sd2(tiny: Any) -> Any:
+    """Velocity prediction, as Stable Diffusion 2.1 at 768 px."""
+    tiny.scheduler.register_to_config(prediction_type="v_prediction")
+    return tiny
 
 
-def _vae(**given: Any) -> Any:
-    from diffusers import AutoencoderKL
+def _projected(tiny: Any) -> Any:
+    """A text encoder as both of the following have two."""
+    from transformers import CLIPTextModelWithProjection
 
-    return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(8,) * 4, norm_num_groups=4, **{"latent_channels": 4} | given,
-    )  # fmt: skip
-
-
-def sd2(tokenizer: Any) -> Any:
-    """Velocity prediction, as Stable Diffusion 2.1 at 768 px, and no safety checker."""
-    from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-
-    unet = UNet2DConditionModel(
-        sample_size=8, block_out_channels=(16,) * 4, attention_head_dim=(2, 2, 4, 4),
-        norm_num_groups=4, cross_attention_dim=32, use_linear_projection=True,
-    )  # fmt: skip
-    schedule = DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
-        set_alpha_to_one=False, steps_offset=1, prediction_type="v_prediction",
-    )  # fmt: skip
-    return StableDiffusionPipeline(
-        _vae(sample_size=64), _text_encoder(len(tokenizer)), tokenizer, unet, schedule, None, None,
-        requires_safety_checker=False,
-    )  # fmt: skip
+    config = deepcopy(tiny.text_encoder.config)
+    config.projection_dim = 32
+    return CLIPTextModelWithProjection(config)
 
 
-def sdxl(tokenizer: Any) -> Any:
+def sdxl(tiny: Any) -> Any:
     """Two text encoders, sizes among the conditions, Euler's sampler, a VAE that overflows."""
     from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
 
@@ -69,20 +46,18 @@ def sdxl(tokenizer: Any) -> Any:
         addition_embed_type="text_time", addition_time_embed_dim=8,
         projection_class_embeddings_input_dim=6 * 8 + 32,
     )  # fmt: skip
-    schedule = EulerDiscreteScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1,
-        timestep_spacing="leading",
-    )  # fmt: skip
-    words = len(tokenizer)
+    tiny.vae.register_to_config(force_upcast=True)
+    schedule = EulerDiscreteScheduler.from_config(tiny.scheduler.config, timestep_spacing="leading")
+    words = tiny.tokenizer
     return StableDiffusionXLPipeline(
-        _vae(sample_size=64, force_upcast=True), _text_encoder(words),
-        _text_encoder(words, projected=32, seed=1), tokenizer, tokenizer, unet, schedule,
-    )  # fmt: skip
+        tiny.vae, tiny.text_encoder, _projected(tiny), words, words, unet, schedule
+    )
 
 
-def sd3(tokenizer: Any) -> Any:
+def sd3(tiny: Any) -> Any:
     """A transformer and flow matching: no noise to predict, and its third text encoder left out."""
     from diffusers import (
+        AutoencoderKL,
         FlowMatchEulerDiscreteScheduler,
         SD3Transformer2DModel,
         StableDiffusion3Pipeline,
@@ -93,13 +68,13 @@ def sd3(tokenizer: Any) -> Any:
         attention_head_dim=8, num_attention_heads=4, joint_attention_dim=64,
         caption_projection_dim=32, pooled_projection_dim=64, pos_embed_max_size=8,
     )  # fmt: skip
-    words = len(tokenizer)
+    changed = {"latent_channels": 16, "shift_factor": 0.06, "use_quant_conv": False,
+               "use_post_quant_conv": False}  # fmt: skip
     return StableDiffusion3Pipeline(
         transformer=transformer, scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
-        vae=_vae(sample_size=64, latent_channels=16, shift_factor=0.06, use_quant_conv=False,
-                 use_post_quant_conv=False),
-        text_encoder=_text_encoder(words, projected=32), tokenizer=tokenizer,
-        text_encoder_2=_text_encoder(words, projected=32, seed=1), tokenizer_2=tokenizer,
+        vae=AutoencoderKL.from_config(tiny.vae.config, **changed),
+        text_encoder=_projected(tiny), tokenizer=tiny.tokenizer,
+        text_encoder_2=_projected(tiny), tokenizer_2=tiny.tokenizer,
         text_encoder_3=None, tokenizer_3=None,
     )  # fmt: skip
 
@@ -113,11 +88,11 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def model(
     request: pytest.FixtureRequest, tiny_pipeline: Path, tmp_path: Path
 ) -> tuple[Callable[[Any], Any], Path]:
-    from transformers import CLIPTokenizer
+    from diffusers import StableDiffusionPipeline
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        made = request.param(CLIPTokenizer.from_pretrained(str(tiny_pipeline / "tokenizer")))
+        made = request.param(StableDiffusionPipeline.from_pretrained(tiny_pipeline))
     made.save_pretrained(tmp_path / "model")
     return request.param, tmp_path / "model"
 

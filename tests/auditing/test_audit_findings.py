@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
+from support.pictures_for_audit import audited, save_all
 
-import byheart
 from byheart.auditing.audit import Audit
 from byheart.auditing.measures import AUDIT_COLUMNS, OUTPUT_COLUMNS
 from byheart.auditing.report import TRAITS, _asked_for, fail_line, near
@@ -25,13 +25,6 @@ def blobs(count: int, seed: int) -> list[Image.Image]:
 
 def nearly(picture: Image.Image, by: int) -> Image.Image:
     return picture.point(lambda value: min(255, value + by))
-
-
-def saved(folder: Path, pictures: list[Image.Image]) -> Path:
-    folder.mkdir()
-    for k, picture in enumerate(pictures):
-        picture.save(folder / f"{k}.png")
-    return folder
 
 
 def rate(hits: int, count: int) -> dict[str, float]:
@@ -53,13 +46,11 @@ def twins(tmp_path_factory: pytest.TempPathFactory) -> Audit:
     mirrored copies picture 3."""
     root = tmp_path_factory.mktemp("twins")
     few = blobs(8, 0)
-    train = saved(root / "train", [*few[:6], nearly(few[0], 3), nearly(few[0], 6)])
-    mirrored = few[3].transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    made = saved(root / "made", [few[0], nearly(few[0], 3), few[7], mirrored])
-    (made / "3.txt").write_text("a mirror", encoding="utf-8")
-    held = saved(root / "held", blobs(9, 1))
-    (held / "cut.png").write_bytes(b"no picture")
-    return byheart.audit(train, made, held, out=root / "a", size=32)
+    train = [*few[:6], nearly(few[0], 3), nearly(few[0], 6)]
+    made = [few[0], nearly(few[0], 3), few[7], ImageOps.mirror(few[3])]
+    (save_all(root / "made", []) / "003.txt").write_text("a mirror", encoding="utf-8")
+    (save_all(root / "held", []) / "cut.png").write_bytes(b"no picture")
+    return audited(root, train, made, blobs(9, 1))
 
 
 def bare(found: Audit) -> str:
@@ -69,7 +60,7 @@ def bare(found: Audit) -> str:
 
 def test_a_picture_and_its_near_duplicates_have_the_same_copies(twins: Audit) -> None:
     rows = {row["image"]: row for row in twins.rows}
-    for name, output in (("0.png", "0.png"), ("6.png", "1.png"), ("7.png", None)):
+    for name, output in (("000.png", "000.png"), ("006.png", "001.png"), ("007.png", None)):
         row = rows[name]
         assert (row["copies"], row["copied"], row["group_size"]) == (2, 1, 3), name
         assert output is None or row["output"] == output
@@ -77,13 +68,12 @@ def test_a_picture_and_its_near_duplicates_have_the_same_copies(twins: Audit) ->
         assert (row["copies"] > 0) == bool(row["copied"] or row["altered"]), row["image"]
     found = [row["copies"] > 0 for row in twins.rows]
     assert found == sorted(found, reverse=True)
-    page = bare(twins)
-    assert "<td>0.png</td><td>3</td><td>2</td>" in page
+    assert "<td>000.png</td><td>3</td><td>2</td>" in bare(twins)
 
 
 def test_an_altered_copy_comes_with_what_it_was_asked_for(twins: Audit) -> None:
-    row = next(row for row in twins.rows if row["image"] == "3.png")
-    assert row["altered"] == "mirrored" and row["altered_output"] == "3.png"
+    row = next(row for row in twins.rows if row["image"] == "003.png")
+    assert row["altered"] == "mirrored" and row["altered_output"] == "003.png"
     assert row["altered_prompt"] == "a mirror" and row["altered_condition"] == "folder"
     assert "“a mirror”" in twins.page.read_text(encoding="utf-8")
     said = {"prompt": "", "noise": 4, "torch_seed": 7, "altered_prompt": "a fox",
@@ -95,9 +85,7 @@ def test_an_altered_copy_comes_with_what_it_was_asked_for(twins: Audit) -> None:
 
 def test_a_card_tells_the_distance_of_the_output_that_it_shows(tmp_path: Path) -> None:
     few = blobs(8, 0)
-    mirrored = [picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for picture in few]
-    train = saved(tmp_path / "train", few)
-    found = byheart.audit(train, saved(tmp_path / "made", mirrored), out=tmp_path / "a", size=32)
+    found = audited(tmp_path, few, [ImageOps.mirror(picture) for picture in few])
     page = found.page.read_text(encoding="utf-8")
     cards = {words.split('alt="training picture ')[1].split('"')[0]: words
              for words in page.split("<figure>")[1:]}  # fmt: skip
@@ -136,32 +124,29 @@ def test_chance_of_either_stands_beside_the_headline(twins: Audit) -> None:
 
 
 def test_two_held_out_pictures_make_no_verdict_and_none_is_lost(tmp_path: Path) -> None:
-    train, made = saved(tmp_path / "train", blobs(6, 0)), saved(tmp_path / "made", blobs(2, 0))
-    held = saved(tmp_path / "held", blobs(3, 1))
-    (held / "cut.png").write_bytes(b"no picture")
-    m = byheart.audit(train, made, held, out=tmp_path / "a", size=32).measures
+    (save_all(tmp_path / "held", []) / "cut.png").write_bytes(b"no picture")
+    m = audited(tmp_path, blobs(6, 0), blobs(2, 0), blobs(3, 1)).measures
     assert not m["reference"]["held_out"] and m["either_chance"]["rate"] is None
     assert any("3 held-out pictures of use, and 4 are needed" in note for note in m["notes"])
     assert len(m["unreadable"]["held_out"]) == 1
 
 
 def test_captions_that_cannot_be_read_end_nothing(tmp_path: Path) -> None:
-    train, made = saved(tmp_path / "train", blobs(6, 0)), saved(tmp_path / "made", blobs(3, 0))
-    (train / "1.txt").write_bytes(b"\xff\xfe")
-    rows = [{"file_name": "0.png", "text": "half a letter \ud800"}, {"file_name": "9.png"},
-            {"file_name": "1.png", "text": "1"}]  # fmt: skip
+    train, made = (save_all(tmp_path / name, []) for name in ("train", "made"))
+    (train / "001.txt").write_bytes(b"\xff\xfe")
+    rows = [{"file_name": "000.png", "text": "half a letter \ud800"}, {"file_name": "9.png"},
+            {"file_name": "001.png", "text": "1"}]  # fmt: skip
     lines = [json.dumps(rows[0]), "{", *map(json.dumps, rows[1:])]
     (made / "metadata.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    found = byheart.audit(train, made, out=tmp_path / "a", size=32)
+    found = audited(tmp_path, blobs(6, 0), blobs(3, 0))
     assert len(found.measures["unreadable"]["captions"]) == 3
     assert any("3 captions could not be read" in note for note in found.measures["notes"])
     prompts = {row["output"]: row["prompt"] for row in found.rows}
-    assert prompts["0.png"] == "half a letter ?" and prompts["1.png"] == "1"
+    assert prompts["000.png"] == "half a letter ?" and prompts["001.png"] == "1"
 
 
 def test_a_training_set_that_is_mostly_one_picture_is_told(tmp_path: Path) -> None:
     (one,) = blobs(1, 0)
     few = [one, nearly(one, 1), nearly(one, 2), nearly(one, 3), *blobs(2, 3)]
-    train, made = saved(tmp_path / "train", few), saved(tmp_path / "made", [one])
-    found = byheart.audit(train, made, out=tmp_path / "a", size=32)
+    found = audited(tmp_path, few, [one])
     assert found.measures["notes"][0].startswith("4 of the 6 training pictures are near-dupl")

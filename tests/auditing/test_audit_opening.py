@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +19,7 @@ from support.composing import composed
 from support.pictures_for_audit import photographs, save_all
 
 import byheart
-from byheart.auditing.arguments import FLAGS, checked
+from byheart.auditing.arguments import FLAGS, checked, flag
 from byheart.auditing.folder import _stamp
 from byheart.auditing.generation import generate_all, unmoved_by_prompts
 from byheart.auditing.own_run import is_own_run
@@ -53,34 +54,28 @@ def named(model: Path, **parts: object) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | parts))
 
 
-@pytest.mark.parametrize("parts", [{"unet": ["evil", "Net"]}, {"_class_name": ["evil", "Net"]}])
-def test_no_module_that_a_model_names_is_imported(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: dict[str, object]
-) -> None:
-    for folder in (tmp_path, model, model / "unet"):
-        (folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Net: ...\n")
+@pytest.mark.parametrize(
+    ("name", "parts", "said"),
+    [
+        ("evil", {"unet": ["evil", "Net"]}, "its model_index"),
+        ("evil", {"_class_name": ["evil", "Net"]}, "its model_index"),
+        ("diffusers", {}, "it brings code"),
+    ],
+)
+def test_no_code_that_a_model_names_or_brings_is_run(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    name: str, parts: dict[str, object], said: str,
+) -> None:  # fmt: skip
+    for folder in (tmp_path, model, model / "unet") if parts else (model / "unet",):
+        (folder / f"{name}.py").write_text(
+            f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Net: ...\n"
+        )
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     named(model, **parts)
-    with pytest.raises(ValueError, match="cannot be opened: its model_index"):
+    with pytest.raises(ValueError, match=f"cannot be opened: {said}"):
         open_pipeline(str(model), None, Options())
     assert not (tmp_path / "ran").exists()
-
-
-def test_code_beside_a_part_is_not_run(model: Path, tmp_path: Path) -> None:
-    (model / "unet" / "diffusers.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
-    with pytest.raises(ValueError, match="it brings code"):
-        open_pipeline(str(model), None, Options())
-    assert not (tmp_path / "ran").exists()
-
-
-def test_a_model_that_is_there_in_half_precision_alone_is_opened(model: Path) -> None:
-    for file in [*model.rglob("*.safetensors")]:
-        weights = {name: value.half() for name, value in load_file(file).items()}
-        save_file(weights, file.with_name(f"{file.stem}.fp16.safetensors"), {"format": "pt"})
-        file.unlink()
-    network = open_pipeline(str(model), None, Options()).network
-    assert network.dtype == torch.float32 and next(network.parameters()).detach().std() > 0
 
 
 def test_pickles_are_advised_only_where_one_lies(model: Path) -> None:
@@ -93,23 +88,13 @@ def test_pickles_are_advised_only_where_one_lies(model: Path) -> None:
 
 
 def test_a_hub_that_does_not_answer_is_one_line() -> None:
-    def failed() -> OSError:
-        """As diffusers, huggingface_hub and the network hand it on for a --pipeline."""
-        try:
-            try:
-                try:
-                    raise ConnectionRefusedError("[Errno 111] refused")
-                except OSError as error:
-                    raise LocalEntryNotFoundError("check your connection") from error
-            except OSError as error:
-                raise OSError("owner/name does not appear to have a file") from error
-        except OSError as error:
-            return error
-
-    said = why(failed(), "owner/name", Options())
+    error = OSError("owner/name does not appear to have a file")
+    assert "cannot be reached" not in why(error, "owner/name", Options())
+    # As diffusers, huggingface_hub and the network hand it on for a --pipeline.
+    error.__cause__ = LocalEntryNotFoundError("check your connection")
+    error.__cause__.__cause__ = ConnectionRefusedError("[Errno 111] refused")
+    said = why(error, "owner/name", Options())
     assert said == "the hub cannot be reached ([Errno 111] refused): type the path of a folder"
-    plain = why(OSError("owner/name does not appear to have a file"), "owner/name", Options())
-    assert "cannot be reached" not in plain
 
 
 def test_of_a_lora_folder_one_file_is_meant(tiny_pipeline: Path, tmp_path: Path) -> None:
@@ -191,11 +176,11 @@ def test_a_pipeline_with_a_config_of_its_own_is_no_run_of_ours(model: Path) -> N
 def test_a_run_of_ours_is_not_asked_what_it_ignores(tmp_path: Path) -> None:
     train = save_all(tmp_path / "train", photographs()[:2])
     settled(tmp_path / "run")
-    for flag in ({"side": 64}, {"half": True}, {"allow_pickle": True}):
-        with pytest.raises(
-            ValueError, match=f"--{next(iter(flag)).replace('_', '-')}: .* is a run of byheart"
-        ):
-            byheart.audit(train, pipeline=tmp_path / "run", out=tmp_path / "a", size=16, **flag)
+    for name, value in {"side": 64, "half": True, "allow_pickle": True}.items():
+        with pytest.raises(ValueError, match=f"{flag(name)}: .* is a run of byheart"):
+            byheart.audit(
+                train, pipeline=tmp_path / "run", out=tmp_path / "a", size=16, **{name: value}
+            )
 
 
 @pytest.fixture
@@ -295,14 +280,19 @@ def test_a_model_without_one_of_its_files_is_refused_in_a_line(
 def test_weights_of_any_variant_are_found_and_a_lost_safety_checker_is_not_missed(
     model: Path,
 ) -> None:
+    """Of one that is there in half precision alone."""
     for file in [*model.rglob("*.safetensors")]:
-        file.rename(file.with_suffix(".bf16.safetensors"))
+        weights = {name: value.half() for name, value in load_file(file).items()}
+        save_file(weights, file.with_suffix(".bf16.safetensors"), {"format": "pt"})
+        file.unlink()
     named(
         model, safety_checker=["stable_diffusion", "StableDiffusionSafetyChecker"],
         feature_extractor=["transformers", "CLIPImageProcessor"], requires_safety_checker=True,
     )  # fmt: skip
     opened = open_pipeline(str(model), None, Options(steps=1))
     assert opened.pipeline.safety_checker is None and opened.notes == []
+    assert opened.network.dtype == torch.float32
+    assert next(opened.network.parameters()).detach().std() > 0
     assert opened.generate("the fox", 0).image.size == (64, 64)
 
 
@@ -367,25 +357,19 @@ def test_that_no_prompt_changed_anything_is_said(tiny_pipeline: Path, tmp_path: 
     shutil.copytree(tiny_pipeline, tmp_path / "deaf")
     weights = tmp_path / "deaf" / "text_encoder" / "model.safetensors"
     save_file({k: torch.zeros_like(w) for k, w in load_file(weights).items()}, weights)
-    save_all(tmp_path / "train", photographs()[:6])
-    found = byheart.audit(
-        tmp_path / "train", pipeline=tmp_path / "deaf", bank=2, noises=1, captions=0, steps=1,
-        out=tmp_path / "audit",
-    )  # fmt: skip
-    assert any("same outputs" in note for note in found.measures["notes"])
-    assert any("none was known to ask" in note for note in found.measures["notes"])
+    train = save_all(tmp_path / "train", photographs()[:6])
+    few = {"bank": 2, "noises": 1, "captions": 0, "steps": 1, "size": 16}
+    found = byheart.audit(train, pipeline=tmp_path / "deaf", out=tmp_path / "audit", **few)
+    notes = " ".join(found.measures["notes"])
+    assert "same outputs" in notes and "none was known to ask" in notes
 
 
 def test_that_is_not_said_where_one_output_differs() -> None:
     asked = [Question("unseen", prompt, noise) for prompt in ("a", "b") for noise in (0, 1)]
     pixels = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)
     pixels[[1, 3]] = 200  # the noise makes a difference, the prompt none
-    assert unmoved_by_prompts(asked, album(pixels))
+    outputs = Album("", pixels, ("a", "b", "c", "d"), ("",) * 4, tuple(range(4)), ())
+    assert unmoved_by_prompts(asked, outputs)
+    assert unmoved_by_prompts(asked[:2], replace(outputs, pixels=pixels[:2])) == []
     pixels[3, 0, 0, 0] = 201
-    assert unmoved_by_prompts(asked, album(pixels)) == []
-    assert unmoved_by_prompts(asked[:2], album(pixels[:2])) == []
-
-
-def album(pixels: torch.Tensor) -> Album:
-    names = tuple(str(k) for k in range(len(pixels)))
-    return Album("", pixels, names, ("",) * len(pixels), tuple(range(len(pixels))), ())
+    assert unmoved_by_prompts(asked, outputs) == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from dataclasses import dataclass, field
@@ -12,15 +11,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support.pictures_for_audit import photographs, save_all
+from support.pictures_for_audit import outputs_of, photographs, save_all
 
 import byheart
 from byheart.auditing.audit import Audit
-from byheart.auditing.generation import (
-    fingerprint,
-    generate_all,
-    planned,
-)
+from byheart.auditing.generation import fingerprint, generate_all, planned
 from byheart.auditing.pictures import open_album
 from byheart.auditing.pipeline import Generated, Options, Pipeline, clean, open_pipeline
 
@@ -53,12 +48,8 @@ def test_an_untrained_pipeline_is_broken_not_novel(untrained: Audit) -> None:
 
 
 def test_every_output_has_its_prompt_its_noise_and_both_detectors(untrained: Audit) -> None:
-    with (untrained.folder / "outputs.csv").open(encoding="utf-8", newline="") as handle:
-        rows = list(csv.DictReader(handle))
-    assert [(r["condition"], r["noise"]) for r in rows[-2:]] == [
-        ("captions", "0"),
-        ("captions", "1"),
-    ]
+    rows = [*outputs_of(untrained).values()]
+    assert [(r["condition"], r["noise"]) for r in rows[-2:]] == [("captions", k) for k in "01"]
     assert rows[-1]["prompt"] == "a wall of bricks"
     for row in rows:
         assert (float(row["noise_difference"]) > 1e-4) == (row["condition"] != "empty")
@@ -85,8 +76,7 @@ def test_an_output_is_made_again_from_its_prompt_and_its_torch_seed(
 ) -> None:
     from diffusers import StableDiffusionPipeline
 
-    with (untrained.folder / "outputs.csv").open(encoding="utf-8", newline="") as handle:
-        row = list(csv.DictReader(handle))[-1]
+    row = [*outputs_of(untrained).values()][-1]
     assert row["noise"] == "1" and row["prompt"] == "a wall of bricks"
     pipeline = StableDiffusionPipeline.from_pretrained(tiny_pipeline, safety_checker=None)
     draws = torch.Generator("cpu").manual_seed(int(row["torch_seed"]))
@@ -124,18 +114,14 @@ def test_held_out_pictures_that_come_later_are_judged_by_and_nothing_is_asked_ag
     assert again.measures["reference"]["held_out"] and again.measures["chance"]["rate"] is not None
     assert "provisional" not in again.page.read_text(encoding="utf-8")
     # Nothing that the prompt does to the model's first step depends on the size.
-    for part in ("copies", "others"):
-        assert (
-            again.measures["detectors"]["noise_difference"][part]
-            == first.measures["detectors"]["noise_difference"][part]
-        )
+    one, other = (m.measures["detectors"]["noise_difference"] for m in (first, again))
+    assert one == other
 
 
 def test_outputs_of_two_models_behind_one_path_are_not_mixed(
     untrained: Audit, train: Path, tiny_pipeline: Path, tmp_path: Path
 ) -> None:
-    copy = tmp_path / "model"
-    shutil.copytree(tiny_pipeline, copy)
+    copy = shutil.copytree(tiny_pipeline, tmp_path / "model")
     prompts = tmp_path / "p.txt"
     prompts.write_text("the fox\n", encoding="utf-8")
     own = {**FEW, "bank": None, "prompts": prompts, "out": tmp_path / "a", "noises": 1}
@@ -193,10 +179,11 @@ def test_a_stopped_audit_goes_on_and_ends_with_the_same_bytes(train: Path, tmp_p
     assert second.generated == [whole.generated[1], *whole.generated[3:]]
     assert torch.equal(album.pixels, again.pixels)
     assert others[0] == same[0] and {*others[1]} == {*same[1]}
-    for file in (tmp_path / "one").rglob("*.png"):
-        assert (tmp_path / "two" / file.relative_to(tmp_path / "one")).read_bytes() == (
-            file.read_bytes()
-        )
+    pictures = [
+        {file.relative_to(root): file.read_bytes() for file in root.rglob("*.png")}
+        for root in (tmp_path / "one", tmp_path / "two")
+    ]
+    assert pictures[0] == pictures[1]
 
 
 # ------------------------------------------------------------------------------ many pipelines
@@ -230,14 +217,9 @@ def test_an_unconditional_pipeline_is_asked_without_prompts(train: Path, tmp_pat
     # Of what takes no prompt no caption was left out.
     assert not any("--captions" in note for note in m["notes"])
     (tmp_path / "p.txt").write_text("a fox")
+    own = {"prompts": tmp_path / "p.txt", "size": 32}
     with pytest.raises(ValueError, match="takes no prompt"):
-        byheart.audit(
-            train,
-            pipeline=tmp_path / "model",
-            out=tmp_path / "b",
-            prompts=tmp_path / "p.txt",
-            size=32,
-        )
+        byheart.audit(train, pipeline=tmp_path / "model", out=tmp_path / "b", **own)
     assert not (tmp_path / "b").exists()
 
 
@@ -247,8 +229,7 @@ def test_nothing_is_unpickled_unless_the_user_says_so(
 ) -> None:
     from safetensors.torch import load_file
 
-    folder = tmp_path / "model"
-    shutil.copytree(tiny_pipeline, folder)
+    folder = shutil.copytree(tiny_pipeline, tmp_path / "model")
     (weights,) = (folder / part).glob("*.safetensors")
     name = "pytorch_model.bin" if part == "text_encoder" else f"{weights.stem}.bin"
     torch.save(load_file(weights), folder / part / name)
@@ -274,9 +255,8 @@ def test_a_lora_changes_what_comes_out(tiny_pipeline: Path, tmp_path: Path) -> N
     plain = open_pipeline(str(tiny_pipeline), None, Options(steps=2)).generate("the fox", 0)
     (file,) = (tmp_path / "lora").glob("*.safetensors")
     for path in (tmp_path / "lora", file):
-        changed = open_pipeline(str(tiny_pipeline), str(path), Options(steps=2)).generate(
-            "the fox", 0
-        )
+        opened = open_pipeline(str(tiny_pipeline), str(path), Options(steps=2))
+        changed = opened.generate("the fox", 0)
         assert np.abs(np.array(changed.image, int) - np.array(plain.image, int)).max() > 2
     torch.save(layers, tmp_path / "lora.bin")
     with pytest.raises(ValueError, match="is no safetensors file"):
@@ -310,8 +290,5 @@ def test_our_own_run_is_asked_with_its_own_sampler(tmp_path: Path) -> None:
         "budget.steps=200", "fit.batch=8",
     )  # fmt: skip
     found = byheart.audit(train, pipeline=run, out=tmp_path / "a", **FEW | {"size": 16, "steps": 8})
-    assert found.measures["conditions"]["unseen"]["copied"]["rate"] == 1
-    assert (
-        json.loads((run / "measures.json").read_text())["conditions"]["unseen"]["copied"]["rate"]
-        == 1
-    )
+    for measures in (found.measures, json.loads((run / "measures.json").read_text())):
+        assert measures["conditions"]["unseen"]["copied"]["rate"] == 1

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
+import byheart
+from byheart.auditing.audit import Audit
 from byheart.data.decode import draw, read_square
 from byheart.data.sources import PHOTOS, emoji
 
@@ -79,3 +83,24 @@ def save_all(folder: Path, pictures: list[Image.Image], ending: str = "png", **h
     for k, picture in enumerate(pictures):
         picture.save(folder / f"{k:03d}.{ending}", **how)
     return folder
+
+
+def audited(
+    root: Path,
+    train: list[Image.Image],
+    made: list[Image.Image],
+    held_out: list[Image.Image] | None = None,
+    **how: Any,
+) -> Audit:
+    """Of pictures that are saved below root/train, made and held; with what lies there already."""
+    save_all(root / "train", train)
+    save_all(root / "made", made)
+    held = None if held_out is None else save_all(root / "held", held_out)
+    given = {"out": root / "a", "size": 32} | how
+    return byheart.audit(root / "train", root / "made", held, **given)
+
+
+def outputs_of(found: Audit) -> dict[str, dict[str, str]]:
+    """The rows of outputs.csv by name."""
+    with (found.folder / "outputs.csv").open(encoding="utf-8", newline="") as handle:
+        return {row["output"]: row for row in csv.DictReader(handle)}
