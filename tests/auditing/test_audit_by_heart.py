@@ -86,15 +86,15 @@ def pipelines(
     )  # fmt: skip
     ours = json.loads((run / "measures.json").read_text())["conditions"]["unseen"]["copied"]
     assert ours["rate"] == 1
-    stranger = root / "stranger"
+    stranger = root / "step-200"
     shutil.copytree(run / "model", stranger)
     learned = StableDiffusionPipeline.from_pretrained(stranger)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         for weight in learned.unet.parameters():
             torch.nn.init.normal_(weight, std=0.05)
-    learned.save_pretrained(root / "untrained")
-    return train, stranger, root / "untrained"
+    learned.save_pretrained(root / "step-50")
+    return train, stranger, root / "step-50"
 
 
 @pytest.mark.slow
@@ -104,25 +104,21 @@ def test_what_our_main_job_taught_is_found_by_path(
     train, learned, untrained = pipelines
     held_out = save_all(tmp_path / "held", [*photographs()[:4], *photographs()[5:]])
     few = {"bank": 4, "noises": 2, "steps": 8, "guidance": 1, "side": SIDE, "size": 32}
-    found = byheart.audit(train, pipeline=learned, held_out=held_out, out=tmp_path / "a", **few)
+    few["held_out"] = held_out
+    # The two on one page, in the order of their steps, whatever order they are typed in.
+    models = [str(learned), str(untrained)]
+    several = audit_several(models, "pipeline", str(train), out=tmp_path / "a", **few)
+    other, found = several.audits
     unseen = found.measures["conditions"]["unseen"]
     assert unseen["copied"]["rate"] == 1 and unseen["above_chance"]["low"] > 0
     assert found.measures["chance"]["rate"] == 0
     assert found.rows[0]["copies"] == found.measures["all"]["outputs"]
     # One step from pure noise is enough for what is known by heart (Webster 2023).
     assert float(found.rows[0]["one_step_rmse"]) < 0.15
-    other = byheart.audit(train, pipeline=untrained, held_out=held_out, out=tmp_path / "b", **few)
     assert other.measures["all"]["either"]["rate"] == 0
     assert other.measures["all"]["rest"]["novel"] == 0
     assert other.measures["all"]["rest"]["broken"] == other.measures["all"]["outputs"]
     assert float(other.rows[0]["one_step_rmse"]) > 2 * float(found.rows[0]["one_step_rmse"])
-    # The two on one page, in the order of their steps, whatever order they are typed in.
-    shutil.copytree(learned, tmp_path / "step-200")
-    shutil.copytree(untrained, tmp_path / "step-50")
-    models = [str(tmp_path / "step-200"), str(tmp_path / "step-50")]
-    several = audit_several(
-        models, "pipeline", str(train), held_out=held_out, out=tmp_path / "c", **few
-    )
     assert [row["step"] for row in several.rows] == [50, 200]
     assert [row["either"] for row in several.rows] == [0, 1]
     assert heading(several.rows) == "Copies begin between step 50 and step 200"
@@ -130,14 +126,12 @@ def test_what_our_main_job_taught_is_found_by_path(
     assert "broken" in heading(several.rows[:1])  # no copies, but nothing that could be one
     assert "broken" not in heading([several.rows[0] | {"broken": 0.4}])
     (scope, *_) = several.words
-    missed = several.audits[0].measures["scope"]["not_searched"]
+    missed = other.measures["scope"]["not_searched"]
     assert missed and all(words in scope for words in missed)
-    assert several.audits[1].measures["all"] == found.measures["all"]
     assert several.rows[1]["nearest"] < 0.5 < several.rows[0]["nearest"]
     # Shown pictures: what it knows it cleans far better; one picture's worth is all it can go to.
-    shown = byheart.audit(
-        train, pipeline=learned, held_out=held_out, out=tmp_path / "a", gap=True, cycles=4, **few
-    ).measures
+    few |= {"out": found.folder, "gap": True, "cycles": 4}
+    shown = byheart.audit(train, pipeline=learned, **few).measures
     for level in shown["denoising"][2:-1]:
         assert level["train"] < 0.5 * level["held_out"]
         assert level["ideal_train"] <= level["train"]

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.pictures_for_audit import photographs, save_all
 
 import byheart
 from byheart.auditing.pipeline import Options, open_pipeline
@@ -77,11 +76,6 @@ def sd3(tiny: Any) -> Any:
         text_encoder_2=_projected(tiny), tokenizer_2=tiny.tokenizer,
         text_encoder_3=None, tokenizer_3=None,
     )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def train(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_all(tmp_path_factory.mktemp("train"), photographs()[:10])
 
 
 @pytest.fixture(params=[sd2, sdxl, sd3], ids=lambda family: family.__name__)

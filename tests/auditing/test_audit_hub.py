@@ -19,7 +19,7 @@ import byheart
 
 pytestmark = pytest.mark.slow
 
-FEW = ["--bank", "2", "--noises", "2", "--captions", "0", "--steps", "2", "--size", "32"]
+FEW = {"bank": 2, "noises": 2, "captions": 0, "steps": 2, "size": 32}
 
 
 def audit(place: Path, out: str, *words: str, **environment: str) -> Any:
@@ -30,11 +30,11 @@ def audit(place: Path, out: str, *words: str, **environment: str) -> Any:
         if not key.startswith(ours) and not key.lower().endswith("_proxy")
     } | {"HF_HOME": str(place / "hf"), "HF_HUB_DISABLE_TELEMETRY": "1"}  # fmt: skip
     command = [sys.executable, "-c", "import sys; from byheart.cli import main; sys.exit(main())",
-               "audit", "--train", str(place / "train"), "--out", str(place / out)]  # fmt: skip
+               "audit", "--train", str(place / "train"), "--out", str(place / out), *words,
+               *(f"--{name}={value}" for name, value in FEW.items())]  # fmt: skip
     return subprocess.run(
-        [*command, *words, *FEW], env=given | environment, capture_output=True, text=True,
-        timeout=600,
-    )  # fmt: skip
+        command, env=given | environment, capture_output=True, text=True, timeout=600
+    )
 
 
 @pytest.fixture
@@ -61,8 +61,7 @@ def test_a_hub_id_gives_what_the_folder_gives_and_is_fetched_once(
         assert "diffusion_pytorch_model.safetensors" in fetched
         assert not any(name.endswith(".bin") for name in fetched)
     torch.set_num_threads(1)  # as the process has
-    few = {"bank": 2, "noises": 2, "captions": 0, "steps": 2, "size": 32}
-    byheart.audit(place / "train", pipeline=served, out=place / "path", **few)
+    byheart.audit(place / "train", pipeline=served, out=place / "path", **FEW)
     assert pictures(place / "id") == pictures(place / "path") != {}
     one, other = (json.loads((place / k / "measures.json").read_text()) for k in ("id", "path"))
     assert one["conditions"] == other["conditions"]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
@@ -173,8 +174,7 @@ def test_a_pipeline_with_a_config_of_its_own_is_no_run_of_ours(model: Path) -> N
     assert is_own_run(str(model))
 
 
-def test_a_run_of_ours_is_not_asked_what_it_ignores(tmp_path: Path) -> None:
-    train = save_all(tmp_path / "train", photographs()[:2])
+def test_a_run_of_ours_is_not_asked_what_it_ignores(train: Path, tmp_path: Path) -> None:
     settled(tmp_path / "run")
     for name, value in {"side": 64, "half": True, "allow_pickle": True}.items():
         with pytest.raises(ValueError, match=f"{flag(name)}: .* is a run of byheart"):
@@ -192,9 +192,8 @@ def run(model: Path, tmp_path: Path) -> Path:
 
 
 def test_a_run_of_ours_with_a_whole_pipeline_is_asked_as_it_sampled(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train = save_all(tmp_path / "train", photographs()[:4])
     seen = []
 
     def looked(self: Pipeline, prompt: str, noise: int) -> Generated:
@@ -214,9 +213,8 @@ def test_a_run_of_ours_with_a_whole_pipeline_is_asked_as_it_sampled(
 
 
 def test_a_whole_pipeline_beside_a_config_that_is_not_ours_is_told_how_to_be_asked(
-    run: Path, tmp_path: Path
+    train: Path, run: Path, tmp_path: Path
 ) -> None:
-    train = save_all(tmp_path / "train", photographs()[:4])
     (run / "config.yaml").write_text("a: 1\n")
     with pytest.raises(ValueError, match=r"config.yaml cannot be read .*type --pipeline .*/model"):
         byheart.audit(train, pipeline=run, out=tmp_path / "a", size=16)
@@ -259,19 +257,17 @@ def test_what_is_no_number_is_written_as_none_and_a_lost_picture_is_made_again(
 @pytest.mark.parametrize(
     ("gone", "said"),
     [
-        (["tokenizer/tokenizer.json"], "reads every prompt alike"),
-        (["tokenizer"], "reads every prompt alike"),
-        (["tokenizer/tokenizer_config.json"], "tokenizer_config.json is missing"),
-        (["scheduler"], "scheduler"),
-        (["text_encoder"], "text_encoder|safetensors"),
+        ("tokenizer/tokenizer.json", "reads every prompt alike"),
+        ("tokenizer", "reads every prompt alike"),
+        ("tokenizer/tokenizer_config.json", "tokenizer_config.json is missing"),
+        ("scheduler", "scheduler"),
+        ("text_encoder", "text_encoder|safetensors"),
     ],
 )
 def test_a_model_without_one_of_its_files_is_refused_in_a_line(
-    model: Path, gone: list[str], said: str
+    model: Path, gone: str, said: str
 ) -> None:
-    for name in gone:
-        part = model / name
-        shutil.rmtree(part) if part.is_dir() else part.unlink()
+    shutil.rmtree(model / gone) if (model / gone).is_dir() else (model / gone).unlink()
     with pytest.raises(ValueError, match=said) as error:
         open_pipeline(str(model), None, Options())
     assert "\n" not in str(error.value)
@@ -296,13 +292,6 @@ def test_weights_of_any_variant_are_found_and_a_lost_safety_checker_is_not_misse
     assert opened.generate("the fox", 0).image.size == (64, 64)
 
 
-def test_a_single_file_is_refused_with_the_way_to_a_folder(tmp_path: Path) -> None:
-    file = tmp_path / "model.safetensors"
-    save_file({"x": torch.zeros(1)}, file)
-    with pytest.raises(ValueError, match=r"from_single_file\(.*save_pretrained"):
-        open_pipeline(str(file), None, Options())
-
-
 @pytest.fixture(scope="module")
 def lora(tiny_pipeline: Path) -> dict[str, torch.Tensor]:
     """A sound one as diffusers saves it, two weights for each of its layers."""
@@ -322,6 +311,25 @@ def kohya(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         found[f"{layer}.lora_{'down' if which == 'A' else 'up'}.weight"] = weight
         found[f"{layer}.alpha"] = torch.tensor(2.0)
     return found
+
+
+def test_a_lora_changes_what_comes_out(
+    tiny_pipeline: Path, tmp_path: Path, lora: dict[str, torch.Tensor]
+) -> None:
+    def made(path: Path | None) -> np.ndarray:
+        opened = open_pipeline(str(tiny_pipeline), path and str(path), Options(steps=2))
+        return np.array(opened.generate("the fox", 0).image, int)
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        strong = {name: 5 * torch.randn_like(weight) for name, weight in lora.items()}
+    (tmp_path / "lora").mkdir()
+    save_file(strong, tmp_path / "lora" / "a.safetensors")
+    for path in (tmp_path / "lora", tmp_path / "lora" / "a.safetensors"):
+        assert np.abs(made(path) - made(None)).max() > 2
+    (tmp_path / "lora.bin").touch()
+    with pytest.raises(ValueError, match="is no safetensors file"):
+        made(tmp_path / "lora.bin")
 
 
 def test_of_a_lora_what_is_not_in_use_is_counted(

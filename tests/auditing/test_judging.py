@@ -27,9 +27,10 @@ def looks(images: Tensor) -> Looks:
 TRAIN, HELD_OUT = blobs(20, 1), blobs(12, 2)
 
 
-@pytest.mark.parametrize("piece", [1, 3, 128])
+@pytest.mark.parametrize("piece", [1, 3])
 def test_pieces_change_nothing(monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
-    outputs = torch.cat([TRAIN[:3], blobs(4, 3), HELD_OUT[:2]])
+    half = ((TRAIN[4:5].float() + TRAIN[9:10].float()) / 2).round().to(torch.uint8)
+    outputs = torch.cat([TRAIN[:3], blobs(4, 3), HELD_OUT[:2], half])
     against = own_reference(TRAIN, HELD_OUT, "")
     whole = examine(outputs, TRAIN, against)
     monkeypatch.setattr(judging, "PIECE", piece)
@@ -40,13 +41,7 @@ def test_pieces_change_nothing(monkeypatch: pytest.MonkeyPatch, piece: int) -> N
             same = outside[name] if name in outside else getattr(found.findings, name)
             assert torch.equal(same.nan_to_num(), value.nan_to_num()), name
     assert found.output[:3].tolist() == [0, 1, 2] and found.rmse[:3].tolist() == [0, 0, 0]
-    assert (found.rmse[3:] > 0).all()
-
-
-def test_a_blend_is_told() -> None:
-    half = ((TRAIN[4].float() + TRAIN[9].float()) / 2).round().to(torch.uint8)[None]
-    found = judge_all(half, TRAIN, own_reference(TRAIN, HELD_OUT, "")).findings
-    assert KINDS[int(found.kind[0])] == "blend"
+    assert (found.rmse[3:] > 0).all() and KINDS[int(found.findings.kind[-1])] == "blend"
 
 
 def test_without_held_out_images_nothing_unseen_is_closer() -> None:
@@ -63,14 +58,6 @@ def test_real_pictures_are_never_broken_by_the_reference_they_made() -> None:
     against = own_reference(TRAIN, HELD_OUT, "")
     kinds = judge_all(HELD_OUT, TRAIN, against).findings.kind.tolist()
     assert {KINDS[kind] for kind in kinds} == {"novel"}
-
-
-def test_a_copier_of_constant_quality_is_seen_alike_at_every_n() -> None:
-    draws = torch.Generator().manual_seed(0)
-    noisy = (TRAIN[:1] + torch.randn(8, *TRAIN.shape[1:], generator=draws) * 10).clamp(0, 255)
-    for n in (1, 2, 20):
-        against = own_reference(TRAIN[:n], HELD_OUT, "")
-        assert judge_all(noisy.to(torch.uint8), TRAIN[:n], against).findings.copied.all()
 
 
 def test_altered_copies_are_searched_where_asked_and_told_from_chance() -> None:

@@ -132,8 +132,8 @@ def audit(
     with claimed(folder, typed) as record:
         # ask the model
         if given is None:
-            asked, given, model = _ask(typed, album, own, folder, record)
-            notes += model.notes + (left_out(album, asked) if model.conditional else [])
+            asked, given, model, more = _ask(typed, album, own, folder, record)
+            notes += more
         else:
             asked = [Question("folder", name, 0) for name in given.names]
             model = None
@@ -201,9 +201,9 @@ def _ask(
     own: list[str] | None,
     folder: Path,
     record: Callable[[str], None],
-) -> tuple[list[Question], Album, Model]:
-    """The model's outputs, made or found. The model is opened first: what cannot be opened leaves
-    nothing behind."""
+) -> tuple[list[Question], Album, Model, list[str]]:
+    """The model's outputs, made or found, and what is to be said of it. The model is opened first:
+    what cannot be opened leaves nothing behind."""
     from byheart.auditing.own_run import open_model  # as above
 
     asked = planned(train, own, typed.bank, typed.captions, typed.noises)
@@ -216,9 +216,9 @@ def _ask(
     record(fingerprint(asked))
     outputs, differences, one_step = generate_all(model, asked, folder, train.pixels.shape[-1])
     notes = [*model.notes, *unmoved_by_prompts(asked, outputs)]
+    notes += left_out(train, asked) if model.conditional else []
     shown = model.shown if typed.gap or typed.cycles else None
-    known = Model(model.parameters, model.conditional, differences, one_step, notes, shown)
-    return asked, outputs, known
+    return asked, outputs, Model(model.parameters, differences, one_step, shown), notes
 
 
 def _descriptor(path: str | None) -> Descriptor | None:

@@ -61,11 +61,16 @@ def _audit(typed: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("byheart: stopped: the same command goes on from there", file=sys.stderr)
         return INTERRUPTED
-    return _told(found, typed.fail_above)
+    from byheart.auditing.report import heading, lost, searched, verdict
+
+    measures = found.measures
+    said = [f"{heading(measures)}.", *verdict(measures), searched(measures)]
+    _say([*said, *measures["notes"], *lost(measures)])
+    print(found.page)
+    return _judged({"": found})
 
 
 def _several(given: dict[str, Any], models: dict[str, list[str]]) -> int:
-    from byheart.auditing.report import fail_line
     from byheart.auditing.several import audit_several, heading
 
     (which, several), *more = [(name, one) for name, one in models.items() if len(one) > 1]
@@ -79,14 +84,8 @@ def _several(given: dict[str, Any], models: dict[str, list[str]]) -> int:
     print()
     _say(found.words)
     print(found.page)
-    failed = [
-        (row["model"], one.measures)
-        for row, one in zip(found.rows, found.audits, strict=True)
-        if one.failed
-    ]
-    for model, measures in failed:
-        print(f"byheart: {model}: {fail_line(measures, given['fail_above'])}", file=sys.stderr)
-    return ABOVE if failed else 0
+    names = [f"{row['model']}: " for row in found.rows]
+    return _judged(dict(zip(names, found.audits, strict=True)))
 
 
 def _say(paragraphs: list[str]) -> None:
@@ -95,16 +94,12 @@ def _say(paragraphs: list[str]) -> None:
         print(*textwrap.wrap(words, width), sep="\n", end="\n\n")
 
 
-def _told(found: Audit, fail_above: float | None) -> int:
-    """Print the verdict. The exit code."""
-    from byheart.auditing.report import fail_line, heading, lost, searched, verdict
+def _judged(audits: dict[str, Audit]) -> int:
+    """Print which of them --fail-above fails, by the name of its model. The exit code."""
+    from byheart.auditing.report import fail_line
 
-    measures = found.measures
-    said = [f"{heading(measures)}.", *verdict(measures), searched(measures)]
-    _say([*said, *measures["notes"], *lost(measures)])
-    print(found.page)
-    if not found.failed:
-        return 0
-    assert fail_above is not None
-    print(f"byheart: {fail_line(measures, fail_above)}", file=sys.stderr)
-    return ABOVE
+    failed = {name: one for name, one in audits.items() if one.failed}
+    for name, one in failed.items():
+        assert one.fail_above is not None
+        print(f"byheart: {name}{fail_line(one.measures, one.fail_above)}", file=sys.stderr)
+    return ABOVE if failed else 0

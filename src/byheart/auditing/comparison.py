@@ -13,14 +13,12 @@ from torch import Tensor
 
 from byheart.auditing.judging import PIECE, Altered, Calibration, Images, Judged, copies_of
 from byheart.auditing.pictures import Album
-from byheart.data.prompts import CONDITIONS, Question
+from byheart.data.prompts import Question
 from byheart.measure.copying import Reference
 from byheart.measure.distance import rmse_matrix
 
 if TYPE_CHECKING:  # diffusers takes seconds to import, and folders do without it
     from byheart.auditing.inside import Shown
-
-ASKED = (*CONDITIONS, "prompts", "folder")  # the user's own prompts; a folder of finished pictures
 
 SMALLEST = 0.35  # of a side: about the finest windows of the search "inside", 12 of 34
 # Real pictures, trained on or held out. Of sound photographs, with nothing held out, half are
@@ -33,10 +31,8 @@ class Model:
     """What is known of the model that was asked; of a folder of pictures nothing is."""
 
     parameters: int
-    conditional: bool  # takes a prompt
     differences: list[float | None]  # one for each output
     one_step: dict[int, Tensor]  # of each output its one-step picture (3, s, s), where there is one
-    notes: list[str]  # what is to be said of it
     shown: Shown | None  # to show it pictures
 
 
@@ -86,6 +82,15 @@ class Comparison:
             of_output |= dict(zip(part, distances.min(1).values.tolist(), strict=True))
             smallest = torch.minimum(smallest, distances.min(0).values)
         return of_output, smallest
+
+    @property
+    def detectors(self) -> dict[str, list[float | None]]:
+        """What the two detectors say of each output; None where one is not defined."""
+        count, (of_output, _) = len(self.asked), self.one_steps
+        return {
+            "noise_difference": self.model.differences if self.model else [None] * count,
+            "one_step_rmse": [of_output.get(k) for k in range(count)],
+        }
 
 
 # What a search is called, beside the verdict; after the names in `Calibration.tolerance`.
@@ -164,13 +169,3 @@ def altered_outputs(compared: Comparison) -> list[int | None]:
             own.setdefault(t, k)
             of_group.setdefault(group[t], k)
     return [own.get(t, of_group.get(head)) for t, head in enumerate(group)]
-
-
-def detector_rows(compared: Comparison) -> list[dict[str, float | None]]:
-    """Of each output what the two detectors say; None where one is not defined."""
-    model, (one_steps, _) = compared.model, compared.one_steps
-    differences = model.differences if model else [None] * len(compared.asked)
-    return [
-        {"noise_difference": one, "one_step_rmse": one_steps.get(k)}
-        for k, one in enumerate(differences)
-    ]

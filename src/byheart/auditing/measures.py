@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -12,14 +12,13 @@ import torch
 from torch import Tensor
 
 from byheart.auditing.comparison import (
-    ASKED,
     Comparison,
     altered_outputs,
     closest_outputs,
-    detector_rows,
     scope,
 )
 from byheart.auditing.judging import judge_all, places
+from byheart.auditing.report import ASKED
 from byheart.data.images import ImageSet, content_hash
 from byheart.data.prompts import CONDITIONS
 from byheart.measure.collision import chance_collision
@@ -100,7 +99,7 @@ NOT_TOLD = {"kind": "", "reason": ""}  # of what is no copy, where broken and no
 def output_rows(compared: Comparison) -> list[dict[str, Any]]:
     """outputs.csv, in the order of the outputs."""
     found, altered, names = compared.judged.findings, compared.altered, compared.train.names
-    verdicts, detectors = cells(found), detector_rows(compared)
+    verdicts, detectors = cells(found), compared.detectors
     if not compared.tells_kinds:
         verdicts = [one | ({} if one["copied"] else NOT_TOLD) for one in verdicts]
     rows = []
@@ -112,7 +111,7 @@ def output_rows(compared: Comparison) -> list[dict[str, Any]]:
             **verdicts[k],
             **_altered(compared, k if words else None),
             "altered_of": names[int(altered.nearest[k])] if words else "",
-            **{key: digits(value) for key, value in detectors[k].items()},
+            **{key: digits(values[k]) for key, values in detectors.items()},
         })  # fmt: skip
     return rows
 
@@ -123,8 +122,7 @@ def audit_rows(compared: Comparison) -> list[dict[str, Any]]:
     copies = Counter(group[t] for t in compared.copies)
     sizes = Counter(group)
     shown, best = closest_outputs(compared), altered_outputs(compared)
-    detectors, (_, nearest_step) = detector_rows(compared), compared.one_steps
-    findings = compared.judged.findings
+    findings, detectors = compared.judged.findings, compared.detectors
     plain = [rmse / compared.reference.distance for _, rmse, _ in shown]
     exposed = [
         rho if other is None else min(rho, float(altered.rho[other]))
@@ -152,8 +150,8 @@ def audit_rows(compared: Comparison) -> list[dict[str, Any]]:
             "altered_output": "" if other is None else compared.outputs.names[other],
             **{f"altered_{key}": value for key, value in _asked(compared, other).items()},
             **_altered(compared, other),
-            "noise_difference": digits(detectors[k]["noise_difference"]),
-            "one_step_rmse": digits(finite(nearest_step[t])),
+            "noise_difference": digits(detectors["noise_difference"][k]),
+            "one_step_rmse": digits(finite(compared.one_steps[1][t])),
         })  # fmt: skip
     return rows
 
@@ -402,15 +400,13 @@ def _detectors(compared: Comparison) -> dict[str, Any] | None:
     """Medians over copies and over the rest: a detector that tells them apart shows a gap."""
     if compared.model is None:
         return None
-    rows = detector_rows(compared)
-    parts = {"copies": compared.either.tolist(), "others": (~compared.either).tolist()}
+
+    def median(values: list[float | None], where: Tensor) -> float | None:
+        known = [values[k] for k in where.nonzero()[:, 0].tolist() if values[k] is not None]
+        return float(torch.tensor(known, dtype=torch.float64).quantile(0.5)) if known else None
+
+    parts = {"copies": compared.either, "others": ~compared.either}
     return {
-        key: {part: _median([row[key] for row, here in zip(rows, where, strict=True) if here])
-              for part, where in parts.items()}
-        for key in ("noise_difference", "one_step_rmse")
-    }  # fmt: skip
-
-
-def _median(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(torch.tensor(known, dtype=torch.float64).quantile(0.5)) if known else None
+        key: {part: median(values, where) for part, where in parts.items()}
+        for key, values in compared.detectors.items()
+    }

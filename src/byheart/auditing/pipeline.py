@@ -108,6 +108,7 @@ def moved(network: Any, device: str) -> Any:
 VARIANT = re.compile(r"\.([A-Za-z]\w*)(?:-\d+-of-\d+)?\.safetensors$")
 LIBRARIES = {"diffusers", "transformers"}
 PICKLED = {".bin", ".pt", ".ckpt"}
+TRUST = "or, if you trust who made it, add --allow-pickle"
 
 
 def check_parts(config: dict[str, Any], where: str) -> None:
@@ -116,9 +117,9 @@ def check_parts(config: dict[str, Any], where: str) -> None:
     if not isinstance(config.get("_class_name"), str):
         raise ValueError("its model_index.json names a pipeline of its own, and no code is run")
     for part, named in config.items():
-        if part.startswith("_") or not isinstance(named, list | tuple):
+        if part.startswith("_") or not isinstance(named, list | tuple) or not named:
             continue
-        library = named[0] if named else None
+        library = named[0]
         if library is None:
             continue
         known = isinstance(library, str) and library.isidentifier()
@@ -147,10 +148,7 @@ def lora_file(lora: str, asking: Options) -> tuple[str, str | None]:
     path = Path(lora)
     if path.is_file():
         if path.suffix != ".safetensors" and not asking.allow_pickle:
-            raise ValueError(
-                f"--lora {lora} is no safetensors file: convert it, or, if you trust who made it, "
-                "add --allow-pickle"
-            )
+            raise ValueError(f"--lora {lora} is no safetensors file: convert it, {TRUST}")
         return str(path.parent), path.name
     where = folder_or_hub(lora, "--lora")
     if not path.is_dir():
@@ -163,10 +161,9 @@ def lora_file(lora: str, asking: Options) -> tuple[str, str | None]:
     if names:
         shown = few(names, 5)
         raise ValueError(f"--lora {lora} holds {len(names)} files ({shown}): type the path of one")
-    words = f"--lora {lora} holds no safetensors file"
-    if any(file.suffix in PICKLED for file in path.iterdir()):
-        words += ": convert what is there, or, if you trust who made it, add --allow-pickle"
-    raise ValueError(words)
+    pickled = any(file.suffix in PICKLED for file in path.iterdir())
+    cure = f": convert what is there, {TRUST}" * pickled
+    raise ValueError(f"--lora {lora} holds no safetensors file{cure}")
 
 
 def why(error: BaseException, where: str, asking: Options) -> str:
@@ -176,20 +173,15 @@ def why(error: BaseException, where: str, asking: Options) -> str:
     words = short(error)
     if asking.allow_pickle:
         return words
-    if not Path(where).is_dir() and constants.HF_HUB_OFFLINE:
-        return f"{words}: HF_HUB_OFFLINE forbids to fetch what is missing: unset that"
+    named = any(end in words for end in PICKLED)
     if Path(where).is_dir():
         pickled = any(file.suffix in PICKLED for file in Path(where).rglob("*"))
+        pickled &= named or "safetensors" in words
+    elif constants.HF_HUB_OFFLINE:
+        return f"{words}: HF_HUB_OFFLINE forbids to fetch what is missing: unset that"
     else:  # of a hub id only what diffusers says is known
-        pickled = "safetensors" in words and any(
-            end in words for end in (*PICKLED, "find", "found")
-        )
-    if pickled and any(word in words for word in ("safetensors", *PICKLED)):
-        return (
-            f"{words}: only safetensors are read; convert it, or, if you trust who made it, add "
-            "--allow-pickle"
-        )
-    return words
+        pickled = "safetensors" in words and (named or "find" in words or "found" in words)
+    return f"{words}: only safetensors are read; convert it, {TRUST}" if pickled else words
 
 
 GUIDED = 7.5  # guidance under which the first step is looked at: any above 1 asks both ways

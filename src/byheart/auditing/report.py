@@ -110,13 +110,25 @@ def _some(hits: int, count: int) -> str:
 
 def _altered(measures: dict[str, Any]) -> list[str]:
     """Nothing where every output is a plain copy: then nothing was searched."""
-    found, altered = measures["all"], measures["altered"]
-    plain, chance = _hits(found["copied"]), altered["chance"]
-    if found["outputs"] == plain:
+    found, altered, chance = measures["all"], measures["altered"], measures["altered"]["chance"]
+    plain, hits, kinds = _hits(found["copied"]), _hits(found["altered"]), altered["kinds"]
+    searched, more = found["outputs"] - plain, " more" if plain else ""
+    if not searched:
         return []
     if not altered["tolerance"]:
         return ["Altered copies could not be searched: there is nothing to calibrate them with."]
-    said = _altered_ones(_hits(found["altered"]), found["outputs"] - plain, plain, altered["kinds"])
+    what = "mirrored, recoloured, shifted or cropped copy"
+    if hits > 1:
+        by_count = sorted(kinds.items(), key=lambda pair: (-pair[1], pair[0]))
+        words = "; ".join(f"{count:,} × {name}" for name, count in by_count)
+        said = f"{hits:,}{more} are altered copies ({words})."
+    elif hits:
+        subject = "It" if found["outputs"] == 1 else f"1{more}"
+        said = f"{subject} is an altered copy ({', '.join(kinds)})."
+    elif searched == 1:
+        said = f"The other one is no {what} either." if plain else f"Nor is it a {what}."
+    else:
+        said = f"Among the {'other ' if plain else ''}{searched:,} outputs no {what} was found."
     if chance["count"]:
         which = "training pictures, each compared with the others"
         if measures["reference"]["held_out"]:
@@ -125,22 +137,6 @@ def _altered(measures: dict[str, Any]) -> list[str]:
             which = "embedded photographs, where there is nothing to find"
         said += f" Of {chance['count']:,} {which}, {percent(chance['rate'])} pass a search."
     return [said]
-
-
-def _altered_ones(hits: int, searched: int, plain: int, kinds: dict[str, int]) -> str:
-    """hits: altered copies among the outputs that were searched, which are no plain copies."""
-    more = " more" if plain else ""
-    if hits > 1:
-        by_count = sorted(kinds.items(), key=lambda pair: (-pair[1], pair[0]))
-        words = "; ".join(f"{count:,} × {name}" for name, count in by_count)
-        return f"{hits:,}{more} are altered copies ({words})."
-    if hits == 1:
-        subject = "It" if searched == 1 and not plain else f"1{more}"
-        return f"{subject} is an altered copy ({', '.join(kinds)})."
-    what = "mirrored, recoloured, shifted or cropped copy"
-    if searched == 1:
-        return f"The other one is no {what} either." if plain else f"Nor is it a {what}."
-    return f"Among the {'other ' if plain else ''}{searched:,} outputs no {what} was found."
 
 
 def _rest(measures: dict[str, Any]) -> str:

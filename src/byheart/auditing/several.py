@@ -140,15 +140,15 @@ def chart_of(rows: list[dict[str, Any]]) -> Panel:
     steps = [row["step"] if row["step"] is not None else k for k, row in enumerate(rows)]
     named = rows[0]["step"] is None
 
-    def points(key: str, ends: tuple[str, str] | None = None) -> tuple[Point, ...]:
+    def points(key: str) -> tuple[Point, ...]:
         return tuple(
-            Point(x, row[key], *((row[ends[0]], row[ends[1]]) if ends else ()))
+            Point(x, row[key], row.get(f"{key}_low"), row.get(f"{key}_high"))
             for x, row in zip(steps, rows, strict=True)
             if row[key] is not None
         )
 
     series = (
-        Series("outputs that are copies", points("either", ("either_low", "either_high")), ORANGE),
+        Series("outputs that are copies", points("either"), ORANGE),
         Series("distance to the training set / of held-out pictures", points("nearest"), BLUE, "s"),
         Series("denoising error, training / held out", points("gap"), GREEN, "^"),
     )
