@@ -120,3 +120,9 @@ def test_code_on_the_hub_is_not_run(tiny_pipeline: Path, place: Path) -> None:
         refused = audit(place, "a", "--pipeline", "owner/name", HF_ENDPOINT=address)
     assert refused.returncode == 2 and "no other code is run" in refused.stderr, refused.stderr
     assert not (place / "ran").exists()
+
+
+def test_folders_are_audited_without_the_pipelines_of_diffusers() -> None:
+    """They take seconds to import."""
+    said = "import sys, byheart.auditing.audit; sys.exit('diffusers.pipelines' in sys.modules)"
+    subprocess.run([sys.executable, "-c", said], check=True)

@@ -23,7 +23,13 @@ from byheart.data.images import ImageSet, content_hash
 from byheart.data.prompts import CONDITIONS
 from byheart.measure.collision import chance_collision
 from byheart.measure.controls import controls
-from byheart.measure.copying import chance, margin_curve, tolerance_curve, unseen_pictures
+from byheart.measure.copying import (
+    Verdicts,
+    chance,
+    margin_curve,
+    tolerance_curve,
+    unseen_pictures,
+)
 from byheart.measure.generalization import generalization
 from byheart.measure.intervals import Rate, finite, wilson
 from byheart.measure.kinds import KINDS
@@ -242,7 +248,7 @@ def measures_of(compared: Comparison) -> dict[str, Any]:
         "controls": _controls(compared),
         **_effects(compared),
         "denoising": None,
-        "panel": _panel(compared),
+        "panel": _panel(compared, real),
         "tolerance": tolerance_curve(found, real, compared.reference),
         "margin": margin_curve(found, real, compared.reference),
         "ledger": _ledger(compared) if model else None,
@@ -367,7 +373,7 @@ def _pairs(compared: Comparison) -> int:
 _OTHER = {"prompts": "unseen", "unseen": "bank"}
 
 
-def _panel(compared: Comparison) -> dict[str, Any] | None:
+def _panel(compared: Comparison, unseen: Verdicts | None) -> dict[str, Any] | None:
     if len(compared.train) > PANEL:
         return None
     found, train = compared.judged.findings, compared.train.pixels
@@ -375,7 +381,7 @@ def _panel(compared: Comparison) -> dict[str, Any] | None:
         compared.outputs.pixels, train, compared.unseen, found.nearest, compared.reference.distance
     )
     real: dict[str, Metric | None] = {}
-    if (unseen := unseen_pictures(train, compared.reference)) is not None:
+    if unseen is not None:
         outputs, others = compared.unseen[0::2], compared.unseen[1::2]
         real = panel(outputs, train, others, unseen.nearest, compared.reference.distance)
     whole = panel_of(seen, slice(None))
