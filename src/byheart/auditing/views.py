@@ -152,9 +152,9 @@ def _along(picture: Picture) -> list[tuple[str, Box]]:
 
 def gathered(each: list[list[View]]) -> Views:
     views = [view for one in each for view in one]
-    greys = [torch.from_numpy(view.grey) for view in views]
+    greys = np.array([view.grey for view in views], np.uint8).reshape(-1, SIDE, SIDE)
     return Views(
-        torch.stack(greys) if greys else torch.empty((0, SIDE, SIDE), dtype=torch.uint8),
+        torch.from_numpy(greys),
         torch.tensor([place for place, one in enumerate(each) for _ in one], dtype=torch.long),
         tuple(view.name for view in views),
         torch.tensor([view.along for view in views], dtype=torch.bool),
