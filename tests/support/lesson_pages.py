@@ -80,6 +80,11 @@ def ask(tab: Any, words: str) -> None:
     """Type a prompt, and wait for its answer."""
     field(tab, "prompt").fill(words)
     field(tab, "prompt").press("Enter")
+    answered(tab, words)
+
+
+def answered(tab: Any, words: str) -> None:
+    """Wait for the answer to a prompt."""
     tab.wait_for_function(
         "words => document.querySelector('#answer [data-play]') && "
         "document.querySelector('#answer .said').textContent.includes(words)",

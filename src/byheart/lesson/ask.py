@@ -285,13 +285,11 @@ def ask_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) ->
     tab.select(there, chosen, slider, **QUIET)
     gr.on([place.change, mode.change], has_seen, chosen, seen, **QUIET)
     timer.tick(wait, chosen, slider, **QUIET)
-    asking = [prompt.submit, second.submit, button.click]
-    # What was typed last comes after the one that is being answered; else Gradio drops it unsaid.
+    for idea in ideas:  # in the browser, and so before the question below is put together
+        idea.click(None, idea, prompt, js="words => words", **QUIET)
+    asking = [prompt.submit, second.submit, button.click, *(idea.click for idea in ideas)]
+    # What was asked last comes after the one that is being answered; else Gradio drops it unsaid.
     gr.on(asking, ask, asked, result, trigger_mode="always_last", **QUIET, **MODEL)
-    for idea in ideas:
-        idea.click(lambda words: words, idea, prompt, **QUIET).then(
-            ask, asked, result, **QUIET, **MODEL
-        )
 
 
 def watch_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:

@@ -81,28 +81,27 @@
     point(event);
   });
   // The address names what is looked at: a reload, or a link that is passed on, leads back to it.
-  const remember = (typed) => {
+  const remember = () => {
     const address = new URL(location);
     const part = document.querySelector("#parts [role=tab][aria-selected=true]");
     const range = document.querySelector("#n-slider input[type=range]");
     const ns = document.querySelector("#n-said [data-ns]");
     const prompt = document.querySelector("#prompt :is(input, textarea)");
     if (part) address.searchParams.set("part", part.textContent.trim());
-    if (prompt) address.searchParams.set("prompt", (typed ?? prompt.value).slice(0, 1000));
+    if (prompt) address.searchParams.set("prompt", prompt.value.slice(0, 1000));
     if (range && ns) address.searchParams.set("n", JSON.parse(ns.dataset.ns)[range.value] ?? "");
     history.replaceState(null, "", address);
   };
-  const asked = (typed) => {
-    remember(typed);
+  const asked = () => {
+    remember();
     if (innerWidth < 600) document.querySelector("#answer").scrollIntoView({ behavior: "smooth" });
   };
   document.addEventListener("click", (event) => {
-    const idea = event.target.closest?.(".ideas button")?.textContent.trim();
-    if (idea || event.target.closest?.("#ask")) setTimeout(() => asked(idea), 200);
-    if (event.target.closest?.("#parts [role=tab]")) setTimeout(() => remember(), 200);
+    if (event.target.closest?.(".ideas button, #ask")) setTimeout(asked, 200);
+    if (event.target.closest?.("#parts [role=tab]")) setTimeout(remember, 200);
   });
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && event.target.closest?.("#prompt")) setTimeout(() => asked(), 200);
+    if (event.key === "Enter" && event.target.closest?.("#prompt")) setTimeout(asked, 200);
   });
   // The row of tabs is measured before our style is there: measure it once more.
   for (const later of [300, 1500]) {
