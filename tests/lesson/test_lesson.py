@@ -24,6 +24,7 @@ from byheart.lesson.guard import Guard
 from byheart.lesson.html import chart, picture, safe, sprite, trouble
 from byheart.measure.ledger import stable_diffusion
 from byheart.show.plots import Panel, Point, Series
+from byheart.show.runs import Finished
 
 HOSTILE = "<img src=x onerror=alert(1)> ${alert(1)} {{value}} `x` \" ' &"
 
@@ -252,25 +253,29 @@ def test_one_person_does_not_outvote_a_class() -> None:
 # ledger
 
 
+def learned(jpeg: float | None, bits: float) -> ledger.Measured:
+    """What a run of ten pictures of 32 px has measured."""
+    found = {"memorized": {"jpeg": {"compression": jpeg}}, "chance_collision": {"bits": bits}}
+    run = Finished(Path("n10-s0"), {}, {"image_size": 32, "ledger": found}, [])
+    return ledger.measured([run])
+
+
 def test_the_calculator_reproduces_stable_diffusions_figures() -> None:
-    given = ledger.stable_diffusion_numbers()
-    assert (given.images, given.size, given.parameters) == (2_300_000_000, 512, 859_520_964)
-    known = ledger.Measured(None, 0, {"bits": 20.0}, "")
-    made, lines = ledger.account(given, known)
-    by_key = {line.key: line for line in lines}
-    assert made.ratio == stable_diffusion().ratio and by_key["ratio"].text == "526,105"
+    given, known = stable_diffusion(), learned(None, 20)
+    by_key = {line.key: line for line in ledger.account(given, known)}
+    assert by_key["ratio"].text == "526,105"
     assert by_key["jpeg.times"].value == ledger.JPEG_ASSUMED
-    assert by_key["jpeg.bits"].value == pytest.approx(made.raw_bits / 10)
+    assert by_key["jpeg.bits"].value == pytest.approx(given.raw_bits / 10)
     assert by_key["chance.any_bits"].value == 0
     html = ledger.shown(given, known)
     assert "11.96 bit" in html and "JPEG" in html
 
 
 def test_jpeg_and_chance_move_with_the_numbers() -> None:
-    known = ledger.Measured(5.0, 32, {"bits": 20.0}, "n10-s0")
-    few = {x.key: x for x in ledger.account(ledger.Numbers(8, 32, 1000, 32), known)[1]}
-    many = {x.key: x for x in ledger.account(ledger.Numbers(1024, 32, 1000, 16), known)[1]}
-    large = {x.key: x for x in ledger.account(ledger.Numbers(8, 64, 1000, 32), known)[1]}
+    few, many, large = (
+        {line.key: line for line in ledger.account(ledger.numbers(*typed), learned(5, 20))}
+        for typed in ((8, 32, 1000, 32), (1024, 32, 1000, 16), (8, 64, 1000, 32))
+    )
     assert few["chance.any_bits"].value == 17 and many["chance.any_bits"].value == 10
     assert few["jpeg.bits"].value == pytest.approx(8 * 32 * 32 * 3 * 8 / 5)
     assert "n10-s0" in few["jpeg.times"].how and "assumed" in large["jpeg.times"].how
@@ -282,7 +287,9 @@ def test_jpeg_and_chance_move_with_the_numbers() -> None:
 def test_a_number_that_is_none_is_named(word: str | None) -> None:
     with pytest.raises(ValueError, match=r"images is .*type a whole number from 1 to 10\^18"):
         ledger.numbers(word, 32, 1000, 32)
-    assert ledger.numbers("2.3e9", " 512", "859,520,964", 16).images == 2_300_000_000
+    assert ledger.numbers("2.3e9", " 512", "859,520,964", 32) == replace(
+        stable_diffusion(), latent_dimensions=None
+    )
 
 
 # pictures that are sent

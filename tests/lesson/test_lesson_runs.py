@@ -31,6 +31,7 @@ from byheart.lesson.models import Model, ModelCache, load
 from byheart.lesson.queue import AT_ONCE, Desk
 from byheart.lesson.session import CROWD, FEW, Session
 from byheart.lesson.teacher import Teacher
+from byheart.measure.ledger import stable_diffusion
 from byheart.runtime.lock import OWNER
 from byheart.show.runs import finished_runs, read_outputs
 
@@ -416,11 +417,12 @@ def test_few_lines_are_drawn_from_few_to_many_images(folder: Path) -> None:
 def test_the_ledger_takes_what_the_sweep_has_measured(folder: Path) -> None:
     runs = finished_runs(folder)
     given = ledger.run_numbers(runs)
-    assert (given.images, given.size) == (3, 16)
+    assert (given.n_images, given.dimensions) == (3, 3 * 16**2)
     known = ledger.measured(runs)
     assert "parameters" in ledger.shown(given, known)
-    if known.collision is not None:
-        assert "(pictures of 16 px)" in ledger.shown(ledger.stable_diffusion_numbers(), known)
+    assert known.chance is not None
+    why = "not measured: " if ledger._bits(known.chance) is None else "(pictures of 16 px)"
+    assert why in ledger.shown(stable_diffusion(), known)
 
 
 # teaching
