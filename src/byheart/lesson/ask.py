@@ -107,6 +107,23 @@ def shown(found: Sequence[Answer], prompts: Sequence[str], n: int, aside: str = 
     )
 
 
+def told(
+    session: Session, who: str, run: Path, n: int, prompts: Sequence[str], noises: int,
+    aside: str = "",
+) -> Iterator[str]:  # fmt: skip
+    """What becomes of a question to a network of n images, as HTML. ValueError: as `Session.ask`.
+
+    aside: as for `shown`.
+    """
+    for news in session.ask(who, run, prompts, noises):
+        if news.answers is None:
+            yield under_way(news, prompts)
+            continue
+        if len(news.answers) < noises * len(prompts):
+            aside += " Many ask at once, so each has fewer pictures; ask again for all."
+        yield shown(news.answers, prompts, n, aside.strip())
+
+
 def _quoted(prompt: str) -> str:
     return f"“{safe(prompt)}”" if prompt.strip() else "The empty prompt"
 
@@ -204,20 +221,21 @@ def ask_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) ->
             ns, modes, waiting = session.ns, session.modes, not session.runs
         except ValueError as error:
             return gr.skip(), trouble(error), gr.skip(), (), gr.Timer(active=False), ""
-        names = [(WORDS.get(name, name), name) for name in modes]
+        kinds = {"choices": [(WORDS.get(name, name), name) for name in modes],
+                 "visible": len(modes) > 1}  # fmt: skip
         if before and tuple(ns) == tuple(before):
-            kinds = gr.update(choices=names, visible=len(modes) > 1)
-            return gr.skip(), gr.skip(), kinds, gr.skip(), gr.Timer(active=waiting), gr.skip()
+            skipped = gr.skip()
+            return skipped, skipped, gr.update(**kinds), skipped, gr.Timer(active=waiting), skipped
         words = safe(f"There is nobody to ask yet: {session.nothing_yet}.")
         typed = dict(request.query_params).get("n", "") if request and not before else ""
         wanted = int(typed) if typed.isdecimal() and len(typed) < 10 else 0
         chosen = wanted or (before[int(place)] if place < len(before) else None)
         at = ns.index(chosen) if chosen in ns else 0
         kept = mode if before and mode in modes else modes[0] if modes else None
-        return (
+        return (  # the timer goes on until the sweep's first run is finished
             gr.update(maximum=max(1, len(ns) - 1), value=at, visible=len(ns) > 1),
             said(words) if waiting else numbers(ns, at),
-            gr.update(choices=names, value=kept, visible=len(modes) > 1),
+            gr.update(value=kept, **kinds),
             tuple(ns),
             gr.Timer(active=waiting),
             has_seen(at, kept or "shared", ns),
@@ -238,25 +256,16 @@ def ask_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) ->
         found = there(place, mode, before, request)
         return *found, dict(request.query_params).get("prompt", EXAMPLES[0])
 
-    def wait(place: float, mode: str | None, before: Sequence[int]) -> object:
-        """Until the sweep's first run is finished; then the timer stands still."""
-        return there(place, mode, before) if session.finished_at else gr.skip()
-
     def ask(
         prompt: str, place: float, mode: str, noises: float, shown_ns: Sequence[int],
         second: str, request: gr.Request, whose: str = "",
     ) -> Iterator[str]:  # fmt: skip
         try:
             prompts = [prompt or "", *([second] if second and second.strip() else [])]
-            run = session.run(int(place), mode, shown_ns)
-            for news in session.ask(whose or who(request), run.path, prompts, int(noises)):
-                if news.answers is None:
-                    yield under_way(news, prompts)
-                else:
-                    aside = instead(run, mode)
-                    if len(news.answers) < int(noises) * len(prompts):
-                        aside += " Many ask at once, so each has fewer pictures; ask again for all."
-                    yield shown(news.answers, prompts, run.n, aside.strip())
+            run, whose = session.run(int(place), mode, shown_ns), whose or who(request)
+            yield from told(
+                session, whose, run.path, run.n, prompts, int(noises), instead(run, mode)
+            )
         except ValueError as error:
             yield trouble(error)
 
@@ -284,7 +293,7 @@ def ask_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) ->
     )
     tab.select(there, chosen, slider, **QUIET)
     gr.on([place.change, mode.change], has_seen, chosen, seen, **QUIET)
-    timer.tick(wait, chosen, slider, **QUIET)
+    timer.tick(there, chosen, slider, **QUIET)
     for idea in ideas:  # in the browser, and so before the question below is put together
         idea.click(None, idea, prompt, js="words => words", **QUIET)
     asking = [prompt.submit, second.submit, button.click, *(idea.click for idea in ideas)]
@@ -305,20 +314,16 @@ def watch_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) 
 
     def watch_noise(request: gr.Request) -> Iterator[tuple[str, ...]]:
         """Not counted as the page's question, so that it may ask another meanwhile."""
-        told, prompts = ["", ""], EXAMPLES[:1]
+        both, mine = ["", ""], f"{who(request)}, watching"
         for k, place in enumerate(dict.fromkeys((0, max(0, len(session.ns) - 1)))):
             try:
                 run = session.run(place, "shared")
-                for news in session.ask(f"{who(request)}, watching", run.path, prompts, WATCHED):
-                    told[k] = said(f"The network of {images(run.n)}:")
-                    if news.answers is None:
-                        told[k] += under_way(news, prompts)
-                    else:
-                        told[k] += shown(news.answers, prompts, run.n)
-                    yield tuple(told)
+                for html in told(session, mine, run.path, run.n, EXAMPLES[:1], WATCHED):
+                    both[k] = said(f"The network of {images(run.n)}:") + html
+                    yield tuple(both)
             except ValueError as error:
-                told[k] = trouble(error)
-                yield tuple(told)
+                both[k] = trouble(error)
+                yield tuple(both)
 
     gr.on([tab.select, again.click], watch_noise, outputs=[few, many], **QUIET, **MODEL)
 
