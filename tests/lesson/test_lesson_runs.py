@@ -289,11 +289,11 @@ def test_the_curve_grows_while_a_run_learns(folder: Path, tmp_path: Path) -> Non
     (growing / "trajectory.jsonl").write_text(rows[0] + "\n" + rows[1][:9])  # being written
     quiet = session.at
     assert quiet != before
-    assert "Not finished: 3 images" in drawn("training images")
+    assert "Not finished: 3 images" in drawn("n")
     busy = {"pid": os.getpid(), "host": socket.gethostname(), "since": "now"}
     (growing / OWNER).write_text(json.dumps(busy))
     assert session.at != quiet
-    html = drawn("training images")
+    html = drawn("n")
     assert html.count('role="button"') == 1 and "Learning now: 3 images" in html
     with subprocess.Popen(["true"]) as gone:  # its owner died without a word
         (growing / OWNER).write_text(json.dumps({**busy, "pid": gone.pid}))

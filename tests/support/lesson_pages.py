@@ -181,6 +181,23 @@ def too_small(tab: Any) -> list[str]:
     )  # fmt: skip
 
 
+def too_wide(tab: Any) -> list[str]:
+    return [] if tab.evaluate("document.documentElement.scrollWidth <= innerWidth") else ["page"]
+
+
+def speechless(tab: Any) -> list[str]:
+    """What has no words: pictures and charts of all parts, and controls that are to be seen."""
+    found = tab.evaluate(
+        "[...[...document.querySelectorAll('#parts img, #parts svg.chart')].filter(x => !x.alt && "
+        "!x.getAttribute('aria-label') && !x.parentElement.getAttribute('aria-label')),"
+        "...[...document.querySelectorAll('input, button, textarea, [role=button]')].filter(x =>"
+        "x.getClientRects().length && !x.labels?.length && !x.ariaLabel && "
+        "!x.getAttribute('aria-label') && !x.textContent.trim() && !x.title)]"
+        ".map(x => x.outerHTML.slice(0, 200))"
+    )
+    return list(found)
+
+
 def _those(tab: Any, which: str, condition: str) -> list[str]:
     """Elements on the screen for which something holds."""
     return list(

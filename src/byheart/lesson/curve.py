@@ -22,15 +22,10 @@ from byheart.show.pages import inline
 from byheart.show.pictures import LEARNING, pairs_strip
 from byheart.show.plots import GREY, Panel, Point, Series
 from byheart.show.runs import PIXELS, Finished, begun_runs, read_outputs
+from byheart.show.values import AXES
 from byheart.show.words import percent
 
-AXES = {
-    "training images": "training images (n)",
-    "steps": "optimizer steps",
-    "exposures": "looks at each training image",
-}
 ROW = {"steps": "step", "exposures": "exposures"}  # in a row of trajectory.jsonl
-BUDGET = {"steps": "steps", "exposures": "exposures_per_image"}  # in measures.json
 SHOWN = 8  # outputs of a point
 
 
@@ -76,7 +71,7 @@ def draw(runs: Sequence[Finished], learning: Sequence[Learning], against: str) -
     """
     if not [*runs, *learning]:
         return '<p class="said" role="status">No run has come far enough to be drawn yet.</p>'
-    by_n = against == "training images"
+    axis, by_n = AXES[against], against == "n"
     modes = [*dict.fromkeys(run.captions for run in runs)]
     if by_n:  # as the Tab key walks: line by line
         runs = sorted(runs, key=lambda run: modes.index(run.captions))
@@ -84,8 +79,8 @@ def draw(runs: Sequence[Finished], learning: Sequence[Learning], against: str) -
 
     def end(run: Finished) -> Point:
         found = run.measures["conditions"]["unseen"]["copied"]
-        x = run.n if by_n else run.measures[BUDGET[against]]
-        return Point(x, found["rate"], found["low"], found["high"], name=marks[run.path])
+        shares = (found["rate"], found["low"], found["high"])
+        return Point(axis.place(run), *shares, name=marks[run.path])
 
     def path(run: Finished | Learning) -> tuple[Point, ...]:
         return tuple(Point(row[ROW[against]], row["copied"]) for row in run.trajectory)
@@ -106,8 +101,8 @@ def draw(runs: Sequence[Finished], learning: Sequence[Learning], against: str) -
                 series.append(Series(f"{name}: its end", (end(run),), colour, marker, ""))
         unfinished = tuple(path(run)[-1] for run in learning)
     series.append(Series("not finished", unfinished, GREY, "o", "", filled=False))
-    panel = Panel("", AXES[against], "outputs that are copies", tuple(series), share=True)
-    html = chart(panel, f"share of outputs that are copies, against {AXES[against]}")
+    panel = Panel("", axis.words, "outputs that are copies", tuple(series), share=True)
+    html = chart(panel, f"share of outputs that are copies, against {axis.words}")
     shown = []
     for number, run in enumerate(runs):
         words = _words(run)
@@ -185,7 +180,8 @@ def curve_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) 
         "How many outputs are copies, when the network has seen more pictures? The curve grows by "
         "itself while a sweep runs elsewhere."
     )
-    axis = gr.Radio([*AXES], value=next(iter(AXES)), label="against", elem_id="axis")
+    choices = [("training images", "n"), *((name, name) for name in ROW)]
+    axis = gr.Radio(choices, value="n", label="against", elem_id="axis")
     shown = gr.HTML(elem_id="curve", apply_default_css=False)
     seen = gr.State(())
 

@@ -58,11 +58,6 @@
       show(answers, Number(event.target.value));
     }
   });
-  document.addEventListener("click", (event) => {
-    const button = event.target.closest?.("[data-play]");
-    if (button) play(button.closest(".answers"));
-    point(event);
-  });
   // The address names what is looked at: a reload, or a link that is passed on, leads back to it.
   const remember = () => {
     const address = new URL(location);
@@ -79,8 +74,10 @@
     if (innerWidth < 600) document.querySelector("#answer").scrollIntoView({ behavior: "smooth" });
   };
   document.addEventListener("click", (event) => {
-    if (event.target.closest?.(".ideas button, #ask")) setTimeout(asked, 200);
-    if (event.target.closest?.("#parts [role=tab]")) setTimeout(remember, 200);
+    const pressed = (what) => event.target.closest?.(what);
+    if (pressed("[data-play]")) play(pressed(".answers"));
+    if (pressed(".ideas button, #ask")) setTimeout(asked, 200);
+    if (pressed("#parts [role=tab]")) setTimeout(remember, 200);
   });
   document.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && event.target.closest?.("#prompt")) setTimeout(asked, 200);
@@ -89,5 +86,5 @@
   for (const later of [300, 1500]) {
     setTimeout(() => window.dispatchEvent(new Event("resize")), later);
   }
-  for (const kind of ["pointerover", "focusin"]) document.addEventListener(kind, point);
+  for (const kind of ["pointerover", "focusin", "click"]) document.addEventListener(kind, point);
 })();

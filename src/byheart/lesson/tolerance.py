@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import gradio as gr
+import numpy as np
 
 from byheart.lesson.game import FEWEST_VOTES, WIDEST, Pair, Vote, Votes, pairs_of, threshold
 from byheart.lesson.guard import browser
@@ -146,12 +146,9 @@ def of_the_class(votes: Votes) -> str:
         (True, "“the same picture”", BLUE, ""),
         (False, "“different pictures”", ORANGE, "///"),
     ):
-        places = Counter(
-            min(int(vote.rho / BIN), round(WIDEST / BIN) - 1)
-            for vote in everyone
-            if vote.same == same
-        )
-        bars = tuple(Point((k + 0.5) * BIN, places[k]) for k in range(max(places, default=0) + 1))
+        judged = [vote.rho for vote in everyone if vote.same == same]
+        counts, ends = np.histogram(judged, round(WIDEST / BIN), (0, WIDEST))
+        bars = tuple(Point(end + BIN / 2, count) for end, count in zip(ends, counts, strict=False))
         series.append(Series(words, bars, colour, bar=True, hatch=hatch))
     panel = Panel("", f"{APART}; {WIDEST:.0f} and more", "votes", tuple(series), log_x=False,
                   marks=((limit, f"the class’s limit, {limit:.2f}", INK),))  # fmt: skip
@@ -178,8 +175,8 @@ def verdict(mine: Sequence[Vote], everyone: Sequence[Vote]) -> str:
     return said(words)
 
 
-# Pair, verdict and the class's votes, chart and what it was drawn from; then the votes so far, the
-# place, and the pair shown: the runs may be others when it is judged.
+# What a judgement changes: pair, verdict, the class's votes, chart and what it was drawn from; then
+# the votes so far, the place, and the pair shown: the runs may be others when it is judged.
 Table = tuple[str, str, str, str, object, list[Vote], int, Pair | None]
 
 
