@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from byheart.lesson import cli, guard
 from byheart.lesson import serve as server
@@ -145,37 +144,6 @@ def test_one_address_does_not_fill_the_room(
     assert {sends("127.0.0.1") for _ in range(2 * most)} == {200}
     assert {sends(f"10.0.{k // 250}.{k % 250}", 1) for k in range(guard.ADDRESSES + 9)} == {200}
     assert len(door._sent) == guard.ADDRESSES
-
-
-def test_a_page_open_to_the_network_teaches_a_few_pictures_of_each(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Ended:
-        """A training that is over at once."""
-
-        pid = 0
-
-        def __init__(self, *words: object, **named: object) -> None:
-            pass
-
-        def poll(self) -> int:
-            return 0
-
-        wait = poll
-
-    monkeypatch.setattr(teaching.subprocess, "Popen", Ended)
-    red = Image.new("RGB", (20, 20), "red")
-    teacher = teaching.Teacher(tmp_path / "root", open_to_all=False)
-    for _ in range(teaching.OFTEN):
-        teacher.teach(red, "eager")
-    with pytest.raises(ValueError, match=r"busy: you have sent a picture 3 times within 10 min"):
-        teacher.teach(red, "eager")
-    teacher.teach(red, "another")
-    for _ in range(2 * teaching.OFTEN):
-        teacher.teach(red, "eager", here=True)
-    alone = teaching.Teacher(tmp_path / "alone", open_to_all=True)
-    for _ in range(2 * teaching.OFTEN):
-        alone.teach(red, "eager")
 
 
 def test_an_address_instead_of_a_file_is_not_fetched(monkeypatch: pytest.MonkeyPatch) -> None:

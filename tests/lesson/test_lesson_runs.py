@@ -209,13 +209,13 @@ def test_a_vote_is_about_the_pair_that_was_shown(
     page = build(session)
     begin, same = heard(page, "again", "click"), heard(page, "same", "click")
     *_, votes, place, shown = begin(0.5)
-    before = game.pairs_of(session.runs)
-    assert before[place].rho == shown.rho and votes == []
+    first = place % len(game.pairs_of(session.runs))
+    assert game.pairs_of(session.runs)[first].rho == shown.rho and votes == []
     with (growing / "n3-own-s0" / "trajectory.jsonl").open("a") as rows:
         rows.write("\n")  # a run that is learning does this all the time
-    assert game.pairs_of(session.runs)[place].rho == shown.rho
+    assert game.pairs_of(session.runs)[first].rho == shown.rho
     shutil.copytree(folder / "n1-shared-s0", growing / "n1-shared-s0")
-    _, words, *_, votes, place, _ = same(0.5, votes, place, shown, None)
+    _, words, *_, votes, place, _ = same(tolerance.SAME, 0.5, votes, place, shown, None)
     assert votes == [(shown.rho, True)] == [*session.votes.all]
     assert shown.how in words and f"{shown.rho:.2f} apart" in words
 
@@ -491,6 +491,21 @@ def test_a_class_teaches_one_after_the_other_and_each_knows_when(teacher: Teache
         if teacher.waiting:
             assert "is learned" in teacher.place(pupil)
     assert not teacher.waiting
+
+
+def test_a_page_open_to_the_network_teaches_a_few_pictures_of_each(teacher: Teacher) -> None:
+    def taught(times: int, who: str, here: bool = False) -> None:
+        for _ in range(times):
+            teacher.teach(PICTURE, who, here=here)
+            end(teacher)
+
+    taught(teaching.OFTEN, "eager")
+    with pytest.raises(ValueError, match=r"busy: you have sent a picture 3 times within 10 min"):
+        teacher.teach(PICTURE, "eager")
+    taught(1, "another")
+    taught(2 * teaching.OFTEN, "eager", here=True)
+    teacher.open_to_all = True
+    taught(2 * teaching.OFTEN, "eager")
 
 
 def test_deleting_leaves_nothing_and_the_next_begins(teacher: Teacher) -> None:

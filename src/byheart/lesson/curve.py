@@ -116,7 +116,11 @@ def draw(runs: Sequence[Finished], learning: Sequence[Learning], against: str) -
             f'<figure data-of="{number}"{hidden}><figcaption>{safe(words)}</figcaption>'
             f"{_outputs(run, words)}</figure>"
         )
-    doing = "".join(f"<p class=faint role=status>{run.words}</p>{_live(run)}" for run in learning)
+    doing = "".join(
+        f"<p class=faint role=status>{run.words}</p>"
+        + _inlined(run.path / "live.png", f"outputs of {images(run.n)} when last looked at")
+        for run in learning
+    )
     return (
         f'<div class="curve">{html}{doing}<p class="faint">Point at a mark, or walk through them '
         "with the Tab key: its outputs appear below, each above its nearest training image.</p>"
@@ -136,31 +140,21 @@ def _outputs(run: Finished, words: str) -> str:
     try:
         made_at = (run.path / PIXELS).stat().st_mtime_ns
         strip = _strip(run.path, run.headline, made_at)
-        return picture(strip, f"outputs above their nearest images: {words}") + _film(run)
     except (OSError, ValueError, KeyError):
         return f"<p class=faint>Its pictures cannot be shown: {PIXELS} is missing or damaged.</p>"
+    learned = f"outputs of the same noises while it learned {images(run.n)}"
+    film = _inlined(run.path / LEARNING, learned)  # none where it was not looked at then
+    shown = picture(strip, f"outputs above their nearest images: {words}")
+    return f"{shown}<details><summary>watch it learn</summary>{film}</details>" if film else shown
 
 
-def _film(run: Finished) -> str:
-    """Its outputs while it learned; nothing where it was not looked at then."""
-    file = run.path / LEARNING
-    if not file.exists():
-        return ""
-    words = f"outputs of the same noises while it learned {images(run.n)}"
-    return (
-        '<details><summary>watch it learn</summary><img class="live" '
-        f'src="{inline(file.read_bytes(), "webp")}" alt="{words}"></details>'
-    )
-
-
-def _live(run: Learning) -> str:
-    """What a run that is learning made of its prompts when it was last looked at."""
+def _inlined(file: Path, words: str) -> str:
+    """A picture that a run has written, or nothing."""
     try:
-        frame = inline((run.path / "live.png").read_bytes())
+        data = inline(file.read_bytes(), file.suffix[1:])
     except OSError:
         return ""
-    words = f"what the network of {images(run.n)} made when it was last looked at"
-    return f'<img class="live" src="{frame}" alt="{words}">'
+    return f'<img class="live" src="{data}" alt="{words}">'
 
 
 @lru_cache(maxsize=64)

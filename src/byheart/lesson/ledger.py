@@ -40,7 +40,10 @@ class Measured(NamedTuple):
 
 
 def run_numbers(runs: Sequence[Finished]) -> Ledger:
-    """Those of the run with the most images. runs: in the order of n."""
+    """Those of the run with the most images, the last; where none is finished yet the published
+    ones, so that there is something to move."""
+    if not runs:
+        return stable_diffusion()
     m = runs[-1].measures
     return Ledger(m["parameters"], m["n_images"], 3 * m["image_size"] ** 2)
 
@@ -150,7 +153,7 @@ def shown(made: Ledger, known: Measured) -> str:
         '<div class="scroll" tabindex="0" role="region" aria-label="the ledger"><table>'
         '<thead><tr><th scope="col">line</th><th scope="col">yours</th>'
         '<th scope="col">Stable Diffusion</th><th scope="col">how</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>{_bars(made, known)}"
+        f"<tbody>{rows}</tbody></table></div>"
     )
 
 
@@ -166,27 +169,6 @@ def sentence(made: Ledger, known: Measured) -> str:
     return (
         f"{readable_bits(each)} of parameters for each training image, which has "
         f"{readable_bits(raw)} raw and about {readable_bits(jpeg)} as JPEG: {could}."
-    )
-
-
-def _bars(made: Ledger, known: Measured) -> str:
-    """Bits of one image three ways, as bars on a logarithmic scale."""
-    raw = made.dimensions * BITS_PER_VALUE
-    bars = {
-        "one image, raw": raw,
-        "one image as JPEG": raw / jpeg_shrinks(made, known)[0],
-        "parameters for one image": made.parameter_bits_per_image,
-    }
-    most = max(math.log10(max(bits, 1.0)) for bits in bars.values()) + 0.5
-    drawn = "".join(
-        f"<tr><th scope=row>{words}</th><td><div class=bar style='width: "
-        f"{100 * max(0.01, (math.log10(max(bits, 1.0)) + 0.2) / most):.0f}%'></div></td>"
-        f"<td>{readable_bits(bits)}</td></tr>"
-        for words, bits in bars.items()
-    )
-    return (
-        '<table class="bars"><caption>Each step along a bar is a factor, not a sum</caption>'
-        f"<tbody>{drawn}</tbody></table>"
     )
 
 
@@ -210,10 +192,6 @@ def ledger_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer)
     table = gr.HTML(elem_id="ledger", apply_default_css=False)
     typed = [images, size, parameters, precision]
 
-    def swept() -> Ledger:
-        """Where there are none yet, the published ones, so that there is something to move."""
-        return run_numbers(session.runs) if session.runs else stable_diffusion()
-
     def count(*words: object) -> str:
         try:
             html = shown(numbers(*words), measured(session.runs))
@@ -232,7 +210,8 @@ def ledger_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer)
         return (*words, count(*words))
 
     everything = [*typed, table]
-    from_runs = gr.on([page.load, own.click], lambda: filled(swept), outputs=everything, **QUIET)
+    from_runs = gr.on([page.load, own.click], lambda: filled(lambda: run_numbers(session.runs)),
+                      outputs=everything, **QUIET)  # fmt: skip
     published = stable.click(lambda: filled(stable_diffusion), outputs=everything, **QUIET)
     # Every field that is filled in asks for its own answer, with the others as they were, and
     # Gradio does not see to it that the last one comes last: so it is asked for once more.
