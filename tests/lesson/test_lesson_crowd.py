@@ -26,8 +26,8 @@ def lesson(folder: Path) -> Iterator[Page]:
         yield page
 
 
-def ask(page: Page, prompt: str, who: str, place: int = 0) -> str:
-    return send(page, [prompt, place, "shared", 1], who)
+def ask(page: Page, prompt: str, who: str, n: int = 1) -> str:
+    return send(page, [prompt, n, "shared", 1], who)
 
 
 def send(page: Page, data: list[Any], who: str) -> str:
@@ -62,12 +62,13 @@ def test_thirty_ask_at_once(lesson: Page) -> None:
 
 
 def test_one_person_is_told_to_wait(lesson: Page) -> None:
-    kinds = [kind(ask(lesson, f"again {k}", "eager")) for k in range(32)]
+    # What is known is answered at once: all of it within the minute, however slow the machine.
+    kinds = [kind(ask(lesson, "again", "eager")) for _ in range(32)]
     assert kinds[:30] == ["answer"] * 30 and "busy" in kinds[30:]
 
 
 def test_what_nobody_should_send_does_not_stop_it(lesson: Page) -> None:
-    odd = ([None] * 4, ["x", "y", "z", "w"], [{}, [], 7, 1e9], [], ["x" * 20_000, 0, "own", 1])
+    odd = ([None] * 4, ["x", "y", "z", "w"], [{}, [], 7, 1e9], [], ["x" * 20_000, 1, "own", 1])
     for data in odd:
         send(lesson, data, "odd")
     for path in ("/gradio_api/file=https://example.org/", "/gradio_api/file=/etc/passwd"):
@@ -81,7 +82,7 @@ def test_memory_is_bounded_over_a_long_day(lesson: Page) -> None:
     server = psutil.Process(lesson.process.pid)
     sizes = []
     for k in range(LONG):
-        assert kind(ask(lesson, f"prompt {k}", f"person {k // 10}", k % 2)) == "answer"
+        assert kind(ask(lesson, f"prompt {k}", f"person {k // 10}", 1 + k % 2 * 2)) == "answer"
         if k + 1 in (100, LONG):
             sizes.append(server.memory_info().rss)
     print(f"resident after 100 questions {sizes[0]:,} bytes, after {LONG} {sizes[1]:,}")

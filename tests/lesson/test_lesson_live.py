@@ -77,23 +77,22 @@ def test_a_page_opened_before_the_first_run_is_finished(
     shutil.copy(folder / "n3-own-s0" / "config.yaml", sweep / "n3-own-s0")
     check_folder(sweep)
     with served(sweep) as page, watched(chromium, page.url) as tab:
-        says(tab, "#n-said", "nobody to ask yet: no run of early is finished")
+        says(tab, "#seen", "nobody to ask yet: no run of early is finished")
         tab.click("#ask")
         says(tab, "#answer", "no run of early is finished yet: there is nobody to ask")
-        for name, part in (
-            ("More", "#curve"),
-            ("Alike?", "#tolerance"),
-            ("Ledger", "#ledger"),
+        for name, part, words in (
+            ("More", "#curve", "No run has come far enough to be drawn yet"),
+            ("Alike?", "#tolerance", "no run is finished yet"),
+            ("Ledger", "#ledger", "no run of early is finished yet"),
         ):
             open_part(tab, name)
-            says(tab, part, "yet")
-        assert "no run of early is finished yet" in tab.inner_text("#ledger")
+            says(tab, part, words)
         open_part(tab, "More")
         shutil.copy(folder / "n3-own-s0" / "trajectory.jsonl", sweep / "n3-own-s0")
         says(tab, "#curve", "Not finished: 3 images")
         open_part(tab, "Ask")
         finish(folder, sweep, "n1-shared-s0")
-        says(tab, "#n-said", "1 training image")
+        says(tab, "#seen", "has seen only this picture")
         ask(tab, "at last")
         assert "of the one training image" in tab.inner_text("#answer")
 
@@ -127,7 +126,9 @@ def test_two_pupils_teach_one_after_the_other(chromium: Any, folder: Path, tmp_p
         for tab, name in ((first, "red"), (second, "blue")):
             open_part(tab, "Teach")
             send(tab, tmp_path / f"{name}.png")
+        for tab in (first, second):
             tab.click("#teach")
+            tab.wait_for_selector("#preview", state="hidden")  # it has been taken
         says(second, "#progress", "Yours is next")
         says(second, "#progress", "Taught picture 2 is learned", 2 * PATIENCE)
         says(first, "#progress", "Taught picture 1 is learned")
@@ -151,9 +152,9 @@ def test_a_page_left_open_is_of_use_when_the_lesson_is_opened_again(
         tab.set_default_timeout(PATIENCE)
         with served(folder, port=port) as page:
             tab.goto(page.url)
-            tab.wait_for_selector("#n-said [data-ns]")
+            tab.wait_for_selector("#seen .said")
             ask(tab, "before")
         with served(folder, port=port):
             tab.reload()
-            tab.wait_for_selector("#n-said [data-ns]")
+            tab.wait_for_selector("#seen .said")
             ask(tab, "after")

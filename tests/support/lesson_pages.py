@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -14,14 +15,14 @@ ARGUMENTS = (
     "--disable-component-update --disable-sync"
 )
 PATIENCE = 120_000  # milliseconds: two cores, on which others test as well
-PARTS = (
-    "Ask",
-    "Watch",
-    "More",
-    "Alike?",
-    "Ledger",
-    "Teach",
-)
+PARTS = {  # and what is there when a part is
+    "Ask": "#answer [data-play]",
+    "Watch": "#watch-many [data-play]",
+    "More": "#curve svg",
+    "Alike?": "#pair img",
+    "Ledger": "#ledger table",
+    "Teach": "#progress .said",
+}
 
 
 @contextmanager
@@ -41,8 +42,12 @@ def watched(
     width: int = 1100,
     expected: Sequence[str] = (),
     scheme: Literal["light", "dark"] = "light",
+    ready: str = "#seen .said",
 ) -> Iterator[Any]:
-    """A page that must neither ask anybody else nor complain, but for what is expected."""
+    """A page that must neither ask anybody else nor complain, but for what is expected.
+
+    ready: what is there when it can be used.
+    """
     complaints: list[str] = []
 
     def asked(call: Any) -> None:
@@ -62,6 +67,7 @@ def watched(
         tab.on("pageerror", lambda error: complaints.append(str(error)))
         tab.on("dialog", lambda dialog: (complaints.append("a dialog"), dialog.dismiss()))
         tab.goto(url)
+        tab.wait_for_selector(ready)
         yield tab
     finally:
         context.close()
@@ -72,6 +78,22 @@ def open_part(tab: Any, name: str) -> None:
     tab.get_by_role("tab", name=name, exact=True).click()
 
 
+def every_part(tab: Any) -> Iterator[str]:
+    """Open one after the other, and wait until it is drawn."""
+    for name, drawn in PARTS.items():
+        open_part(tab, name)
+        tab.wait_for_selector(drawn)
+        yield name
+
+
+def at_last(look: Callable[[Any], list[str]], tab: Any, seconds: float = 10) -> list[str]:
+    """What is wrong still, when all that moves had time to come to rest."""
+    ends = time.monotonic() + seconds
+    while (found := look(tab)) and time.monotonic() < ends:
+        time.sleep(0.2)
+    return found
+
+
 def field(tab: Any, name: str) -> Any:
     return tab.locator(f"#{name} input, #{name} textarea").first
 
@@ -80,6 +102,11 @@ def ask(tab: Any, words: str) -> None:
     """Type a prompt, and wait for its answer."""
     field(tab, "prompt").fill(words)
     field(tab, "prompt").press("Enter")
+    answered(tab, words)
+
+
+def answered(tab: Any, words: str) -> None:
+    """Wait for the answer to a prompt."""
     tab.wait_for_function(
         "words => document.querySelector('#answer [data-play]') && "
         "document.querySelector('#answer .said').textContent.includes(words)",
@@ -95,7 +122,7 @@ def send(tab: Any, picture: Path) -> None:
 
 def too_faint(tab: Any) -> list[str]:
     """Texts on the screen whose contrast with what lies behind them is below 4.5 (WCAG 2.2, AA)."""
-    return [str(words) for words in tab.evaluate(CONTRAST)]
+    return list(tab.evaluate(CONTRAST))
 
 
 CONTRAST = """() => {
@@ -140,29 +167,46 @@ CONTRAST = """() => {
 
 def cut_off(tab: Any) -> list[str]:
     """Cells of tables on the screen, and buttons, whose words need more room than they have."""
-    return [
-        str(words)
-        for words in tab.evaluate(
-            "() => [...document.querySelectorAll('th, td, button:not(.label-wrap), .said')]"
-            ".filter(x => x.getClientRects().length && !x.closest('.visually-hidden') && "
-            "x.scrollWidth > x.clientWidth + 1 && "
-            "getComputedStyle(x).display !== 'inline')"
-            ".map(x => `${x.tagName} ${x.textContent.trim().slice(0, 60)}`)"
-        )
-    ]
+    return _those(
+        tab, "th, td, button:not(.label-wrap), .said",
+        "x.scrollWidth > x.clientWidth + 1 && getComputedStyle(x).display !== 'inline'",
+    )  # fmt: skip
 
 
 def too_small(tab: Any) -> list[str]:
     """What a finger has to hit and is lower than 44 pixels."""
-    return [
-        str(words)
-        for words in tab.evaluate(
-            "() => [...document.querySelectorAll('button, summary, [role=tab], [type=range]')]"
-            ".filter(x => x.getClientRects().length && !x.closest('.visually-hidden') && "
-            "x.getBoundingClientRect().height < 43.5)"
+    return _those(
+        tab, "button, summary, [role=tab], [type=range]",
+        "x.getBoundingClientRect().height < 43.5",
+    )  # fmt: skip
+
+
+def too_wide(tab: Any) -> list[str]:
+    return [] if tab.evaluate("document.documentElement.scrollWidth <= innerWidth") else ["page"]
+
+
+def speechless(tab: Any) -> list[str]:
+    """What has no words: pictures and charts of all parts, and controls that are to be seen."""
+    found = tab.evaluate(
+        "[...[...document.querySelectorAll('#parts img, #parts svg.chart')].filter(x => !x.alt && "
+        "!x.getAttribute('aria-label') && !x.parentElement.getAttribute('aria-label')),"
+        "...[...document.querySelectorAll('input, button, textarea, [role=button]')].filter(x =>"
+        "x.getClientRects().length && !x.labels?.length && !x.ariaLabel && "
+        "!x.getAttribute('aria-label') && !x.textContent.trim() && !x.title)]"
+        ".map(x => x.outerHTML.slice(0, 200))"
+    )
+    return list(found)
+
+
+def _those(tab: Any, which: str, condition: str) -> list[str]:
+    """Elements on the screen for which something holds."""
+    return list(
+        tab.evaluate(
+            f"() => [...document.querySelectorAll('{which}')].filter(x => "
+            f"x.getClientRects().length && !x.closest('.visually-hidden') && {condition})"
             ".map(x => `${x.tagName} ${x.id} ${x.ariaLabel ?? ''} ${x.textContent.trim()}`)"
         )
-    ]
+    )
 
 
 def says(tab: Any, part: str, words: str, patience: int = PATIENCE) -> None:

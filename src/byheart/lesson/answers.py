@@ -47,21 +47,16 @@ class Answer:
         return self.noisy.nbytes + self.steps.nbytes
 
 
-def checked(prompt: str) -> str:
-    """The prompt on one line. ValueError: too long to be one."""
-    if len(prompt) > LONGEST:
-        raise ValueError(
-            f"a prompt of {len(prompt):,} characters: {LONGEST:,} are allowed; type a shorter one"
-        )
-    return " ".join(prompt.split())
-
-
 def combined(prompts: Sequence[str], noises: int) -> list[Wanted]:
-    """Every prompt from each of the initial noises 0 … noises-1. ValueError: a prompt that is too
-    long, or another number of noises than 1 … 8."""
+    """Every prompt, on one line, from each of the initial noises 0 … noises-1. ValueError: a prompt
+    that is too long, or another number of noises than 1 … 8."""
     if not 1 <= noises <= MOST_NOISES:
         raise ValueError(f"{noises} noises: 1 to {MOST_NOISES} are allowed")
-    return [(checked(prompt), noise) for prompt in prompts for noise in range(noises)]
+    if (long := max(map(len, prompts))) > LONGEST:
+        raise ValueError(
+            f"a prompt of {long:,} characters: {LONGEST:,} are allowed; type a shorter one"
+        )
+    return [(" ".join(prompt.split()), noise) for prompt in prompts for noise in range(noises)]
 
 
 def answers(model: Model, wanted: Sequence[Wanted], show: Show) -> list[Answer]:
@@ -77,15 +72,11 @@ def answers(model: Model, wanted: Sequence[Wanted], show: Show) -> list[Answer]:
         small = parameters(model.setup.unet) <= SMALL
         torch.set_num_threads(1 if small else cores())
     for first in range(0, len(wanted), together):
-        found += _batch(model, wanted[first : first + together], show if not first else _silent)
+        found += _batch(model, wanted[first : first + together], None if first else show)
     return found
 
 
-def _silent(step: int, steps: int, seen: Sequence[object]) -> None:
-    pass
-
-
-def _batch(model: Model, wanted: Sequence[Wanted], show: Show) -> list[Answer]:
+def _batch(model: Model, wanted: Sequence[Wanted], show: Show | None) -> list[Answer]:
     setup = model.setup
     vectors, rows = model.prompts([prompt for prompt, _ in wanted])
     noises = torch.tensor([noise for _, noise in wanted])
@@ -97,7 +88,7 @@ def _batch(model: Model, wanted: Sequence[Wanted], show: Show) -> list[Answer]:
         nonlocal shown
         noisy.append(given.cpu())
         guesses.append(guess.cpu())
-        if len(given) == len(wanted) and time.monotonic() - shown >= OFTEN:
+        if show and len(given) == len(wanted) and time.monotonic() - shown >= OFTEN:
             shown = time.monotonic()
             seen = zip(_pixels(model, noisy[-1:])[0], _pixels(model, guesses[-1:])[0], strict=True)
             show(len(guesses), setup.config.sample.steps, [*seen])
@@ -108,7 +99,7 @@ def _batch(model: Model, wanted: Sequence[Wanted], show: Show) -> list[Answer]:
     )  # fmt: skip
     if (fits := len(noisy[-1])) < len(wanted):  # out of memory: so many at once were enough
         pieces = (wanted[:fits], wanted[fits:])
-        return [answer for piece in pieces for answer in _batch(model, piece, _silent)]
+        return [answer for piece in pieces for answer in _batch(model, piece, None)]
     outputs = setup.codec.decode(latents)
     # The last step may end beyond its own guess: what is watched ends on the output.
     last = outputs.permute(0, 2, 3, 1).numpy()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -107,6 +106,23 @@ def shown(found: Sequence[Answer], prompts: Sequence[str], n: int, aside: str = 
     )
 
 
+def told(
+    session: Session, who: str, run: Path, n: int, prompts: Sequence[str], noises: int,
+    aside: str = "",
+) -> Iterator[str]:  # fmt: skip
+    """What becomes of a question to a network of n images, as HTML. ValueError: as `Session.ask`.
+
+    aside: as for `shown`.
+    """
+    for news in session.ask(who, run, prompts, noises):
+        if news.answers is None:
+            yield under_way(news, prompts)
+            continue
+        if len(news.answers) < noises * len(prompts):
+            aside += " Many ask at once, so each has fewer pictures; ask again for all."
+        yield shown(news.answers, prompts, n, aside.strip())
+
+
 def _quoted(prompt: str) -> str:
     return f"“{safe(prompt)}”" if prompt.strip() else "The empty prompt"
 
@@ -157,7 +173,6 @@ def only_these(path: Path, headline: str, n: int, made_at: int) -> str:
 
 NOISES = 4
 WATCHED = 2  # outputs of each network whose noise is watched
-MOST_PLACES = 10_000  # before the page says how many there are, and for whoever asks without it
 EXAMPLES = ("a dragon over Paris", "my grandmother", "asdfgh", "ein blaues Fahrrad")
 WORDS = {"shared": "one caption for all", "own": "each its own", "none": "none",
          "random": "fresh noise"}  # fmt: skip
@@ -172,12 +187,8 @@ def ask_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) ->
     with gr.Row(elem_classes="ideas"):
         ideas = [gr.Button(words, size="sm", variant="secondary") for words in EXAMPLES]
     with gr.Row():
-        with gr.Column(min_width=200):
-            place = gr.Slider(
-                0, MOST_PLACES, value=0, step=1, label="who answers", elem_id="n-slider",
-                buttons=[],
-            )  # fmt: skip
-            ticks = gr.HTML("", elem_id="n-said", apply_default_css=False)
+        n = gr.Radio([], label="who answers: the network of", elem_id="n", min_width=220,
+                     visible=False)  # fmt: skip
         mode = gr.Radio([*WORDS], value="shared", label="captions it was trained with",
                         elem_id="captions", min_width=220, visible=False)  # fmt: skip
     with gr.Accordion("more: a second prompt, other noises", open=False):
@@ -192,106 +203,85 @@ def ask_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) ->
     button = gr.Button("Ask", variant="primary", elem_id="ask")
     ready = gr.HTML(elem_id="ready", apply_default_css=False)  # hidden once something was asked
     result = gr.HTML(elem_id="answer", apply_default_css=False)
-    shown_ns = gr.State(())  # what the places stood for when they were shown
+    shown = gr.State(())  # the sizes and captions that there was a choice of
 
     def there(
-        place: float, mode: str | None, before: Sequence[int], request: gr.Request | None = None
-    ) -> tuple[object, ...]:
-        """What the slider and the captions stand for now; what was chosen stays chosen, first what
-        the address asks for. Nothing moves where the sizes are those that are shown: the first part
-        is opened while the page is loading."""
+        n: int | None, mode: str, before: object, request: gr.Request
+    ) -> tuple[object, ...] | list[object]:
+        """Who can be asked by now; what was chosen stays chosen, first what the address asks for.
+        Nothing moves where the choice is the same: the first part is opened while the page loads.
+        """
         try:
-            ns, modes, waiting = session.ns, session.modes, not session.runs
+            ns, modes = session.ns, session.modes
         except ValueError as error:
-            return gr.skip(), trouble(error), gr.skip(), (), gr.Timer(active=False), ""
-        names = [(WORDS.get(name, name), name) for name in modes]
-        if before and tuple(ns) == tuple(before):
-            kinds = gr.update(choices=names, visible=len(modes) > 1)
-            return gr.skip(), gr.skip(), kinds, gr.skip(), gr.Timer(active=waiting), gr.skip()
-        words = safe(f"There is nobody to ask yet: {session.nothing_yet}.")
-        typed = dict(request.query_params).get("n", "") if request and not before else ""
-        wanted = int(typed) if typed.isdecimal() and len(typed) < 10 else 0
-        chosen = wanted or (before[int(place)] if place < len(before) else None)
-        at = ns.index(chosen) if chosen in ns else 0
-        kept = mode if before and mode in modes else modes[0] if modes else None
+            return gr.skip(), gr.skip(), (), gr.Timer(active=False), trouble(error)
+        if before == (ns, modes):
+            return [gr.skip()] * 5
+        typed = dict(request.query_params).get("n", "")
+        wanted = n or (int(typed) if typed.isdecimal() and len(typed) < 10 else 0)
+        n = wanted if wanted in ns else next(iter(ns), None)
+        if modes and not (before and mode in modes):
+            mode = modes[0]
+        kinds = [(WORDS.get(name, name), name) for name in modes or WORDS]
+        nobody = f"There is nobody to ask yet: {session.nothing_yet}."
         return (
-            gr.update(maximum=max(1, len(ns) - 1), value=at, visible=len(ns) > 1),
-            said(words) if waiting else numbers(ns, at),
-            gr.update(choices=names, value=kept, visible=len(modes) > 1),
-            tuple(ns),
-            gr.Timer(active=waiting),
-            has_seen(at, kept or "shared", ns),
+            gr.update(choices=[(images(n), n) for n in ns], value=n, visible=len(ns) > 1),
+            gr.update(choices=kinds, value=mode, visible=len(modes) > 1),
+            (ns, modes),
+            gr.Timer(active=not session.runs),  # until the sweep's first run is finished
+            has_seen(n, mode) if session.runs else said(safe(nobody)),
         )
 
-    def has_seen(place: float, mode: str, shown_ns: Sequence[int]) -> str:
+    def has_seen(n: int | None, mode: str) -> str:
         try:
-            run = session.run(int(place), mode, shown_ns)
+            run = session.run(n, mode)
             made_at = (run.path / "measures.json").stat().st_mtime_ns
             return only_these(run.path, run.headline, run.n, made_at)
         except (ValueError, OSError, KeyError):  # said elsewhere, or its pictures were taken away
             return ""
 
-    def arrive(
-        place: float, mode: str | None, before: Sequence[int], request: gr.Request
-    ) -> object:
+    def arrive(n: int | None, mode: str, before: object, request: gr.Request) -> object:
         """What the address says is chosen; one answer is ready, whatever it is."""
-        found = there(place, mode, before, request)
+        found = there(n, mode, before, request)
         return *found, dict(request.query_params).get("prompt", EXAMPLES[0])
 
-    def wait(place: float, mode: str | None, before: Sequence[int]) -> object:
-        """Until the sweep's first run is finished; then the timer stands still."""
-        return there(place, mode, before) if session.finished_at else gr.skip()
-
     def ask(
-        prompt: str, place: float, mode: str, noises: float, shown_ns: Sequence[int],
-        second: str, request: gr.Request, whose: str = "",
+        prompt: str, n: int | None, mode: str, noises: float, second: str, request: gr.Request,
+        whose: str = "",
     ) -> Iterator[str]:  # fmt: skip
         try:
             prompts = [prompt or "", *([second] if second and second.strip() else [])]
-            run = session.run(int(place), mode, shown_ns)
-            for news in session.ask(whose or who(request), run.path, prompts, int(noises)):
-                if news.answers is None:
-                    yield under_way(news, prompts)
-                else:
-                    aside = instead(run, mode)
-                    if len(news.answers) < int(noises) * len(prompts):
-                        aside += " Many ask at once, so each has fewer pictures; ask again for all."
-                    yield shown(news.answers, prompts, run.n, aside.strip())
+            run, whose = session.run(n, mode), whose or who(request)
+            yield from told(
+                session, whose, run.path, run.n, prompts, int(noises), instead(run, mode)
+            )
         except ValueError as error:
             yield trouble(error)
 
-    def ask_by_place(
-        prompt: str, place: float, mode: str, noises: float, request: gr.Request
-    ) -> str:
-        """For programs, which were shown nothing: the places are those of now, and only the end is
-        of interest."""
-        return [*ask(prompt, place, mode, noises, (), "", request)][-1]
+    def ask_and_wait(prompt: str, n: int, mode: str, noises: float, request: gr.Request) -> str:
+        """For programs, to which only the end is of interest."""
+        return [*ask(prompt, n, mode, noises, "", request)][-1]
 
     def ask_at_once(
-        prompt: str, place: float, mode: str, noises: float, shown_ns: Sequence[int],
-        request: gr.Request,
-    ) -> Iterator[str]:  # fmt: skip
+        prompt: str, n: int | None, mode: str, noises: float, request: gr.Request
+    ) -> Iterator[str]:
         """Whoever comes finds an answer. It is nobody's question, so that nobody waits for it."""
-        whose = f"{who(request)}, arriving"
-        yield from ask(prompt, place, mode, noises, shown_ns, "", request, whose)
+        yield from ask(prompt, n, mode, noises, "", request, f"{who(request)}, arriving")
 
-    chosen = [place, mode, shown_ns]
-    slider = [place, ticks, mode, shown_ns, timer, seen]
-    asked = [prompt, place, mode, noises, shown_ns, second]
-    gr.on([], ask_by_place, asked[:4], result, api_name="ask", **MODEL)
-    page.load(arrive, chosen, [*slider, prompt], **QUIET).then(
-        ask_at_once, asked[:5], ready, **QUIET, **MODEL
+    chosen, asked = [n, mode, shown], [prompt, n, mode, noises, second]
+    choice = [n, mode, shown, timer, seen]
+    any_n = gr.Number(precision=0, visible=False)  # a program was shown no choice
+    gr.on([], ask_and_wait, [prompt, any_n, mode, noises], result, api_name="ask", **MODEL)
+    page.load(arrive, chosen, [*choice, prompt], **QUIET).then(
+        ask_at_once, asked[:4], ready, **QUIET, **MODEL
     )
-    tab.select(there, chosen, slider, **QUIET)
-    gr.on([place.change, mode.change], has_seen, chosen, seen, **QUIET)
-    timer.tick(wait, chosen, slider, **QUIET)
-    asking = [prompt.submit, second.submit, button.click]
-    # What was typed last comes after the one that is being answered; else Gradio drops it unsaid.
+    gr.on([tab.select, timer.tick], there, chosen, choice, **QUIET)
+    gr.on([n.input, mode.input], has_seen, [n, mode], seen, **QUIET)
+    for idea in ideas:  # in the browser, and so before the question below is put together
+        idea.click(None, idea, prompt, js="words => words", **QUIET)
+    asking = [prompt.submit, second.submit, button.click, *(idea.click for idea in ideas)]
+    # What was asked last comes after the one that is being answered; else Gradio drops it unsaid.
     gr.on(asking, ask, asked, result, trigger_mode="always_last", **QUIET, **MODEL)
-    for idea in ideas:
-        idea.click(lambda words: words, idea, prompt, **QUIET).then(
-            ask, asked, result, **QUIET, **MODEL
-        )
 
 
 def watch_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) -> None:
@@ -307,20 +297,16 @@ def watch_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) 
 
     def watch_noise(request: gr.Request) -> Iterator[tuple[str, ...]]:
         """Not counted as the page's question, so that it may ask another meanwhile."""
-        told, prompts = ["", ""], EXAMPLES[:1]
-        for k, place in enumerate(dict.fromkeys((0, max(0, len(session.ns) - 1)))):
+        both, mine = ["", ""], f"{who(request)}, watching"
+        for k, n in enumerate(dict.fromkeys(session.ns[:1] + session.ns[-1:]) or [None]):
             try:
-                run = session.run(place, "shared")
-                for news in session.ask(f"{who(request)}, watching", run.path, prompts, WATCHED):
-                    told[k] = said(f"The network of {images(run.n)}:")
-                    if news.answers is None:
-                        told[k] += under_way(news, prompts)
-                    else:
-                        told[k] += shown(news.answers, prompts, run.n)
-                    yield tuple(told)
+                run = session.run(n, "shared")
+                for html in told(session, mine, run.path, run.n, EXAMPLES[:1], WATCHED):
+                    both[k] = said(f"The network of {images(run.n)}:") + html
+                    yield tuple(both)
             except ValueError as error:
-                told[k] = trouble(error)
-                yield tuple(told)
+                both[k] = trouble(error)
+                yield tuple(both)
 
     gr.on([tab.select, again.click], watch_noise, outputs=[few, many], **QUIET, **MODEL)
 
@@ -332,16 +318,4 @@ def instead(run: Finished, mode: str) -> str:
     return (
         f"Captions: {WORDS.get(run.captions, run.captions)}. No network of {images(run.n)} was "
         f"trained with “{WORDS.get(mode, mode)}”."
-    )
-
-
-def numbers(ns: list[int], at: int = 0) -> str:
-    """What the slider's places stand for; the page's script keeps the words in step."""
-    if not ns:
-        return ""
-    chosen = f"{ns[at]} training image{'' if ns[at] == 1 else 's'}"
-    places = "".join(f"<span>{n}</span>" for n in ns)
-    return (
-        f'<div class="ns" data-ns="{safe(json.dumps(ns))}"><b data-n-said>{chosen}</b>'
-        f'<div class="places" aria-hidden="true">{places if len(ns) > 1 else ""}</div></div>'
     )

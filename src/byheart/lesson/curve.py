@@ -22,15 +22,10 @@ from byheart.show.pages import inline
 from byheart.show.pictures import LEARNING, pairs_strip
 from byheart.show.plots import GREY, Panel, Point, Series
 from byheart.show.runs import PIXELS, Finished, begun_runs, read_outputs
+from byheart.show.values import AXES
 from byheart.show.words import percent
 
-AXES = {
-    "training images": "training images (n)",
-    "steps": "optimizer steps",
-    "exposures": "looks at each training image",
-}
 ROW = {"steps": "step", "exposures": "exposures"}  # in a row of trajectory.jsonl
-BUDGET = {"steps": "steps", "exposures": "exposures_per_image"}  # in measures.json
 SHOWN = 8  # outputs of a point
 
 
@@ -76,7 +71,7 @@ def draw(runs: Sequence[Finished], learning: Sequence[Learning], against: str) -
     """
     if not [*runs, *learning]:
         return '<p class="said" role="status">No run has come far enough to be drawn yet.</p>'
-    by_n = against == "training images"
+    axis, by_n = AXES[against], against == "n"
     modes = [*dict.fromkeys(run.captions for run in runs)]
     if by_n:  # as the Tab key walks: line by line
         runs = sorted(runs, key=lambda run: modes.index(run.captions))
@@ -84,8 +79,8 @@ def draw(runs: Sequence[Finished], learning: Sequence[Learning], against: str) -
 
     def end(run: Finished) -> Point:
         found = run.measures["conditions"]["unseen"]["copied"]
-        x = run.n if by_n else run.measures[BUDGET[against]]
-        return Point(x, found["rate"], found["low"], found["high"], name=marks[run.path])
+        shares = (found["rate"], found["low"], found["high"])
+        return Point(axis.place(run), *shares, name=marks[run.path])
 
     def path(run: Finished | Learning) -> tuple[Point, ...]:
         return tuple(Point(row[ROW[against]], row["copied"]) for row in run.trajectory)
@@ -106,8 +101,8 @@ def draw(runs: Sequence[Finished], learning: Sequence[Learning], against: str) -
                 series.append(Series(f"{name}: its end", (end(run),), colour, marker, ""))
         unfinished = tuple(path(run)[-1] for run in learning)
     series.append(Series("not finished", unfinished, GREY, "o", "", filled=False))
-    panel = Panel("", AXES[against], "outputs that are copies", tuple(series), share=True)
-    html = chart(panel, f"share of outputs that are copies, against {AXES[against]}")
+    panel = Panel("", axis.words, "outputs that are copies", tuple(series), share=True)
+    html = chart(panel, f"share of outputs that are copies, against {axis.words}")
     shown = []
     for number, run in enumerate(runs):
         words = _words(run)
@@ -121,7 +116,11 @@ def draw(runs: Sequence[Finished], learning: Sequence[Learning], against: str) -
             f'<figure data-of="{number}"{hidden}><figcaption>{safe(words)}</figcaption>'
             f"{_outputs(run, words)}</figure>"
         )
-    doing = "".join(f"<p class=faint role=status>{run.words}</p>{_live(run)}" for run in learning)
+    doing = "".join(
+        f"<p class=faint role=status>{run.words}</p>"
+        + _inlined(run.path / "live.png", f"outputs of {images(run.n)} when last looked at")
+        for run in learning
+    )
     return (
         f'<div class="curve">{html}{doing}<p class="faint">Point at a mark, or walk through them '
         "with the Tab key: its outputs appear below, each above its nearest training image.</p>"
@@ -141,31 +140,21 @@ def _outputs(run: Finished, words: str) -> str:
     try:
         made_at = (run.path / PIXELS).stat().st_mtime_ns
         strip = _strip(run.path, run.headline, made_at)
-        return picture(strip, f"outputs above their nearest images: {words}") + _film(run)
     except (OSError, ValueError, KeyError):
         return f"<p class=faint>Its pictures cannot be shown: {PIXELS} is missing or damaged.</p>"
+    learned = f"outputs of the same noises while it learned {images(run.n)}"
+    film = _inlined(run.path / LEARNING, learned)  # none where it was not looked at then
+    shown = picture(strip, f"outputs above their nearest images: {words}")
+    return f"{shown}<details><summary>watch it learn</summary>{film}</details>" if film else shown
 
 
-def _film(run: Finished) -> str:
-    """Its outputs while it learned; nothing where it was not looked at then."""
-    file = run.path / LEARNING
-    if not file.exists():
-        return ""
-    words = f"outputs of the same noises while it learned {images(run.n)}"
-    return (
-        '<details><summary>watch it learn</summary><img class="live" '
-        f'src="{inline(file.read_bytes(), "webp")}" alt="{words}"></details>'
-    )
-
-
-def _live(run: Learning) -> str:
-    """What a run that is learning made of its prompts when it was last looked at."""
+def _inlined(file: Path, words: str) -> str:
+    """A picture that a run has written, or nothing."""
     try:
-        frame = inline((run.path / "live.png").read_bytes())
+        data = inline(file.read_bytes(), file.suffix[1:])
     except OSError:
         return ""
-    words = f"what the network of {images(run.n)} made when it was last looked at"
-    return f'<img class="live" src="{frame}" alt="{words}">'
+    return f'<img class="live" src="{data}" alt="{words}">'
 
 
 @lru_cache(maxsize=64)
@@ -185,7 +174,8 @@ def curve_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) 
         "How many outputs are copies, when the network has seen more pictures? The curve grows by "
         "itself while a sweep runs elsewhere."
     )
-    axis = gr.Radio([*AXES], value=next(iter(AXES)), label="against", elem_id="axis")
+    choices = [("training images", "n"), *((name, name) for name in ROW)]
+    axis = gr.Radio(choices, value="n", label="against", elem_id="axis")
     shown = gr.HTML(elem_id="curve", apply_default_css=False)
     seen = gr.State(())
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import gradio as gr
 
@@ -33,57 +32,43 @@ MAIN = {"ratio", "parameter_bits_per_image", "jpeg.bits_per_parameter", "chance.
 SETTLED = 0.5  # seconds after which the fields that were filled in have asked for their answers
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What the sweep's runs have measured and a calculator cannot: of JPEG and of chance."""
+class Measured(NamedTuple):
+    """The runs with the most images that have measured what a calculator cannot."""
 
-    jpeg: float | None  # raw bits / bits of the smallest JPEG as close as the model
-    size: int  # pixels a side of the pictures it was measured on
-    collision: Mapping[str, Any] | None  # of the run with the most images that has one
-    where: str  # which run
-    collision_size: int = 0  # pixels a side of the pictures chance was measured on
-    no_collision: str = ""  # why there is none
+    jpeg: Finished | None  # raw bits / bits of the smallest JPEGs as close as the model
+    chance: Finished | None  # how likely an unrelated picture is a copy, or why that is not known
 
 
-@dataclass(frozen=True)
-class Numbers:
-    """What is typed in."""
-
-    images: int
-    size: int  # pixels a side
-    parameters: int
-    precision: int  # bits of one parameter
-
-
-def stable_diffusion_numbers() -> Numbers:
-    known = stable_diffusion()
-    return Numbers(known.n_images, math.isqrt(known.dimensions // 3), known.parameters, 32)
-
-
-def run_numbers(runs: Sequence[Finished]) -> Numbers:
-    """Those of the run with the most images."""
-    m = max(runs, key=lambda run: run.n).measures
-    return Numbers(m["n_images"], m["image_size"], m["parameters"], 32)
+def run_numbers(runs: Sequence[Finished]) -> Ledger:
+    """Those of the run with the most images, the last; where none is finished yet the published
+    ones, so that there is something to move."""
+    if not runs:
+        return stable_diffusion()
+    m = runs[-1].measures
+    return Ledger(m["parameters"], m["n_images"], 3 * m["image_size"] ** 2)
 
 
 def measured(runs: Sequence[Finished]) -> Measured:
-    """From the run with the most images that has what is needed."""
-    jpeg, collision, where, size, collision_size, why = None, None, "", 0, 0, ""
-    for run in sorted(runs, key=lambda run: run.n):
+    """runs: in the order of n."""
+    jpeg = chance = None
+    for run in runs:
         found = run.measures["ledger"]["memorized"].get("jpeg") or {}
         if found.get("compression") and not found.get("out_of_reach"):
-            jpeg, where = found["compression"], run.path.name
-            size = run.measures["image_size"]
-        chance = run.measures["ledger"]["chance_collision"]
-        if chance and chance["bits"] is not None:
-            collision, collision_size = chance, run.measures["image_size"]
-        elif chance:
-            why = f"not measured: {chance['reason']}"
-    return Measured(jpeg, size, collision, where, collision_size, why)
+            jpeg = run
+        collision = run.measures["ledger"]["chance_collision"]
+        if collision and (collision["bits"] is not None or not _bits(chance)):
+            chance = run
+    return Measured(jpeg, chance)
 
 
-def numbers(images: object, size: object, parameters: object, precision: object) -> Numbers:
-    """The typed numbers, whole. ValueError: which of them cannot be, and what is allowed."""
+def _bits(run: Finished | None) -> float | None:
+    """Of the chance collision that a run has measured."""
+    return run.measures["ledger"]["chance_collision"]["bits"] if run else None
+
+
+def numbers(images: object, size: object, parameters: object, precision: object) -> Ledger:
+    """What was typed, whole numbers; size: pixels a side. ValueError: which of them cannot be, and
+    what is allowed."""
     found = []
     named = {"images": images, "size": size, "parameters": parameters, "precision": precision}
     for name, value in named.items():
@@ -100,20 +85,21 @@ def numbers(images: object, size: object, parameters: object, precision: object)
                 f"{name} is {shown}: type a whole number from 1 to 10^18, such as 2.3e9 or 2,300"
             ) from None
         found.append(int(words) if words.isdecimal() else int(number))
-    return Numbers(*found)
+    return Ledger(found[2], found[0], 3 * found[1] ** 2, found[3])
 
 
-def account(given: Numbers, known: Measured) -> tuple[Ledger, tuple[Line, ...]]:
-    """The ledger of these numbers, and its lines with JPEG's and chance's among them."""
-    made = Ledger(given.parameters, given.images, 3 * given.size**2, given.precision)
+def account(made: Ledger, known: Measured) -> list[Line]:
+    """The ledger's lines, with JPEG's and chance's among them."""
     own = [line for line in lines(made) if line.value is not None]
-    return made, (*own, *_jpeg(made, known), *_chance(made, known))
+    return [*own, *_jpeg(made, known), *_chance(made, known)]
 
 
 def jpeg_shrinks(made: Ledger, known: Measured) -> tuple[float, str]:
     """How many times smaller than raw pixels, and how that is known. Small pictures shrink less."""
-    if known.jpeg and made.dimensions == 3 * known.size**2:
-        return known.jpeg, f"measured on what {known.where} gave back, {known.size} px"
+    run = known.jpeg
+    if run and made.dimensions == 3 * (size := run.measures["image_size"]) ** 2:
+        times = run.measures["ledger"]["memorized"]["jpeg"]["compression"]
+        return times, f"measured on what {run.path.name} gave back, {size} px"
     return JPEG_ASSUMED, "assumed, as is usual for photographs"
 
 
@@ -130,10 +116,13 @@ def _jpeg(made: Ledger, known: Measured) -> list[Line]:
 
 
 def _chance(made: Ledger, known: Measured) -> list[Line]:
-    if known.collision is None:
-        why = known.no_collision or "no finished run has measured it"
+    run, bits = known.chance, _bits(known.chance)
+    if run is None or bits is None:
+        why = "no finished run has measured it"
+        if run is not None:
+            why = f"not measured: {run.measures['ledger']['chance_collision']['reason']}"
         return [_line("chance.any_bits", "chance collision with any of them, bits", None, why)]
-    bits, at = float(known.collision["bits"]), f"pictures of {known.collision_size} px"
+    at = f"pictures of {run.measures['image_size']} px"
     return [
         _line("chance.bits", f"chance collision with one image, bits ({at})", bits,
               "−log2 of the chance that an unrelated picture passes for a copy of a given one, "
@@ -149,23 +138,22 @@ def _line(key: str, label: str, value: float | None, how: str) -> Line:
     return Line(key, label, value, readable(value), how, False)
 
 
-def shown(given: Numbers, known: Measured) -> str:
+def shown(made: Ledger, known: Measured) -> str:
     """The calculator's answer as HTML, Stable Diffusion's column beside it."""
-    made, own = account(given, known)
-    beside = {line.key: line.text for line in account(stable_diffusion_numbers(), known)[1]}
+    beside = {line.key: line.text for line in account(stable_diffusion(), known)}
     rows = "".join(
         f"<tr{' class=main' if line.key in MAIN else ''}><th scope=row>{safe(line.label)}</th>"
         f'<td data-of="yours">{safe(line.text)}</td>'
         f'<td data-of="Stable Diffusion">{safe(beside.get(line.key, "n/a"))}</td>'
         f"<td class=how>{safe(line.how)}</td></tr>"
-        for line in own
+        for line in account(made, known)
     )
     return (
         f"{said(safe(sentence(made, known)))}"
         '<div class="scroll" tabindex="0" role="region" aria-label="the ledger"><table>'
         '<thead><tr><th scope="col">line</th><th scope="col">yours</th>'
         '<th scope="col">Stable Diffusion</th><th scope="col">how</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>{_bars(made, known)}"
+        f"<tbody>{rows}</tbody></table></div>"
     )
 
 
@@ -181,27 +169,6 @@ def sentence(made: Ledger, known: Measured) -> str:
     return (
         f"{readable_bits(each)} of parameters for each training image, which has "
         f"{readable_bits(raw)} raw and about {readable_bits(jpeg)} as JPEG: {could}."
-    )
-
-
-def _bars(made: Ledger, known: Measured) -> str:
-    """Bits of one image three ways, as bars on a logarithmic scale."""
-    raw = made.dimensions * BITS_PER_VALUE
-    bars = {
-        "one image, raw": raw,
-        "one image as JPEG": raw / jpeg_shrinks(made, known)[0],
-        "parameters for one image": made.parameter_bits_per_image,
-    }
-    most = max(math.log10(max(bits, 1.0)) for bits in bars.values()) + 0.5
-    drawn = "".join(
-        f"<tr><th scope=row>{words}</th><td><div class=bar style='width: "
-        f"{100 * max(0.01, (math.log10(max(bits, 1.0)) + 0.2) / most):.0f}%'></div></td>"
-        f"<td>{readable_bits(bits)}</td></tr>"
-        for words, bits in bars.items()
-    )
-    return (
-        '<table class="bars"><caption>Each step along a bar is a factor, not a sum</caption>'
-        f"<tbody>{drawn}</tbody></table>"
     )
 
 
@@ -225,10 +192,6 @@ def ledger_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer)
     table = gr.HTML(elem_id="ledger", apply_default_css=False)
     typed = [images, size, parameters, precision]
 
-    def swept() -> Numbers:
-        """Where there are none yet, the published ones, so that there is something to move."""
-        return run_numbers(session.runs) if session.runs else stable_diffusion_numbers()
-
     def count(*words: object) -> str:
         try:
             html = shown(numbers(*words), measured(session.runs))
@@ -237,17 +200,19 @@ def ledger_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer)
         yet = safe(f"There are no numbers of this sweep: {session.nothing_yet}.")
         return html if session.runs else f'<p class="faint">{yet}</p>{html}'
 
-    def filled(known: Callable[[], Numbers]) -> tuple[object, ...]:
+    def filled(known: Callable[[], Ledger]) -> tuple[object, ...]:
         try:
             found = known()
         except ValueError as error:
             return (*[gr.skip()] * len(typed), trouble(error))
-        words = (f"{found.images:,}", f"{found.size:,}", f"{found.parameters:,}")
-        return (*words, found.precision, count(*words, found.precision))
+        whole = (found.n_images, math.isqrt(found.dimensions // 3), found.parameters)
+        words = (*(f"{number:,}" for number in whole), found.precision_bits)
+        return (*words, count(*words))
 
     everything = [*typed, table]
-    from_runs = gr.on([page.load, own.click], lambda: filled(swept), outputs=everything, **QUIET)
-    published = stable.click(lambda: filled(stable_diffusion_numbers), outputs=everything, **QUIET)
+    from_runs = gr.on([page.load, own.click], lambda: filled(lambda: run_numbers(session.runs)),
+                      outputs=everything, **QUIET)  # fmt: skip
+    published = stable.click(lambda: filled(stable_diffusion), outputs=everything, **QUIET)
     # Every field that is filled in asks for its own answer, with the others as they were, and
     # Gradio does not see to it that the last one comes last: so it is asked for once more.
     for filling in (from_runs, published):

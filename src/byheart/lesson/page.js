@@ -1,4 +1,4 @@
-// What a browser does by itself: step through the denoising, show a point's outputs, name the n.
+// What a browser does by itself: step through the denoising, show a point's outputs.
 (() => {
   const show = (answers, step) => {
     const slider = answers.querySelector("[data-step]");
@@ -16,21 +16,9 @@
       show(answers, ++step);
     }, 350);
   };
-  const sayN = () => {
-    const range = document.querySelector("#n-slider input[type=range]");
-    const ns = document.querySelector("#n-said [data-ns]");
-    if (!range || !ns) return;
-    const n = JSON.parse(ns.dataset.ns)[Number(range.value)];
-    const words = n === 1 ? "1 training image" : `${n} training images`;
-    const said = ns.querySelector("[data-n-said]");
-    if (n !== undefined && said.textContent !== words) said.textContent = words;
-    if (n !== undefined && range.getAttribute("aria-valuetext") !== words) {
-      range.setAttribute("aria-valuetext", words);
-    }
-  };
   // Runs by the names of their folders: Gradio redraws in place, so the element that was one run's
   // mark may be another's a moment later.
-  let focused = null, pointed = null, places = null;
+  let focused = null, pointed = null;
   const markOf = (run) =>
     [...document.querySelectorAll("#curve .mark")].find((one) => one.dataset.run === run);
   const reveal = (mark) => {
@@ -46,13 +34,9 @@
     const mark = event.target.closest?.("[data-show]");
     if (mark) reveal(mark);
   };
-  // What the server redraws: the slider's words, the curve's pictures that were looked at, and the
-  // mark that had the focus.
+  // What the server redraws: the curve's pictures that were looked at, and the mark that had the
+  // focus.
   const redrawn = () => {
-    sayN();
-    const now = document.querySelector("#n-said [data-ns]");
-    if (now !== places) setTimeout(sayN, 300); // the slider itself may move a moment later
-    places = now;
     const active = document.activeElement, looked = pointed, mark = markOf(focused);
     if (mark && mark !== active && (active === document.body || active.matches("#curve .mark"))) {
       mark.focus({ preventScroll: true }); // which is pointing too
@@ -73,40 +57,34 @@
       clearInterval(answers.playing);
       show(answers, Number(event.target.value));
     }
-    sayN();
-  });
-  document.addEventListener("click", (event) => {
-    const button = event.target.closest?.("[data-play]");
-    if (button) play(button.closest(".answers"));
-    point(event);
   });
   // The address names what is looked at: a reload, or a link that is passed on, leads back to it.
-  const remember = (typed) => {
+  const remember = () => {
     const address = new URL(location);
     const part = document.querySelector("#parts [role=tab][aria-selected=true]");
-    const range = document.querySelector("#n-slider input[type=range]");
-    const ns = document.querySelector("#n-said [data-ns]");
+    const n = document.querySelector("#n input:checked");
     const prompt = document.querySelector("#prompt :is(input, textarea)");
     if (part) address.searchParams.set("part", part.textContent.trim());
-    if (prompt) address.searchParams.set("prompt", (typed ?? prompt.value).slice(0, 1000));
-    if (range && ns) address.searchParams.set("n", JSON.parse(ns.dataset.ns)[range.value] ?? "");
+    if (prompt) address.searchParams.set("prompt", prompt.value.slice(0, 1000));
+    if (n) address.searchParams.set("n", n.value);
     history.replaceState(null, "", address);
   };
-  const asked = (typed) => {
-    remember(typed);
+  const asked = () => {
+    remember();
     if (innerWidth < 600) document.querySelector("#answer").scrollIntoView({ behavior: "smooth" });
   };
   document.addEventListener("click", (event) => {
-    const idea = event.target.closest?.(".ideas button")?.textContent.trim();
-    if (idea || event.target.closest?.("#ask")) setTimeout(() => asked(idea), 200);
-    if (event.target.closest?.("#parts [role=tab]")) setTimeout(() => remember(), 200);
+    const pressed = (what) => event.target.closest?.(what);
+    if (pressed("[data-play]")) play(pressed(".answers"));
+    if (pressed(".ideas button, #ask")) setTimeout(asked, 200);
+    if (pressed("#parts [role=tab]")) setTimeout(remember, 200);
   });
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && event.target.closest?.("#prompt")) setTimeout(() => asked(), 200);
+    if (event.key === "Enter" && event.target.closest?.("#prompt")) setTimeout(asked, 200);
   });
   // The row of tabs is measured before our style is there: measure it once more.
   for (const later of [300, 1500]) {
     setTimeout(() => window.dispatchEvent(new Event("resize")), later);
   }
-  for (const kind of ["pointerover", "focusin"]) document.addEventListener(kind, point);
+  for (const kind of ["pointerover", "focusin", "click"]) document.addEventListener(kind, point);
 })();

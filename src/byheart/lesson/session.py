@@ -135,22 +135,16 @@ class Session:
         """What to say where a run is needed and all are still learning."""
         return f"no run of {self.folder.name} is finished yet"
 
-    def run(self, place: int, mode: str, shown: Sequence[int] = ()) -> Finished:
-        """The run at a place of `shown` with this kind of captions, else with another; of several
-        seeds the first.
-
-        shown: the sizes that the slider stands for, which may be older than `ns`. Empty: `ns`.
-        ValueError: none, or none any more.
-        """
-        ns = shown or self.ns
+    def run(self, n: int | None, mode: str) -> Finished:
+        """The run of n images with this kind of captions, else with another; of several seeds the
+        first. None: of the fewest images. ValueError: there is none, or none any more."""
         if not self.runs:
             raise ValueError(f"{self.nothing_yet}: there is nobody to ask")
-        if not ns:
+        if not (ns := self.ns):
             raise ValueError(
                 f"no run of {self.folder.name} has kept its model/: there is nobody to ask"
             )
-        n = ns[max(0, min(int(place), len(ns) - 1))]
-        mine = [run for run in self.askable if run.n == n]
+        mine = [run for run in self.askable if run.n == (n or ns[0])]
         if not mine:
             raise ValueError(f"the model of {n:,} images was taken away: reload the page")
         return next((run for run in mine if run.captions == mode), mine[0])

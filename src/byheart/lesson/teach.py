@@ -10,7 +10,7 @@ from pathlib import Path
 import gradio as gr
 from PIL.Image import Image
 
-from byheart.lesson.ask import NOISES, shown, under_way
+from byheart.lesson.ask import NOISES, told
 from byheart.lesson.guard import OLDEST, browser, here, who
 from byheart.lesson.html import chart, safe, said, trouble
 from byheart.lesson.queue import MODEL, QUIET
@@ -130,14 +130,9 @@ def teach_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) 
 
     def ask(prompt: str, request: gr.Request) -> Iterator[str]:
         try:
-            taught, prompts = teacher.taught(browser(request)), [prompt or ""]
-            if taught is None:
+            if (taught := teacher.taught(browser(request))) is None:
                 raise ValueError("nothing has been learned yet: teach it a picture first")
-            for news in session.ask(who(request), taught.run.path, prompts, NOISES):
-                if news.answers is None:
-                    yield under_way(news, prompts)
-                else:
-                    yield shown(news.answers, prompts, 1)
+            yield from told(session, who(request), taught.run.path, 1, [prompt or ""], NOISES)
         except ValueError as error:
             yield trouble(error)
 

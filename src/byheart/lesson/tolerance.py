@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 import gradio as gr
+import numpy as np
 
 from byheart.lesson.game import FEWEST_VOTES, WIDEST, Pair, Vote, Votes, pairs_of, threshold
 from byheart.lesson.guard import browser
@@ -26,6 +26,7 @@ MOST_LINES = 6  # that can be told apart in one chart
 
 APART = "how far apart (1: as an unseen picture is from its nearest)"
 DONE = said("That was the last pair. Press “Begin again” to judge them once more.")
+SAME = "Same picture"  # on its button
 NO_PAIRS_YET = "no pairs yet: press “Begin again” when a run is finished"
 NO_PAIRS = (
     "no game: the runs have no pictures to compare (outputs.npz is missing or damaged, or all of "
@@ -146,12 +147,9 @@ def of_the_class(votes: Votes) -> str:
         (True, "“the same picture”", BLUE, ""),
         (False, "“different pictures”", ORANGE, "///"),
     ):
-        places = Counter(
-            min(int(vote.rho / BIN), round(WIDEST / BIN) - 1)
-            for vote in everyone
-            if vote.same == same
-        )
-        bars = tuple(Point((k + 0.5) * BIN, places[k]) for k in range(max(places, default=0) + 1))
+        judged = [vote.rho for vote in everyone if vote.same == same]
+        counts, ends = np.histogram(judged, round(WIDEST / BIN), (0, WIDEST))
+        bars = tuple(Point(end + BIN / 2, count) for end, count in zip(ends, counts, strict=False))
         series.append(Series(words, bars, colour, bar=True, hatch=hatch))
     panel = Panel("", f"{APART}; {WIDEST:.0f} and more", "votes", tuple(series), log_x=False,
                   marks=((limit, f"the class’s limit, {limit:.2f}", INK),))  # fmt: skip
@@ -178,8 +176,8 @@ def verdict(mine: Sequence[Vote], everyone: Sequence[Vote]) -> str:
     return said(words)
 
 
-# Pair, verdict and the class's votes, chart and what it was drawn from; then the votes so far, the
-# place, and the pair shown: the runs may be others when it is judged.
+# What a judgement changes: pair, verdict, the class's votes, chart and what it was drawn from; then
+# the votes so far, the place, and the pair shown: the runs may be others when it is judged.
 Table = tuple[str, str, str, str, object, list[Vote], int, Pair | None]
 
 
@@ -187,7 +185,7 @@ def tolerance_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Tim
     gr.Markdown("## How alike is the same?\nJudge a few pairs, then see where your own limit lies.")
     pair = gr.HTML(elem_id="pair", apply_default_css=False)
     with gr.Row():
-        same = gr.Button("Same picture", variant="primary", elem_id="same")
+        same = gr.Button(SAME, variant="primary", elem_id="same")
         other = gr.Button("Different pictures", variant="secondary", elem_id="different")
         again = gr.Button("Begin again", variant="secondary", elem_id="again")
     result = gr.HTML(elem_id="verdict", apply_default_css=False)
@@ -209,10 +207,17 @@ def tolerance_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Tim
         """The same votes are drawn once for a class."""
         return of_the_class(session.votes)
 
-    def playable() -> tuple[Pair, ...]:
-        if not (found := pairs_at(session.finished_at)):
-            raise ValueError(NO_PAIRS if session.runs else NO_PAIRS_YET)
-        return found
+    def pair_at(place: int, judged: int) -> tuple[str, Pair | None]:
+        """What is shown after so many, and the pair if there is one."""
+        try:
+            if not (there := pairs_at(session.finished_at)):
+                raise ValueError(NO_PAIRS if session.runs else NO_PAIRS_YET)
+        except ValueError as error:
+            return trouble(error), None
+        if judged >= len(there):
+            return DONE, None
+        following = there[place % len(there)]
+        return question(following), following
 
     def known(tau: float, votes: list[Vote]) -> tuple[object, ...]:
         """What a chart is drawn from; with the slider and the own votes, which may have moved on
@@ -231,42 +236,28 @@ def tolerance_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Tim
         return gr.skip() if known(tau, votes) == before else show(tau, votes)
 
     def begin(tau: float) -> Table:
-        try:
-            there = playable()
-        except ValueError as error:
-            return trouble(error), "", *show(tau, []), [], 0, None
-        start = random.randrange(len(there))  # not all of a class see the same pair first
-        first = there[start]
-        return question(first), "", *show(tau, []), [], start, first
+        place = random.randrange(1000)  # not all of a class see the same pair first
+        words, first = pair_at(place, 0)
+        return words, "", *show(tau, []), [], place, first
 
-    def judging(answer: bool) -> Callable[..., Table]:
-        # Not partial: Gradio does not see that it takes a request.
-        def judge(
-            tau: float, votes: list[Vote], place: int, judged: Pair | None, request: gr.Request
-        ) -> Table:
-            words, following = DONE, None
-            if judged is not None:
-                vote = Vote(min(judged.rho, WIDEST), answer)
-                votes, place = [*votes, vote], place + 1
-                session.votes.add(browser(request), vote)
-            try:
-                there = playable()
-                if judged is not None and len(votes) < len(there):
-                    following = there[place % len(there)]
-                    words = question(following)
-            except ValueError as error:
-                words = trouble(error)
-            spoken = told(judged, answer) if judged is not None else ""
-            spoken += verdict(votes, session.votes.all)
-            return words, spoken, *show(tau, votes), votes, place, following
-
-        return judge
+    def judge(
+        pressed: str, tau: float, votes: list[Vote], place: int, judged: Pair | None,
+        request: gr.Request,
+    ) -> Table:  # fmt: skip
+        spoken = ""
+        if judged is not None:
+            vote = Vote(min(judged.rho, WIDEST), pressed == SAME)
+            session.votes.add(browser(request), vote)
+            votes, place, spoken = [*votes, vote], place + 1, told(judged, vote.same)
+        words, following = pair_at(place, len(votes))
+        spoken += verdict(votes, session.votes.all)
+        return words, spoken, *show(tau, votes), votes, place, following
 
     charts = [together, shown, seen]
     everything = [pair, result, *charts, votes, place, asked]
     judged = [tau, votes, place, asked]
     gr.on([page.load, again.click], begin, tau, everything, **QUIET)
     tau.change(show, [tau, votes], charts, trigger_mode="always_last", **QUIET)
-    same.click(judging(True), judged, everything, **QUIET)
-    other.click(judging(False), judged, everything, **QUIET)
+    for button in (same, other):
+        button.click(judge, [button, *judged], everything, **QUIET)
     timer.tick(grow_tolerance, [tau, votes, seen], charts, **QUIET)
