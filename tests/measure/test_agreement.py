@@ -25,14 +25,10 @@ def test_it_is_pearsons_correlation_of_all_numbers_of_two_images() -> None:
     ]
     assert correlation(a, b) == pytest.approx(known, abs=1e-12)
     assert np.array_equal(correlation(a, b), correlation(b, a))
-
-
-def test_the_same_is_1_its_negative_is_minus_1_whatever_its_contrast() -> None:
-    a = pictures(4, 3)
-    assert correlation(a, a) == pytest.approx(np.ones(4), abs=1e-12)
-    assert correlation(a, 255 - a) == pytest.approx(-np.ones(4), abs=1e-12)
+    assert correlation(a, a) == pytest.approx(np.ones(5), abs=1e-12)
+    assert correlation(a, 255 - a) == pytest.approx(-np.ones(5), abs=1e-12)
     half = (a // 2 * 2).astype(np.uint8)
-    assert correlation(half, half // 2 + 50) == pytest.approx(np.ones(4), abs=1e-12)
+    assert correlation(half, half // 2 + 50) == pytest.approx(np.ones(5), abs=1e-12)
     assert np.abs(correlation(a, a)).max() <= 1
 
 
@@ -92,5 +88,3 @@ def test_the_order_does_not_matter_and_the_seed_is_fixed() -> None:
     found = median(values, noises)
     assert median(values[::-1], noises[::-1]) == found == median(values, noises)
     assert median(values, noises, seed=1) != found
-    with pytest.raises(ValueError, match="30 values of 3 noises"):
-        median(values, [1, 2, 3])

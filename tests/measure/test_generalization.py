@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from scipy.stats import mannwhitneyu
+from support.images import grey, noise
 from torch import Tensor
 
 from byheart.measure import distance
@@ -22,10 +24,7 @@ from byheart.measure.generalization import (
     nearness,
 )
 
-
-def some(count: int, seed: int, low: int = 0, high: int = 256) -> Tensor:
-    draws = torch.Generator().manual_seed(seed)
-    return torch.randint(low, high, (count, 3, 4, 4), generator=draws, dtype=torch.uint8)
+some = partial(noise, side=4)
 
 
 def values(*numbers: float) -> Tensor:
@@ -98,7 +97,7 @@ def four(found: Manifold | None) -> list[float | None]:
 @pytest.mark.parametrize("k", [1, 3, 5])
 @pytest.mark.parametrize("high", [180, 43])  # with 43 outputs fall on real pictures' few values
 def test_precision_recall_density_and_coverage_as_published(k: int, high: int) -> None:
-    outputs, real = some(9, 3, 40, high), some(13, 4, 38, high)
+    outputs, real = some(9, 3, low=40, high=high), some(13, 4, low=38, high=high)
     outputs[4], outputs[5], real[7] = real[2], real[2], real[3]  # ties at zero
     found = manifold(outputs, real, k)
     assert four(found) == pytest.approx(by_hand(outputs, real, k), abs=1e-12)
@@ -106,21 +105,17 @@ def test_precision_recall_density_and_coverage_as_published(k: int, high: int) -
 
 
 def test_a_ball_holds_its_border_and_not_its_own_centre() -> None:
-    def on_a_line(*places: int) -> Tensor:
-        line = torch.tensor(places, dtype=torch.uint8)
-        return line[:, None, None, None].expand(-1, 3, 4, 4).contiguous()
-
-    real = on_a_line(0, 10, 20)  # each ball reaches 10 far
+    real = grey(0, 10, 20)  # each ball reaches 10 far
     for place, precision in ((30, 1), (31, 0)):
-        found = manifold(on_a_line(place), real, 1)
+        found = manifold(grey(place), real, 1)
         assert found is not None and found.precision == precision
     # In the border of three balls: more than k.
-    assert four(manifold(on_a_line(10, 10), real, 1))[2] == 3
+    assert four(manifold(grey(10, 10), real, 1))[2] == 3
 
 
 @pytest.mark.parametrize("chunk", [1, 4])
 def test_the_size_of_a_chunk_changes_nothing(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
-    outputs, real = some(11, 3, 40, 60), some(14, 4, 38, 60)
+    outputs, real = some(11, 3, low=40, high=60), some(14, 4, low=38, high=60)
     whole = manifold(outputs, real)
     monkeypatch.setattr(distance, "CHUNK", chunk)
     assert manifold(outputs, real) == whole

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import imagehash
 import numpy as np
@@ -11,40 +12,30 @@ import pytest
 import torch
 from PIL import Image, ImageFilter
 from skimage.metrics import structural_similarity
+from support.images import grey, noise
 from torch import Tensor
 
 from byheart.measure import distance
 from byheart.measure import panel as room
+from byheart.measure.alterations import noisy
 from byheart.measure.distance import nearest
 from byheart.measure.panel import Metric, panel
 
 NAMES = ["ratio", "correlation", "ssim", "patch_max", "phash", "sscd"]
 
 
-def grey(*values: int, side: int = 4) -> Tensor:
-    """One even image for each value: distances between them are differences / 255."""
-    return torch.tensor(values, dtype=torch.uint8)[:, None, None, None].repeat(1, 3, side, side)
-
-
-def noise(count: int, side: int = 12, seed: int = 0) -> Tensor:
-    random = np.random.default_rng(seed)
-    return torch.from_numpy(random.integers(0, 256, (count, 3, side, side), dtype=np.uint8))
-
-
 def pictures(count: int, side: int = 32, seed: int = 0) -> Tensor:
     """Smooth blots: their neighbouring pixels are alike, as a picture's are."""
     blots = []
-    for image in noise(count, side, seed):
+    for image in noise(count, seed, side):
         soft = Image.fromarray(image.permute(1, 2, 0).numpy()).filter(ImageFilter.GaussianBlur(3))
         blots.append(torch.from_numpy(np.array(soft)).permute(2, 0, 1))
     values = torch.stack(blots).double()
     return ((values - values.mean()) * 6 + 128).clamp(0, 255).to(torch.uint8)
 
 
-def stirred(images: Tensor, sigma: float, seed: int = 0) -> Tensor:
-    draws = torch.Generator().manual_seed(seed)
-    moved = images + torch.randn(images.shape, generator=draws) * sigma
-    return moved.round().clamp(0, 255).to(torch.uint8)
+def stirred(images: Tensor, steps: float) -> Tensor:
+    return noisy(images, steps / 255, torch.Generator().manual_seed(0))
 
 
 def embed(images: Tensor) -> Tensor:
@@ -62,19 +53,13 @@ def measured(
     held_out: Tensor | None = None,
     reference: float = 0.2,
 ) -> Metric | None:
-    held_out = noise(3, outputs.shape[-1], seed=9) if held_out is None else held_out
+    held_out = noise(3, 9, side=outputs.shape[-1]) if held_out is None else held_out
     closest = nearest(outputs, train).index
-    return panel(outputs, train, held_out, closest, reference, embed)[name]
+    return panel(outputs, train, held_out, closest, reference)[name]
 
 
-def one(
-    name: str,
-    outputs: Tensor,
-    train: Tensor,
-    held_out: Tensor | None = None,
-    reference: float = 0.2,
-) -> Metric:
-    metric = measured(name, outputs, train, held_out, reference)
+def one(*given: Any, **more: Any) -> Metric:
+    metric = measured(*given, **more)
     assert metric is not None
     return metric
 
@@ -91,7 +76,7 @@ def rmse(a: Tensor, b: Tensor) -> float:
 
 
 def test_the_ratio_is_that_of_the_two_shortest_distances() -> None:
-    outputs, train = noise(6), noise(9, seed=1)
+    outputs, train = noise(6, side=12), noise(9, 1, side=12)
     loop = [sorted(rmse(a, b) for b in train) for a in outputs]
     metric = one("ratio", outputs, train, reference=0.01)
     assert metric.values.tolist() == pytest.approx([row[0] / row[1] for row in loop], abs=1e-12)
@@ -134,7 +119,7 @@ def test_with_fewer_than_three_different_images_there_is_no_ratio(train: Tensor)
 
 
 def test_the_correlation_is_numpys() -> None:
-    outputs, train = noise(5), noise(7, seed=1)
+    outputs, train = noise(5, side=12), noise(7, 1, side=12)
     outputs[0] = stirred(train[3:4], 15)[0]
     loop = [
         max(float(np.corrcoef(array(a).ravel(), array(b).ravel())[0, 1]) for b in train)
@@ -159,21 +144,21 @@ def test_the_correlation_of_two_patterns_at_right_angles_is_a_cosine() -> None:
 
 
 def test_brightness_and_contrast_are_removed_and_a_negative_is_no_copy() -> None:
-    train = noise(1) // 2 * 2
+    train = noise(1, side=12) // 2 * 2
     outputs = torch.cat([train // 2 + 60, 255 - train])
     assert one("correlation", outputs, train).values.tolist() == pytest.approx([1, -1], abs=1e-12)
 
 
 def test_an_even_image_has_no_correlation_and_never_passes() -> None:
-    pictures_and_blank = torch.cat([noise(2), grey(7, side=12)])
-    metric = one("correlation", pictures_and_blank, noise(3, seed=1))
+    pictures_and_blank = torch.cat([noise(2, side=12), grey(7, side=12)])
+    metric = one("correlation", pictures_and_blank, noise(3, 1, side=12))
     assert metric.values.isnan().tolist() == [False, False, True]
     assert metric.passes["> 0.95"].dtype == torch.bool and not metric.passes["> 0.95"][2]
     # Among training images it is passed over, even where the best of the rest is negative.
-    train = noise(1)
+    train = noise(1, side=12)
     values = one("correlation", 255 - train, torch.cat([grey(7, side=12), train])).values
     assert values.tolist() == pytest.approx([-1], abs=1e-12)
-    assert one("correlation", noise(2), grey(0, 255, side=12)).values.isnan().all()
+    assert one("correlation", noise(2, side=12), grey(0, 255, side=12)).values.isnan().all()
 
 
 def test_the_correlation_of_large_images_stays_exact() -> None:
@@ -195,7 +180,7 @@ def test_ssim_of_one_window_is_the_papers_formula() -> None:
     steps = np.arange(-5, 6)
     weight = np.exp(-(steps[:, None] ** 2 + steps[None] ** 2) / (2 * 1.5**2))
     weight /= weight.sum()
-    a, b = noise(1, 11), noise(1, 11, seed=1)
+    a, b = noise(1, side=11), noise(1, 1, side=11)
     c1, c2 = 0.01**2, 0.03**2
     expected = []
     for x, y in zip(array(a[0]) / 255, array(b[0]) / 255, strict=True):
@@ -321,7 +306,7 @@ def test_the_cosine_is_the_largest_and_a_threshold_is_not_passed_by_meeting_it()
 
 
 def test_without_weights_there_is_no_sscd() -> None:
-    outputs, train = noise(2), noise(3, seed=1)
+    outputs, train = noise(2, side=12), noise(3, 1, side=12)
     assert panel(outputs, train, train, torch.tensor([0, 1]), 0.2)["sscd"] is None
 
 

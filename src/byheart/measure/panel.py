@@ -8,7 +8,7 @@ example, stays undefined.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise, product
 
@@ -53,11 +53,7 @@ def panel(
     nearest: each output's closest training image by RMSE (`Verdicts.nearest`).
     reference: the reference distance, RMSE in [0, 1].
     embed: unit-length descriptors of images, from `load_sscd`; without it "sscd" is None.
-
-    ValueError: no training images.
     """
-    if len(train) == 0:
-        raise ValueError("no training images to compare with")
     return {
         "ratio": _ratio(outputs, train, reference),
         "correlation": _correlation(outputs, train),
@@ -161,40 +157,34 @@ def _patch_max(
     """
     if len(held_out) < 2 or outputs.shape[-1] < GRID:
         return None
-    others = []
-    for start, rows in _worst_tiles(held_out, held_out):
-        own = torch.arange(len(rows))
-        rows[own, start + own] = torch.inf
-        others.append(rows.min(dim=1).values)
-    patch_reference = float(_rmse(torch.cat(others)).quantile(0.5))
+    patch_reference = float(_by_tiles(held_out, held_out, to_others=True).quantile(0.5))
     if patch_reference == 0:
         return None
-    values = _rmse(torch.cat([rows.min(dim=1).values for _, rows in _worst_tiles(outputs, train)]))
+    values = _by_tiles(outputs, train)
     passes = {"<= 1/3": values / patch_reference <= STANDARD.tolerance}
     return Metric(values, passes, "Carlini et al. 2023, patch-max l2, calibrated")
 
 
-def _worst_tiles(
-    a: UInt8[Tensor, "s 3 w w"], b: UInt8[Tensor, "n 3 w w"]
-) -> Iterator[tuple[int, Float[Tensor, "rows n"]]]:
-    """Mean squared 8-bit difference of the worst of 4 x 4 contiguous tiles, for every pair.
+def _by_tiles(
+    a: UInt8[Tensor, "s 3 w w"], b: UInt8[Tensor, "n 3 w w"], to_others: bool = False
+) -> Float[Tensor, " s"]:
+    """RMSE in [0, 1] of the worst of 4 x 4 contiguous tiles, from each of `a` to its closest in
+    `b`, or, where the two are the same, to its closest other.
 
     Where 4 does not divide the side, tiles differ by one pixel; each counts by its own size.
     """
     side = a.shape[-1]
     spans = [slice(*ends) for ends in pairwise(side * k // GRID for k in range(GRID + 1))]
+    mean_squares = []
     for start in range(0, len(a), CHUNK):
         worst = torch.zeros(len(a[start : start + CHUNK]), len(b), dtype=torch.float64)
         for y, x in product(spans, spans):
             tile, others = a[start : start + CHUNK, :, y, x], b[:, :, y, x]
             torch.maximum(worst, squares(tile, others) / tile.shape[1:].numel(), out=worst)
-        yield start, worst
-
-
-def _rmse(mean_squares: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
-    """From 8-bit steps to [0, 1]."""
-    roots = [math.sqrt(value) / 255 for value in mean_squares.tolist()]
-    return torch.tensor(roots, dtype=torch.float64)
+        if to_others:
+            worst[:, start:].fill_diagonal_(torch.inf)
+        mean_squares += worst.min(dim=1).values.tolist()
+    return torch.tensor([math.sqrt(value) / 255 for value in mean_squares], dtype=torch.float64)
 
 
 def _phash(outputs: UInt8[Tensor, "s 3 w w"], train: UInt8[Tensor, "n 3 w w"]) -> Metric:
