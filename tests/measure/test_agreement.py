@@ -6,16 +6,13 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from scipy.stats import pearsonr
 
 from byheart.measure.agreement import Median, correlation, median
-from byheart.measure.panel import panel
 
 
-def pictures(count: int, seed: int, side: int = 8) -> np.ndarray:
-    shape = (count, side, side, 3)
-    return np.random.default_rng(seed).integers(256, size=shape, dtype=np.uint8)
+def pictures(count: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(256, size=(count, 8, 8, 3), dtype=np.uint8)
 
 
 def test_it_is_pearsons_correlation_of_all_numbers_of_two_images() -> None:
@@ -38,14 +35,6 @@ def test_a_flat_image_has_no_direction() -> None:
     flat[1] = 77
     for found in (correlation(a, flat), correlation(flat, a), correlation(flat, flat)):
         assert np.isnan(found).tolist() == [False, True, False]
-
-
-def test_it_is_the_panels_correlation_where_there_is_one_training_image() -> None:
-    a, one = pictures(6, 6, side=16), pictures(1, 7, side=16)
-    outputs, train = (torch.from_numpy(x).permute(0, 3, 1, 2) for x in (a, one))
-    metric = panel(outputs, train, train, torch.zeros(6, dtype=torch.long), 1.0)["correlation"]
-    assert metric is not None
-    assert correlation(a, one.repeat(6, 0)) == pytest.approx(metric.values.numpy(), abs=1e-12)
 
 
 # ------------------------------------------------------------------------------------- the median
@@ -75,12 +64,10 @@ def test_what_is_not_defined_is_left_out_and_nothing_is_null() -> None:
     nan = math.nan
     assert median(np.array([nan, nan]), [0, 1]) == Median(None, None, None, 0)
     assert median(np.array([]), []) == Median(None, None, None, 0)
+    # A single noise has no interval.
+    assert median(np.array([0.1, 0.2, 0.9]), [4, 4, 4]) == Median(0.2, None, None, 3)
     found = median(np.array([0.2, nan, 0.4, nan]), [0, 1, 2, 2])
     assert (found.value, found.count) == (pytest.approx(0.3), 2)
-
-
-def test_a_single_noise_has_no_interval() -> None:
-    assert median(np.array([0.1, 0.2, 0.9]), [4, 4, 4]) == Median(0.2, None, None, 3)
 
 
 def test_the_order_does_not_matter_and_the_seed_is_fixed() -> None:

