@@ -10,12 +10,6 @@ from scipy.stats import binomtest
 from byheart.measure.intervals import Rate, wilson
 
 
-def test_half_of_a_hundred() -> None:
-    half = wilson(50, 100)
-    assert half.hits == 50 and half.count == 100 and half.rate == 0.5
-    assert (half.low, half.high) == pytest.approx((0.4038315, 0.5961685), abs=1e-7)
-
-
 @pytest.mark.parametrize("count", [1, 2, 7, 64, 512, 100_000])
 def test_the_interval_is_scipys(count: int) -> None:
     for hits in sorted({0, 1, count // 3, count // 2, count - 1, count}):

@@ -111,8 +111,3 @@ def test_shares_of_the_kinds_add_up_to_one() -> None:
         "outputs": 8, "copied": 0.5, "blend": 0.125, "broken": 0.125, "novel": 0.25,
         "coverage": 0.75,
     }  # fmt: skip
-
-
-def test_a_rate_carries_its_count() -> None:
-    assert rate_json(wilson(0, 0)) == {"rate": None, "low": None, "high": None, "count": 0}
-    assert rate_json(wilson(3, 3))["count"] == 3

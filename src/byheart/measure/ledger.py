@@ -104,7 +104,9 @@ class Ledger:
 def from_json(record: Mapping[str, Any]) -> Ledger:
     """The Ledger that `to_json` wrote. ValueError: a number is missing or impossible."""
     try:
-        return Ledger(**{item.name: record[item.name] for item in fields(Ledger)})
+        found = Ledger(**{item.name: record[item.name] for item in fields(Ledger)})
+        lines(found)  # which asks for all that it holds
+        return found
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"the ledger cannot be read ({error})") from error
 
@@ -187,17 +189,6 @@ class Line:
     depends_on_precision: bool
 
 
-def lines(ledger: Ledger) -> tuple[Line, ...]:
-    """Line by line, each with its arithmetic; what was not measured has no line.
-
-    ValueError: the ledger was read from a file and something is missing in it.
-    """
-    try:
-        return (*_arithmetic(ledger), *_memory(ledger), *_collision(ledger))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"the ledger cannot be read ({error})") from error
-
-
 # Line by line the figure, its label, its arithmetic in words, and how it is written if not plainly.
 ARITHMETIC: tuple[tuple[Any, ...], ...] = (
     ("parameters", "parameters", "counted"),
@@ -225,9 +216,11 @@ GIVEN_BACK = (
 )
 
 
-def _arithmetic(ledger: Ledger) -> list[Line]:
+def lines(ledger: Ledger) -> tuple[Line, ...]:
+    """Line by line, each with its arithmetic; what was not measured has no line."""
     told = ARITHMETIC if ledger.given_back is None else (*ARITHMETIC, *GIVEN_BACK)
-    return [_line(key, label, getattr(ledger, key), *rest) for key, label, *rest in told]
+    figures = [_line(key, label, getattr(ledger, key), *rest) for key, label, *rest in told]
+    return (*figures, *_memory(ledger), *_collision(ledger))
 
 
 def _memory(ledger: Ledger) -> list[Line]:

@@ -24,6 +24,8 @@ from byheart.measure.copying import STANDARD
 from byheart.measure.distance import CHUNK, inner_products, norms, squared_rows, squares
 from byheart.measure.distance import nearest as closest
 
+Images = UInt8[Tensor, "_ 3 w w"]
+
 GRID = 4  # tiles a side; Carlini et al. cut 512 px into 4 x 4 tiles of 128
 SSIM_WINDOW = 11  # pixels a side; Wang et al. 2004
 CORRELATION = 0.95  # Kadkhodaie et al. 2024
@@ -41,12 +43,12 @@ class Metric:
 
 
 def panel(
-    outputs: UInt8[Tensor, "s 3 w w"],
-    train: UInt8[Tensor, "n 3 w w"],
-    held_out: UInt8[Tensor, "h 3 w w"],
+    outputs: Images,
+    train: Images,
+    held_out: Images,
     nearest: Int[Tensor, " s"],
     reference: float,
-    embed: Callable[[UInt8[Tensor, "k 3 w w"]], Float[Tensor, "k d"]] | None = None,
+    embed: Callable[[Images], Float[Tensor, "k d"]] | None = None,
 ) -> dict[str, Metric | None]:
     """The field's measures by name; None where one is undefined for these images.
 
@@ -64,9 +66,7 @@ def panel(
     }
 
 
-def _ratio(
-    outputs: UInt8[Tensor, "s 3 w w"], train: UInt8[Tensor, "n 3 w w"], reference: float
-) -> Metric | None:
+def _ratio(outputs: Images, train: Images, reference: float) -> Metric | None:
     """l2 distance to the closest / to the second closest training image.
 
     A near-duplicate would hide every copy of its twin, so the training set is thinned first. None
@@ -82,7 +82,7 @@ def _ratio(
     return Metric(values, {"< 1/3": values < 1 / 3}, source)
 
 
-def _apart(images: UInt8[Tensor, "n 3 w w"], distance: float) -> Bool[Tensor, " n"]:
+def _apart(images: Images, distance: float) -> Bool[Tensor, " n"]:
     """Which images stay: one goes if an earlier one that stayed lies within this RMSE of it.
 
     So their order counts. The training set's is fixed by the seed.
@@ -95,7 +95,7 @@ def _apart(images: UInt8[Tensor, "n 3 w w"], distance: float) -> Bool[Tensor, " 
     return stays
 
 
-def _correlation(outputs: UInt8[Tensor, "s 3 w w"], train: UInt8[Tensor, "n 3 w w"]) -> Metric:
+def _correlation(outputs: Images, train: Images) -> Metric:
     """Largest normalised correlation, each image centred over all its numbers.
 
     An image of one value has none: such a training image is passed over, such an output gets nan.
@@ -115,7 +115,7 @@ def _correlation(outputs: UInt8[Tensor, "s 3 w w"], train: UInt8[Tensor, "n 3 w 
     return Metric(best, {"> 0.95": best > CORRELATION}, source)
 
 
-def _moments(images: UInt8[Tensor, "k 3 w w"]) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
+def _moments(images: Images) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
     """Of each image's N numbers: Σx, and sqrt(N Σx² - (Σx)²), N times their standard deviation."""
     numbers = images.shape[1:].numel()
     sums = images.flatten(1).sum(1, dtype=torch.long)
@@ -124,9 +124,7 @@ def _moments(images: UInt8[Tensor, "k 3 w w"]) -> tuple[Int[Tensor, " k"], Float
     return sums, torch.tensor(roots, dtype=torch.float64)
 
 
-def _ssim(
-    outputs: UInt8[Tensor, "s 3 w w"], train: UInt8[Tensor, "n 3 w w"], nearest: Int[Tensor, " s"]
-) -> Metric | None:
+def _ssim(outputs: Images, train: Images, nearest: Int[Tensor, " s"]) -> Metric | None:
     """Mean SSIM over the three channels. None for images smaller than its window."""
     if outputs.shape[-1] < SSIM_WINDOW:
         return None
@@ -146,9 +144,9 @@ def _ssim(
 
 
 def _patch_max(
-    outputs: UInt8[Tensor, "s 3 w w"],
-    train: UInt8[Tensor, "n 3 w w"],
-    held_out: UInt8[Tensor, "h 3 w w"],
+    outputs: Images,
+    train: Images,
+    held_out: Images,
 ) -> Metric | None:
     """Smallest distance to a training image, two images being as far apart as their worst tiles.
 
@@ -165,9 +163,7 @@ def _patch_max(
     return Metric(values, passes, "Carlini et al. 2023, patch-max l2, calibrated")
 
 
-def _by_tiles(
-    a: UInt8[Tensor, "s 3 w w"], b: UInt8[Tensor, "n 3 w w"], to_others: bool = False
-) -> Float[Tensor, " s"]:
+def _by_tiles(a: Images, b: Images, to_others: bool = False) -> Float[Tensor, " s"]:
     """RMSE in [0, 1] of the worst of 4 x 4 contiguous tiles, from each of `a` to its closest in
     `b`, or, where the two are the same, to its closest other.
 
@@ -187,7 +183,7 @@ def _by_tiles(
     return torch.tensor([math.sqrt(value) / 255 for value in mean_squares], dtype=torch.float64)
 
 
-def _phash(outputs: UInt8[Tensor, "s 3 w w"], train: UInt8[Tensor, "n 3 w w"]) -> Metric:
+def _phash(outputs: Images, train: Images) -> Metric:
     """Fewest bits in which the 64-bit hashes of output and training image differ."""
     known = _hashes(train)
     closest = [torch.cdist(bits, known, p=0).min(dim=1) for bits in _hashes(outputs).split(CHUNK)]
@@ -196,7 +192,7 @@ def _phash(outputs: UInt8[Tensor, "s 3 w w"], train: UInt8[Tensor, "n 3 w w"]) -
     return Metric(values, {"<= 10": values <= HAMMING}, source)
 
 
-def _hashes(images: UInt8[Tensor, "k 3 w w"]) -> Float[Tensor, "k 64"]:
+def _hashes(images: Images) -> Float[Tensor, "k 64"]:
     """0 or 1 for every bit."""
     pictures = (Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images)
     bits = np.stack([imagehash.phash(picture).hash.ravel() for picture in pictures])
@@ -209,12 +205,9 @@ def _sscd(outputs: Float[Tensor, "s d"], train: Float[Tensor, "n d"]) -> Metric:
         lengths = descriptors.double().norm(dim=1)
         assert ((lengths - 1).abs() < 1e-3).all(), "descriptors are not of length 1"
     # In steps of 2^-24 the sums of products are whole numbers below 2^53: exact in any order.
-    values = _steps(outputs) @ _steps(train).T / 2**48
+    steps, others = ((each.double() * 2**24).round() for each in (outputs, train))
+    values = steps @ others.T / 2**48
     best = values.max(dim=1).values
     passes = {f"> {cosine}": best > cosine for cosine in COSINES}
     source = "Pizzi et al. 2022, SSCD cosine; 0.5 after Somepalli et al. 2023, 0.75 after SSCD"
     return Metric(best, passes, source)
-
-
-def _steps(descriptors: Float[Tensor, "k d"]) -> Float[Tensor, "k d"]:
-    return (descriptors.double() * 2**24).round()
