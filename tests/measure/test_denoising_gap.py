@@ -104,7 +104,6 @@ def test_a_perfect_memorizer_has_no_distance_to_the_ideal() -> None:
         )
         for level in levels:
             assert level.train == level.ideal_train and level.held_out == level.ideal_held_out
-            assert level.train is not None and level.held_out is not None
             # What it has seen comes back while it can tell which; what it has not, never.
             if level.noise_level < 0.5:
                 assert level.train < 1e-6

@@ -25,7 +25,6 @@ def runs_of(half: float, slope: float, sizes: list[int], outputs: int = 10_000) 
 def test_an_exact_logistic_is_found(half: float) -> None:
     found = half_copied(runs_of(half, 3.0, [1, 10, 100, 1000, 10_000]))
     assert found.n == pytest.approx(half, rel=0.02)
-    assert found.low is not None and found.high is not None
     assert 0.8 * half < found.low <= found.high < 1.25 * half
     assert (found.inputs, found.confounded) == (("n",), ())
     assert found.held == pytest.approx({"exposures": 400, "parameters": 1e6})
@@ -46,7 +45,6 @@ def test_exposures_and_parameters_are_told_apart_from_n() -> None:
     assert found.inputs == ("n", "exposures", "parameters")
     assert found.n == pytest.approx(10**1.5, rel=0.03)  # at the geometric means
     assert found.held == pytest.approx({"exposures": 158.113883, "parameters": 1e7})
-    assert found.low is not None and found.high is not None
     assert found.low <= found.n <= found.high
 
 
@@ -61,8 +59,8 @@ def test_exposures_that_only_mirror_n_are_named_and_left_out() -> None:
 def test_a_clean_step_has_finite_slopes_and_an_end_between_its_two_sides() -> None:
     points = [(n, 10**6, 400.0, 64 if n < 50 else 0, 64) for n in (1, 10, 100, 1000)] * 3
     found = half_copied(points)
-    assert found.n is not None and 10 < found.n < 100
-    assert found.low is not None and 1 < found.low <= found.n
+    assert 10 < found.n < 100
+    assert 1 < found.low <= found.n
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,5 @@ def test_more_hits_than_counted_are_refused(hits: int, count: int) -> None:
 def test_the_interval_holds_the_rate_and_stays_within_0_and_1(pair: tuple[int, int]) -> None:
     hits, count = pair
     rate, mirrored = wilson(hits, count), wilson(count - hits, count)
-    assert rate.rate is not None and rate.low is not None and rate.high is not None
     assert 0 <= rate.low <= rate.rate <= rate.high <= 1 and rate.low < rate.high
     assert mirrored.low == pytest.approx(1 - rate.high, abs=1e-12)

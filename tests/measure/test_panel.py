@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Any
 
 import imagehash
 import numpy as np
@@ -58,12 +57,6 @@ def measured(
     return panel(outputs, train, held_out, closest, reference)[name]
 
 
-def one(*given: Any, **more: Any) -> Metric:
-    metric = measured(*given, **more)
-    assert metric is not None
-    return metric
-
-
 def array(image: Tensor) -> np.ndarray:
     return image.numpy().astype(float)
 
@@ -78,9 +71,9 @@ def rmse(a: Tensor, b: Tensor) -> float:
 def test_the_ratio_is_that_of_the_two_shortest_distances() -> None:
     outputs, train = noise(6, side=12), noise(9, 1, side=12)
     loop = [sorted(rmse(a, b) for b in train) for a in outputs]
-    metric = one("ratio", outputs, train, reference=0.01)
+    metric = measured("ratio", outputs, train, reference=0.01)
     assert metric.values.tolist() == pytest.approx([row[0] / row[1] for row in loop], abs=1e-12)
-    by_hand = one("ratio", grey(10, 24, 26, 200), grey(0, 100, 200), reference=0.3)
+    by_hand = measured("ratio", grey(10, 24, 26, 200), grey(0, 100, 200), reference=0.3)
     expected = [10 / 90, 24 / 76, 26 / 74, 0]
     assert by_hand.values.tolist() == pytest.approx(expected, abs=1e-12)
     assert by_hand.passes["< 1/3"].tolist() == [True, True, False, True]
@@ -89,7 +82,7 @@ def test_the_ratio_is_that_of_the_two_shortest_distances() -> None:
 def test_near_duplicates_are_taken_out_before() -> None:
     # δ = 30 steps: whatever is within 10 of an image that stayed goes.
     def ratio(*train: int) -> float:
-        return one("ratio", grey(2), grey(*train), reference=30 / 255).values.item()
+        return measured("ratio", grey(2), grey(*train), reference=30 / 255).values.item()
 
     assert ratio(0, 5, 100, 200) == pytest.approx(2 / 98)
     assert ratio(0, 10, 100, 200) == pytest.approx(2 / 98)
@@ -115,7 +108,7 @@ def test_the_correlation_is_numpys() -> None:
         max(float(np.corrcoef(array(a).ravel(), array(b).ravel())[0, 1]) for b in train)
         for a in outputs
     ]
-    metric = one("correlation", outputs, train)
+    metric = measured("correlation", outputs, train)
     assert metric.values.tolist() == pytest.approx(loop, abs=1e-12)
     assert metric.passes["> 0.95"].tolist() == [value > 0.95 for value in loop]
     assert metric.passes["> 0.95"].tolist() == [True] + [False] * 4
@@ -127,7 +120,7 @@ def test_the_correlation_of_two_patterns_at_right_angles_is_a_cosine() -> None:
     bars = stripes.transpose(1, 2)
     train = (100 + 20 * stripes)[None].to(torch.uint8)
     outputs = torch.stack([100 + 20 * stripes + k * bars for k in (0, 6, 7, 20)]).to(torch.uint8)
-    metric = one("correlation", outputs, train)
+    metric = measured("correlation", outputs, train)
     cosines = [20 / math.hypot(20, k) for k in (0, 6, 7, 20)]  # 1, 0.958, 0.944, 0.707
     assert metric.values.tolist() == pytest.approx(cosines, abs=1e-12)
     assert metric.passes["> 0.95"].tolist() == [True, True, False, False]
@@ -135,14 +128,14 @@ def test_the_correlation_of_two_patterns_at_right_angles_is_a_cosine() -> None:
 
 def test_an_even_image_has_no_correlation_and_never_passes() -> None:
     pictures_and_blank = torch.cat([noise(2, side=12), grey(7, side=12)])
-    metric = one("correlation", pictures_and_blank, noise(3, 1, side=12))
+    metric = measured("correlation", pictures_and_blank, noise(3, 1, side=12))
     assert metric.values.isnan().tolist() == [False, False, True]
     assert metric.passes["> 0.95"].dtype == torch.bool and not metric.passes["> 0.95"][2]
     # Among training images it is passed over, even where the best of the rest is negative.
     train = noise(1, side=12)
-    values = one("correlation", 255 - train, torch.cat([grey(7, side=12), train])).values
+    values = measured("correlation", 255 - train, torch.cat([grey(7, side=12), train])).values
     assert values.tolist() == pytest.approx([-1], abs=1e-12)
-    assert one("correlation", noise(2, side=12), grey(0, 255, side=12)).values.isnan().all()
+    assert measured("correlation", noise(2, side=12), grey(0, 255, side=12)).values.isnan().all()
 
 
 def test_the_correlation_of_large_images_stays_exact() -> None:
@@ -153,7 +146,7 @@ def test_the_correlation_of_large_images_stays_exact() -> None:
     other[0, 0, 0, 0], other[0, 1, 7, 7] = 254, 254
     numbers = 3 * 360 * 360
     expected = (1 / numbers - (2 / numbers) ** 2) / (2 / numbers - (2 / numbers) ** 2)
-    assert one("correlation", image, other).values.item() == pytest.approx(expected, rel=1e-12)
+    assert measured("correlation", image, other).values.item() == pytest.approx(expected, rel=1e-12)
 
 
 # ----------------------------------------------------------------------------------------- SSIM
@@ -174,7 +167,7 @@ def test_ssim_of_one_window_is_the_papers_formula() -> None:
         cov = (weight * (x - mean_x) * (y - mean_y)).sum()
         luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
         expected.append(luminance * (2 * cov + c2) / (var_x + var_y + c2))
-    metric = one("ssim", a, b)
+    metric = measured("ssim", a, b)
     assert metric.values.tolist() == pytest.approx([np.mean(expected)], abs=1e-12)
     assert metric.passes == {}
 
@@ -184,7 +177,6 @@ def test_ssim_is_taken_against_the_nearest_image_by_rmse() -> None:
     outputs = stirred(train[[2, 0]], 10)
     for chosen in ([2, 0], [1, 3]):
         metric = panel(outputs, train, train, torch.tensor(chosen), 0.2)["ssim"]
-        assert metric is not None
         expected = [
             structural_similarity(
                 outputs[k].permute(1, 2, 0).numpy(), train[j].permute(1, 2, 0).numpy(),
@@ -216,7 +208,7 @@ def test_the_tile_distance_and_its_reference_are_what_a_loop_gives(side: int) ->
         min(by_tiles(a, b) for k, b in enumerate(held_out) if k != j)
         for j, a in enumerate(held_out)
     ]
-    metric = one("patch_max", outputs, train, held_out)
+    metric = measured("patch_max", outputs, train, held_out)
     assert metric.values.tolist() == pytest.approx(loop, abs=1e-12)
     passes = [value / float(np.median(others)) <= 1 / 3 for value in loop]
     assert metric.passes["<= 1/3"].tolist() == passes
@@ -225,7 +217,7 @@ def test_the_tile_distance_and_its_reference_are_what_a_loop_gives(side: int) ->
 
 def test_a_third_of_the_reference_of_tiles_still_passes() -> None:
     held_out = grey(100, 130, 190)  # to the nearest other: 30, 30, 60 -> median 30
-    metric = one("patch_max", grey(10, 11, 4), grey(0), held_out)
+    metric = measured("patch_max", grey(10, 11, 4), grey(0), held_out)
     assert metric.values.tolist() == pytest.approx([10 / 255, 11 / 255, 4 / 255])
     assert metric.passes["<= 1/3"].tolist() == [True, False, True]
 
@@ -251,7 +243,7 @@ def test_the_hash_distance_is_imagehashs_own() -> None:
         for images in (outputs, train)
     ]
     loop = [min(int(a - b) for b in hashes[1]) for a in hashes[0]]
-    metric = one("phash", outputs, train)
+    metric = measured("phash", outputs, train)
     assert metric.values.tolist() == loop
     assert metric.passes["<= 10"].tolist() == [value <= 10 for value in loop]
     assert {0, 10, 12} <= set(loop)  # both sides of the threshold were seen

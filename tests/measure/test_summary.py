@@ -42,7 +42,6 @@ FOUND = findings(KIND, RMSE, [0, 0, 1, 2, 3, 3, 3, 3])
 def test_a_condition_in_numbers_by_hand() -> None:
     chance = wilson(1, 10)
     found = condition("unseen", ASKED, FOUND, 4, chance)
-    assert found is not None
     hits = torch.tensor([[True, True, False], [True, False, False]])
     assert (found["outputs"], found["prompts"], found["noises"]) == (6, 2, 3)
     assert found["copied"] == found["kinds"]["copied"] == rate_json(clustered(hits))
@@ -69,7 +68,6 @@ def test_prompts_and_noises_are_not_mixed_up() -> None:
     half = findings(([0] * 10 + [3] * 10) * 2, [0.0] * 40, [0] * 40)
     chance = wilson(0, 10)
     by_prompt, by_noise = (condition("unseen", asked, f, 1, chance) for f in (whole, half))
-    assert by_prompt is not None and by_noise is not None
     assert by_prompt["copied"]["rate"] == by_noise["copied"]["rate"] == 0.5
     assert (by_prompt["copied"]["low"], by_prompt["copied"]["high"]) == (0.0, 1.0)
     assert by_noise["copied"]["low"] > 0.1 and by_noise["copied"]["high"] < 0.9

@@ -72,6 +72,21 @@ def test_chunks_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
         assert torch.equal(value, parts[name])
 
 
+def test_speckle_is_the_middle_one_of_what_a_loop_gives() -> None:
+    for image in noise(6, side=5):
+        least = [
+            min(
+                int((image[:, y, x].int() - image[:, v, u].int()).abs().max())
+                for v in range(max(0, y - 1), min(5, y + 2))
+                for u in range(max(0, x - 1), min(5, x + 2))
+                if (v, u) != (y, x)
+            )
+            for y in range(5)
+            for x in range(5)
+        ]
+        assert float(traits(image[None])["speckle"]) == sorted(least)[12] / 255
+
+
 def test_speckle_is_no_edge_and_grows_with_the_noise() -> None:
     checks = grey([[0, 255] * 8, [255, 0] * 8] * 8)  # every pixel has a diagonal neighbour alike
     assert float(traits(checks)["speckle"]) == 0
