@@ -6,16 +6,13 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from scipy.stats import pearsonr
 
 from byheart.measure.agreement import Median, correlation, median
-from byheart.measure.panel import panel
 
 
-def pictures(count: int, seed: int, side: int = 8) -> np.ndarray:
-    shape = (count, side, side, 3)
-    return np.random.default_rng(seed).integers(256, size=shape, dtype=np.uint8)
+def pictures(count: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(256, size=(count, 8, 8, 3), dtype=np.uint8)
 
 
 def test_it_is_pearsons_correlation_of_all_numbers_of_two_images() -> None:
@@ -25,14 +22,10 @@ def test_it_is_pearsons_correlation_of_all_numbers_of_two_images() -> None:
     ]
     assert correlation(a, b) == pytest.approx(known, abs=1e-12)
     assert np.array_equal(correlation(a, b), correlation(b, a))
-
-
-def test_the_same_is_1_its_negative_is_minus_1_whatever_its_contrast() -> None:
-    a = pictures(4, 3)
-    assert correlation(a, a) == pytest.approx(np.ones(4), abs=1e-12)
-    assert correlation(a, 255 - a) == pytest.approx(-np.ones(4), abs=1e-12)
+    assert correlation(a, a) == pytest.approx(np.ones(5), abs=1e-12)
+    assert correlation(a, 255 - a) == pytest.approx(-np.ones(5), abs=1e-12)
     half = (a // 2 * 2).astype(np.uint8)
-    assert correlation(half, half // 2 + 50) == pytest.approx(np.ones(4), abs=1e-12)
+    assert correlation(half, half // 2 + 50) == pytest.approx(np.ones(5), abs=1e-12)
     assert np.abs(correlation(a, a)).max() <= 1
 
 
@@ -44,14 +37,6 @@ def test_a_flat_image_has_no_direction() -> None:
         assert np.isnan(found).tolist() == [False, True, False]
 
 
-def test_it_is_the_panels_correlation_where_there_is_one_training_image() -> None:
-    a, one = pictures(6, 6, side=16), pictures(1, 7, side=16)
-    outputs, train = (torch.from_numpy(x).permute(0, 3, 1, 2) for x in (a, one))
-    metric = panel(outputs, train, train, torch.zeros(6, dtype=torch.long), 1.0)["correlation"]
-    assert metric is not None
-    assert correlation(a, one.repeat(6, 0)) == pytest.approx(metric.values.numpy(), abs=1e-12)
-
-
 # ------------------------------------------------------------------------------------- the median
 
 
@@ -59,7 +44,6 @@ def test_the_median_is_of_all_values_and_the_interval_holds_it() -> None:
     values = np.random.default_rng(0).normal(0.5, 0.1, 60)
     found = median(values, [k % 20 for k in range(60)])
     assert found.value == np.median(values) and found.count == 60
-    assert found.low is not None and found.high is not None
     assert found.low < found.value < found.high
 
 
@@ -70,8 +54,6 @@ def test_prompts_that_change_nothing_add_no_certainty() -> None:
     assert (often.value, often.low, often.high) == (once.value, once.low, once.high)
     assert (once.count, often.count) == (12, 600)
     alone = median(np.tile(values, 50), range(600))  # as if they were independent
-    assert alone.low is not None and alone.high is not None
-    assert once.low is not None and once.high is not None
     assert alone.high - alone.low < 0.5 * (once.high - once.low)
 
 
@@ -79,12 +61,10 @@ def test_what_is_not_defined_is_left_out_and_nothing_is_null() -> None:
     nan = math.nan
     assert median(np.array([nan, nan]), [0, 1]) == Median(None, None, None, 0)
     assert median(np.array([]), []) == Median(None, None, None, 0)
+    # A single noise has no interval.
+    assert median(np.array([0.1, 0.2, 0.9]), [4, 4, 4]) == Median(0.2, None, None, 3)
     found = median(np.array([0.2, nan, 0.4, nan]), [0, 1, 2, 2])
     assert (found.value, found.count) == (pytest.approx(0.3), 2)
-
-
-def test_a_single_noise_has_no_interval() -> None:
-    assert median(np.array([0.1, 0.2, 0.9]), [4, 4, 4]) == Median(0.2, None, None, 3)
 
 
 def test_the_order_does_not_matter_and_the_seed_is_fixed() -> None:
@@ -92,5 +72,3 @@ def test_the_order_does_not_matter_and_the_seed_is_fixed() -> None:
     found = median(values, noises)
     assert median(values[::-1], noises[::-1]) == found == median(values, noises)
     assert median(values, noises, seed=1) != found
-    with pytest.raises(ValueError, match="30 values of 3 noises"):
-        median(values, [1, 2, 3])

@@ -6,10 +6,11 @@ import math
 
 import pytest
 import torch
+from support.images import noise
 from torch import Tensor
 
 from byheart.measure import collision
-from byheart.measure.collision import Collision, chance_collision, from_distances
+from byheart.measure.collision import chance_collision, from_distances
 from byheart.measure.distance import rmse_matrix
 
 
@@ -30,11 +31,6 @@ def truth(dimension: int, tolerance: float) -> float:
     return -math.log2(volume)
 
 
-def bits(found: Collision) -> tuple[float, float, float]:
-    assert found.bits is not None and found.low is not None and found.high is not None
-    return found.low, found.bits, found.high
-
-
 @pytest.mark.parametrize(("points", "dimension", "tolerance"), [(200, 2, 0.003), (300, 4, 0.03)])
 def test_a_known_probability_lies_within_the_interval(
     points: int, dimension: int, tolerance: float
@@ -44,10 +40,9 @@ def test_a_known_probability_lies_within_the_interval(
         matrix = torus(points, dimension, seed)
         assert (matrix + torch.eye(points)).min() > tolerance / 10
         found = from_distances(matrix, tolerance, 1, seeded(seed))
-        low, middle, high = bits(found)
+        low, middle, high = found.low, found.bits, found.high
         assert low < middle < high < low + 8
         inside += low <= known <= high
-        assert found.dimension is not None
         exponents.append(found.dimension)
     assert inside >= 18
     assert sum(exponents) / 20 == pytest.approx(dimension, rel=0.04)
@@ -85,7 +80,7 @@ def test_frequent_collisions_are_counted_and_not_extrapolated() -> None:
     upper = torch.triu_indices(60, 60, offset=1)
     share = float((matrix[upper[0], upper[1]] <= 0.3).double().mean())
     found = from_distances(matrix, 0.3, 1, seeded(0))
-    low, middle, high = bits(found)
+    low, middle, high = found.low, found.bits, found.high
     assert middle == pytest.approx(-math.log2(share)) and low < middle < high
     assert found.dimension is None and str(found.assumption).startswith("none")
     assert found.pairs == round(share * found.all_pairs)
@@ -99,7 +94,6 @@ def test_a_law_that_is_no_power_law_shows_in_the_fits() -> None:
     points = torus(50, 4, 2).repeat_interleave(6, 0).repeat_interleave(6, 1)
     mixed = (points.square() + 0.05**2 * torus(300, 2, 3).square()).sqrt()
     both = from_distances(mixed, 0.002, 1, seeded(0)).bits_by_share
-    assert pure is not None and both is not None
     assert set(pure) == {"0.005", "0.01", "0.02", "0.05", "0.1"}
     assert max(pure.values()) - min(pure.values()) < 2.5
     assert max(both.values()) - min(both.values()) > 4
@@ -124,19 +118,15 @@ def test_images_are_resampled_and_not_pairs() -> None:
     assert found.bits is not None and found.low is not None and found.high is None
 
 
-def test_images_give_what_their_distances_give() -> None:
-    draws = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (30, 3, 4, 4), dtype=torch.uint8, generator=draws)
+def test_images_give_what_their_distances_give_and_of_too_many_an_even_choice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images = noise(50, side=4)
     found = chance_collision(images, 0.3, 5, seeded(0))
     assert found == from_distances(rmse_matrix(images, images), 0.3 / 3, 5, seeded(0))
-    assert found.tolerance == pytest.approx(0.1) and found.images == 30 and found.n_images == 5
-    assert found.bits is not None and found.bits > 10
-
-
-def test_of_too_many_images_an_even_choice_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found.tolerance == pytest.approx(0.1) and found.images == 50 and found.n_images == 5
+    assert found.bits > 10
     monkeypatch.setattr(collision, "MOST_IMAGES", 20)
-    draws = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (50, 3, 4, 4), dtype=torch.uint8, generator=draws)
     chosen = [0, 2, 5, 7, 10, 12, 15, 17, 20, 22, 25, 27, 30, 32, 35, 37, 40, 42, 45, 47]
     found = chance_collision(images, 0.3, 1, seeded(0))
     assert found == chance_collision(images[chosen], 0.3, 1, seeded(0)) and found.images == 20

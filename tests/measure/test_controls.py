@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from support.images import noise
 
 from byheart.measure.controls import COUNT, controls
 from byheart.measure.copying import Reference
 from byheart.measure.distance import nearest, rmse_matrix
 from byheart.measure.kinds import reference
-
-
-def noise(count: int, seed: int) -> Tensor:
-    draws = torch.Generator().manual_seed(seed)
-    return torch.randint(256, (count, 3, 8, 8), generator=draws, dtype=torch.uint8)
 
 
 @pytest.fixture

@@ -25,7 +25,6 @@ def runs_of(half: float, slope: float, sizes: list[int], outputs: int = 10_000) 
 def test_an_exact_logistic_is_found(half: float) -> None:
     found = half_copied(runs_of(half, 3.0, [1, 10, 100, 1000, 10_000]))
     assert found.n == pytest.approx(half, rel=0.02)
-    assert found.low is not None and found.high is not None
     assert 0.8 * half < found.low <= found.high < 1.25 * half
     assert (found.inputs, found.confounded) == (("n",), ())
     assert found.held == pytest.approx({"exposures": 400, "parameters": 1e6})
@@ -46,7 +45,6 @@ def test_exposures_and_parameters_are_told_apart_from_n() -> None:
     assert found.inputs == ("n", "exposures", "parameters")
     assert found.n == pytest.approx(10**1.5, rel=0.03)  # at the geometric means
     assert found.held == pytest.approx({"exposures": 158.113883, "parameters": 1e7})
-    assert found.low is not None and found.high is not None
     assert found.low <= found.n <= found.high
 
 
@@ -61,23 +59,30 @@ def test_exposures_that_only_mirror_n_are_named_and_left_out() -> None:
 def test_a_clean_step_has_finite_slopes_and_an_end_between_its_two_sides() -> None:
     points = [(n, 10**6, 400.0, 64 if n < 50 else 0, 64) for n in (1, 10, 100, 1000)] * 3
     found = half_copied(points)
-    assert found.n is not None and 10 < found.n < 100
-    assert found.low is not None and 1 < found.low <= found.n
+    assert 10 < found.n < 100
+    assert 1 < found.low <= found.n
 
 
-def test_nothing_is_said_where_it_may_lie_outside_of_what_was_measured() -> None:
-    # One run of four copied nothing: a third of the resamples leave it out.
-    points = [(n, 10**6, 400.0, 64 if n < 50 else 0, 64) for n in (1, 10, 20, 100)]
+@pytest.mark.parametrize(
+    ("sizes", "copies"),
+    [
+        # One run of four copied nothing: a third of the resamples leave it out.
+        ((1, 10, 20, 100), (64, 64, 64, 0)),
+        # Resamples of a single n know nothing of how the share falls: only the prior would speak.
+        ((1, 10, 100), (64, 64, 0)),
+        # A share that grows with n falls nowhere.
+        ((1, 10, 100, 1000), (20, 30, 45, 60)),
+        # Half is copied at 5,000, which a fit would find.
+        ((1, 10, 100, 1000), (64, 64, 63, 57)),
+    ],
+)
+def test_nothing_is_said_where_it_may_lie_outside_of_what_was_measured(
+    sizes: tuple[int, ...], copies: tuple[int, ...]
+) -> None:
+    points = [(n, 10**6, 400.0, k, 64) for n, k in zip(sizes, copies, strict=True)]
     found = half_copied(points)
-    assert found.n is found.low is found.high is None and found.inputs == ("n",)
-    beyond = half_copied(runs_of(5000, 3.0, [1, 10, 100, 1000]))  # which a fit would find
-    assert beyond.n is None and beyond.sizes == (1, 10, 100, 1000)
-
-
-def test_a_share_that_grows_with_n_falls_nowhere() -> None:
-    points = [(n, 10**6, 400.0, k, 64) for n, k in ((1, 20), (10, 30), (100, 45), (1000, 60))]
-    found = half_copied(points)
-    assert found.n is None and found.high is None
+    assert found.n is found.low is found.high is None
+    assert (found.inputs, found.sizes) == (("n",), sizes)
 
 
 @pytest.mark.parametrize(
@@ -103,10 +108,3 @@ def test_the_runs_may_come_in_any_order() -> None:
     points = runs_of(50, 3, [1, 10, 100, 1000], outputs=40)
     assert half_copied(points) == half_copied(points[::-1])
     assert half_copied(points).n == half_copied(points, seed=1).n
-
-
-def test_one_run_for_each_n_does_not_let_the_prior_speak() -> None:
-    """Resamples of a single n know nothing of how the share falls: without them no end is known."""
-    found = half_copied([(1, 10**6, 500.0, 64, 64), (10, 10**6, 500.0, 64, 64),
-                         (100, 10**6, 500.0, 0, 64)])  # fmt: skip
-    assert found.n is found.low is found.high is None and found.inputs == ("n",)

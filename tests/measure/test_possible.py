@@ -58,7 +58,7 @@ def test_the_exchanged_part_is_named(folder: Path) -> None:
     total = right = 0
     for style, part in PARTS.items():
         made, images = family(style), pictures(style, folder)
-        names = images.train_names[: 12 if style == "moods" else 5]
+        names = images.train_names[: 6 if style == "moods" else 3]
         changed = [with_another(made, name, part, SIZES[style]) for name in names]
         members = found(torch.stack([pixels for pixels, _ in changed]), images, made, 0.02)
         for name, (_, parts), member in zip(names, changed, members, strict=True):
@@ -72,8 +72,8 @@ def test_the_exchanged_part_is_named(folder: Path) -> None:
 def test_a_training_picture_is_itself_and_with_noise_as_well(style: str, folder: Path) -> None:
     made, images = family(style), pictures(style, folder)
     draws = torch.Generator().manual_seed(0)
-    some = images.train[:3]
-    for outputs in (some, noisy(some, 0.05, draws), noisy(some, 0.1, draws)):
+    some = images.train[:2]
+    for outputs in (some, noisy(some, 0.1, draws)):
         for k, member in enumerate(found(outputs, images, made, 0.06)):
             assert member.trained_on == images.train_names[k]
             assert member.parts == made.parts(images.train_names[k])

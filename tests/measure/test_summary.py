@@ -42,7 +42,6 @@ FOUND = findings(KIND, RMSE, [0, 0, 1, 2, 3, 3, 3, 3])
 def test_a_condition_in_numbers_by_hand() -> None:
     chance = wilson(1, 10)
     found = condition("unseen", ASKED, FOUND, 4, chance)
-    assert found is not None
     hits = torch.tensor([[True, True, False], [True, False, False]])
     assert (found["outputs"], found["prompts"], found["noises"]) == (6, 2, 3)
     assert found["copied"] == found["kinds"]["copied"] == rate_json(clustered(hits))
@@ -69,7 +68,6 @@ def test_prompts_and_noises_are_not_mixed_up() -> None:
     half = findings(([0] * 10 + [3] * 10) * 2, [0.0] * 40, [0] * 40)
     chance = wilson(0, 10)
     by_prompt, by_noise = (condition("unseen", asked, f, 1, chance) for f in (whole, half))
-    assert by_prompt is not None and by_noise is not None
     assert by_prompt["copied"]["rate"] == by_noise["copied"]["rate"] == 0.5
     assert (by_prompt["copied"]["low"], by_prompt["copied"]["high"]) == (0.0, 1.0)
     assert by_noise["copied"]["low"] > 0.1 and by_noise["copied"]["high"] < 0.9
@@ -111,8 +109,3 @@ def test_shares_of_the_kinds_add_up_to_one() -> None:
         "outputs": 8, "copied": 0.5, "blend": 0.125, "broken": 0.125, "novel": 0.25,
         "coverage": 0.75,
     }  # fmt: skip
-
-
-def test_a_rate_carries_its_count() -> None:
-    assert rate_json(wilson(0, 0)) == {"rate": None, "low": None, "high": None, "count": 0}
-    assert rate_json(wilson(3, 3))["count"] == 3

@@ -35,18 +35,12 @@ def correlation(a: Pixels, b: Pixels) -> Float[np.ndarray, " s"]:
     number for all three colours. 1: the same but for brightness and contrast; nan where an image
     is flat and so has no direction.
     """
-    if a.shape != b.shape:
-        raise ValueError(f"images of {a.shape} and {b.shape}: give as many of the same size")
-    x, y = (_centred(images) for images in (a, b))
+    x, y = (images.reshape(len(images), -1).astype(np.float64) for images in (a, b))
+    x, y = x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
     lengths = np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))
     lengths[lengths == 0] = np.nan
     # A root's rounding may leave 1 + 2e-16.
     return np.clip((x * y).sum(axis=1) / lengths, -1, 1)
-
-
-def _centred(images: Pixels) -> Float[np.ndarray, "s d"]:
-    vectors = images.reshape(len(images), -1).astype(np.float64)
-    return vectors - vectors.mean(axis=1, keepdims=True)
 
 
 def median(values: Float[np.ndarray, " s"], noises: Sequence[int], seed: int = 0) -> Median:
@@ -56,16 +50,11 @@ def median(values: Float[np.ndarray, " s"], noises: Sequence[int], seed: int = 0
     noises, each with all its values: where a prompt changes nothing, outputs of one noise are one
     output, however many prompts there are.
     """
-    if len(values) != len(noises):
-        raise ValueError(f"{len(values)} values of {len(noises)} noises: give one noise for each")
-    known: dict[int, list[float]] = {}
-    for value, noise in zip(values.tolist(), noises, strict=True):
-        if not np.isnan(value):
-            known.setdefault(noise, []).append(value)
-    every = [known[noise] for noise in sorted(known)]
-    if not every:
+    known = ~np.isnan(values)
+    whole, of = values[known], np.asarray(noises)[known]
+    if len(whole) == 0:
         return Median(None, None, None, 0)
-    whole = np.concatenate(every)
+    every = [whole[of == noise] for noise in np.unique(of)]
     low = high = None
     if len(every) > 1:
         drawn = np.random.default_rng(seed).integers(len(every), size=(RESAMPLES, len(every)))

@@ -33,11 +33,10 @@ def blurred(images: Images, sigma: float) -> Images:
 
 def jpeg(images: Images, quality: int) -> Images:
     """As a JPEG file gives them back, chroma at half the side (4:2:0)."""
-    return torch.stack([_jpeg(image, quality) for image in images]) if len(images) else images
-
-
-def _jpeg(image: UInt8[Tensor, "3 h w"], quality: int) -> UInt8[Tensor, "3 h w"]:
-    buffer = io.BytesIO()
-    Image.fromarray(image.permute(1, 2, 0).numpy()).save(buffer, "JPEG", quality=quality)
-    with Image.open(buffer) as picture:
-        return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+    files = images.clone()
+    for k, image in enumerate(images.permute(0, 2, 3, 1).numpy()):
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, "JPEG", quality=quality)
+        with Image.open(buffer) as picture:
+            files[k] = torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+    return files

@@ -61,26 +61,13 @@ class Collision:
     reason: str | None = None
 
 
-@dataclass(frozen=True)
-class Tail:
-    """F(r) = share × (r / threshold)^dimension for tolerance <= r <= threshold."""
-
-    threshold: float
-    share: Float[Tensor, " b"]  # of the pairs below the threshold
-    dimension: Float[Tensor, " b"]
-
-    def bits(self, tolerance: float) -> Float[Tensor, " b"]:
-        """-log2 F(tolerance)"""
-        return -torch.log2(self.share) + self.dimension * math.log2(self.threshold / tolerance)
-
-
 def chance_collision(
     held_out: UInt8[Tensor, "h c y x"], reference: float, n_images: int, draws: torch.Generator
 ) -> Collision:
     """The probability that an image lies within reference / 3 of one given image of its source.
 
-    reference: the copy criterion's (RMSE in [0, 1]). draws: for the resampling. More than 1,000
-    images: 1,000 of them, evenly spread. ValueError: a reference that is not above 0.
+    reference: the copy criterion's (RMSE in [0, 1]), above 0. draws: for the resampling. More than
+    1,000 images: 1,000 of them, evenly spread.
     """
     if len(held_out) > MOST_IMAGES:
         held_out = held_out[torch.arange(MOST_IMAGES) * len(held_out) // MOST_IMAGES]
@@ -99,8 +86,6 @@ def from_distances(
     down does not matter, and duplicates (distance 0) do no harm. The interval resamples images,
     not pairs, since the pairs of one image are not independent.
     """
-    if not tolerance > 0:
-        raise ValueError(f"tolerance={tolerance}: a number above 0 is needed")
     h = len(distances)
     upper = torch.triu_indices(h, h, offset=1)
     pairs = distances[upper[0], upper[1]].double()
@@ -116,21 +101,22 @@ def from_distances(
     # Where pairs within the tolerance are that frequent they are counted, not extrapolated.
     observed = threshold == tolerance
 
-    def tail(weights: Float[Tensor, "b h"], threshold: float) -> Tail:
+    def tail(
+        weights: Float[Tensor, "b h"], threshold: float
+    ) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
         below = pairs <= tolerance if threshold == tolerance else pairs < threshold
         return _tail(upper[:, below], pairs[below], weights, threshold, tolerance)
 
     once = torch.ones(1, h, dtype=torch.float64)
-    whole = tail(once, threshold)
-    bits = float(whole.bits(tolerance))
+    bits, dimension = map(float, tail(once, threshold))
     if not math.isfinite(bits):
         return undefined(f"the {wanted} closest held-out pairs are equally far apart")
     # In parts, since a resample has a weight for every pair.
     parts = drawn(RESAMPLES, h, draws).split(50)
-    spread = torch.cat([tail(part, threshold).bits(tolerance) for part in parts]).sort().values
+    spread = torch.cat([tail(part, threshold)[0] for part in parts]).sort().values
     out = int(0.025 * RESAMPLES)
     others = {
-        f"{share:g}": float(tail(once, max(float(order[k]), tolerance)).bits(tolerance))
+        f"{share:g}": float(tail(once, max(float(order[k]), tolerance))[0])
         for share in SHARES
         if (k := int(share * len(pairs))) >= FEWEST_PAIRS
     }
@@ -149,7 +135,7 @@ def from_distances(
         hash_matches=bits / HASH_BITS,
         any_bits=max(0.0, bits - math.log2(n_images)),
         bits_by_share={name: value for name, value in others.items() if math.isfinite(value)},
-        dimension=None if observed else float(whole.dimension),
+        dimension=None if observed else dimension,
         threshold=threshold,
         assumption=(OBSERVED if observed else ASSUMPTION).format(
             pairs=fitted, all_pairs=len(pairs), threshold=threshold, tolerance=tolerance
@@ -163,12 +149,16 @@ def _tail(
     weights: Float[Tensor, "b h"],
     threshold: float,
     tolerance: float,
-) -> Tail:
-    """The power law for images counted `weights` times; an image makes no pair with itself."""
+) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
+    """Bits, -log2 F(tolerance), and exponent of F(r) = share of the pairs below the threshold ×
+    (r / threshold)^exponent, for images counted `weights` times; no image makes a pair with itself.
+    """
     weight = weights[:, index[0]] * weights[:, index[1]]  # b p
     total = (weights.sum(1).square() - weights.square().sum(1)) / 2
     seen = weight[:, distance > tolerance].sum(1)
     # Exponential in log(u / r), cut off at the tolerance: events / time under observation.
     observed_for = weight @ torch.log(threshold / distance.clamp(min=tolerance))
     # 0 / 0 where nothing is left to extrapolate: threshold = tolerance, or no pair was drawn.
-    return Tail(threshold, weight.sum(1) / total, (seen / observed_for).nan_to_num(0.0))
+    dimension = (seen / observed_for).nan_to_num(0.0)
+    bits = -torch.log2(weight.sum(1) / total) + dimension * math.log2(threshold / tolerance)
+    return bits, dimension

@@ -73,12 +73,12 @@ def file_sizes(
 ) -> Int[Tensor, "g c"]:
     """Bytes of the smallest files that are as close to the images as `rmse` in [0, 1].
 
-    A column for each codec; -1 where it never comes so close. ValueError: as for `smallest`.
+    A column for each codec; -1 where it never comes so close. ValueError: as `smallest_file`.
     """
 
     def of(k: int) -> list[int]:
-        found = [smallest(images[k], float(rmse[k]), codec) for codec in codecs]
-        return [-1 if size is None else size for size in found]
+        found = [smallest_file(images[k], float(rmse[k]), codec) for codec in codecs]
+        return [-1 if file is None else len(file) for file in found]
 
     # Pillow lets go of the interpreter while it encodes: every core has a picture of its own.
     with ThreadPoolExecutor() as threads:
@@ -96,38 +96,28 @@ def memorized(
     found = {}
     for codec, column in zip(codecs, sizes.T.tolist(), strict=True):
         files = [size for size in column if size >= 0]
-        black = smallest(torch.zeros_like(images[0]), 1.0, codec) if files else 0
+        black = smallest_file(torch.zeros_like(images[0]), 1.0, codec) if files else b""
         assert black is not None
         found[codec] = Memorized(
             images=len(files),
             out_of_reach=len(column) - len(files),
             bits=8 * sum(files) if files or not column else None,
-            header_bits=8 * black * len(files),
+            header_bits=8 * len(black) * len(files),
             raw_bits=8 * images.shape[1:].numel() * len(files),
         )
     return found
 
 
-def smallest(image: UInt8[Tensor, "3 h w"], rmse: float, codec: str) -> int | None:
-    """Bytes of the smallest file at least as close to the image as `rmse` in [0, 1].
-
-    None where no file of the codec comes so close. Of every way of the codec the lowest quality
-    that is good enough is sought by bisection; since error and size only nearly follow quality,
-    its neighbours are tried as well, and what counts is the decoded file. ValueError: a codec
-    that is unknown or that this Pillow lacks, or an rmse that is not in [0, 1].
-    """
-    file = smallest_file(image, rmse, codec)
-    return None if file is None else len(file)
-
-
 def smallest_file(image: UInt8[Tensor, "3 h w"], rmse: float, codec: str) -> bytes | None:
-    """The file itself; of equally small ones the first in the order of CODECS."""
-    if codec not in CODECS:
-        raise ValueError(f"codec {codec!r}: allowed is {' | '.join(CODECS)}")
+    """The smallest file at least as close to the image as `rmse` in [0, 1]; of equally small ones
+    the first in the order of CODECS. None where no file of the codec comes so close.
+
+    Of every way of the codec the lowest quality that is good enough is sought by bisection; since
+    error and size only nearly follow quality, its neighbours are tried as well, and what counts is
+    the decoded file. ValueError: a codec that this Pillow lacks.
+    """
     if codec != "jpeg" and not features.check(codec):
         raise ValueError(f"this Pillow was built without {codec}: pip install -U pillow")
-    if not 0 <= rmse <= 1:
-        raise ValueError(f"rmse={rmse}: a number from 0 to 1 is needed")
     pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
     for ways in CODECS[codec]:
         files = [file for way in ways for file in _close_enough(pixels, rmse, *way)]

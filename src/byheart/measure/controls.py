@@ -79,7 +79,7 @@ def altered(train: Images) -> dict[str, Images]:
 
     At most COUNT training images, evenly spread.
     """
-    images = train if len(train) <= COUNT else spread_out(train, COUNT)
+    images = spread_out(train, min(len(train), COUNT))
     size = images.shape[-1]
     return {name: change(images, size) for name, change in ALTERATIONS.items()}
 

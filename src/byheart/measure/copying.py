@@ -242,18 +242,21 @@ def tolerance_curve(
         of the outputs and of real pictures the model never saw; at 1/3 who is `close`.
     within, chance_within: shares that are within it, whatever else they are near to.
     """
-    rows = []
+
+    def shares(found: Verdicts | None, tau: float) -> tuple[float | None, float | None]:
+        if found is None:
+            return None, None
+        within = found.rho <= tau
+        return _share(within & (found.rmse < found.held_out_rmse)), _share(within)
+
+    rows: list[dict[str, float | None]] = []
     for tau in TOLERANCES:
-        row: dict[str, float | None] = {"tau": tau, "rmse": tau * reference.distance}
-        for found, nearer, either in (
-            (verdicts, "copied", "within"), (chance, "chance", "chance_within"),
-        ):  # fmt: skip
-            row[nearer] = row[either] = None
-            if found is not None:
-                within = found.rho <= tau
-                row[nearer] = _share(within & (found.rmse < found.held_out_rmse))
-                row[either] = _share(within)
-        rows.append(row)
+        copied, within = shares(verdicts, tau)
+        passing, near = shares(chance, tau)
+        rows.append({
+            "tau": tau, "rmse": tau * reference.distance, "copied": copied, "within": within,
+            "chance": passing, "chance_within": near,
+        })  # fmt: skip
     return rows
 
 
@@ -262,15 +265,17 @@ def margin_curve(
 ) -> list[dict[str, float | None]]:
     """Per threshold on the margin the shares that reach it within half the spread, of the outputs
     and of real pictures the model never saw; at 0.8 who is `distinct`."""
-    rows = []
-    for least in MARGINS:
-        row: dict[str, float | None] = {"margin": least, "copied": None, "chance": None}
-        for name, found in (("copied", verdicts), ("chance", chance)):
-            if found is not None:
-                row[name] = _share((found.margin >= least) & (found.rmse <= _reach(reference)))
-        rows.append(row)
-    return rows
+
+    def reaching(found: Verdicts | None, least: float) -> float | None:
+        if found is None:
+            return None
+        return _share((found.margin >= least) & (found.rmse <= _reach(reference)))
+
+    return [
+        {"margin": least, "copied": reaching(verdicts, least), "chance": reaching(chance, least)}
+        for least in MARGINS
+    ]
 
 
 def _share(accepted: Bool[Tensor, " s"]) -> float | None:
-    return float(accepted.to(torch.float64).mean()) if len(accepted) else None
+    return float(accepted.double().mean()) if len(accepted) else None

@@ -34,15 +34,11 @@ class Level:
     ideal_held_out: float | None
 
 
-def spread_levels(schedule: Any, count: int = LEVELS) -> list[int]:
-    """Timesteps whose noise levels are evenly spaced from the schedule's lowest to its highest.
-
-    Fewer than `count` where two would be the same. ValueError: fewer than two asked for.
-    """
-    if count < 2:
-        raise ValueError(f"{count} noise level(s): ask for 2 or more")
+def spread_levels(schedule: Any) -> list[int]:
+    """Timesteps whose noise levels are evenly spaced from the schedule's lowest to its highest:
+    LEVELS, or fewer where two would be the same."""
     levels = (1 - schedule.alphas_cumprod.cpu().double()).sqrt()
-    wanted = torch.linspace(float(levels.min()), float(levels.max()), count, dtype=torch.float64)
+    wanted = torch.linspace(float(levels.min()), float(levels.max()), LEVELS, dtype=torch.float64)
     return (levels[None] - wanted[:, None]).abs().argmin(dim=1).unique().tolist()
 
 
@@ -66,15 +62,9 @@ def gap(
     levels: timesteps, in the order of the answer; None: `spread_levels`.
     batch: rows the denoiser sees at once; no influence but rounding.
 
-    Runs on the device of `train`; the caller puts the network into eval mode. ValueError: no
-    training images, a timestep the schedule lacks, draws or batch below 1.
+    Runs on the device of `train`; the caller puts the network into eval mode.
     """
     chosen = spread_levels(schedule) if levels is None else list(levels)
-    if len(train) == 0:
-        raise ValueError("no training images: the denoising gap needs at least one")
-    if draws < 1 or batch < 1:
-        raise ValueError(f"draws={draws}, batch={batch}: type 1 or more")
-    # All at once: a timestep the schedule lacks is told before the work begins.
     _, sigmas = signal_and_noise(schedule, torch.tensor(chosen), len(chosen))
     answers = []
     for t, noise_level in zip(chosen, sigmas.tolist(), strict=True):
@@ -82,7 +72,7 @@ def gap(
         own = [generator("cpu", seed, Stream.DENOISING, t, draw) for draw in range(draws)]
         noise = torch.stack([torch.randn(train.shape[1:], generator=each) for each in own])
         errors = [
-            _error(who, schedule, images, prompt, t, noise, batch, train.device)
+            _error(who, schedule, images.to(train.device), prompt, t, noise, batch)
             for who in (denoiser, ideal)
             for images in (train, held_out)
         ]
@@ -98,7 +88,6 @@ def _error(
     t: int,
     noise: Float[Tensor, "r c h w"],
     batch: int,
-    device: torch.device,
 ) -> float | None:
     """Mean over the draws and the numbers of a latent of (x_0 - prediction)²."""
     if len(images) == 0:
@@ -106,11 +95,11 @@ def _error(
     alpha, sigma = (float(one) for one in signal_and_noise(schedule, t, 1))
     total = 0.0
     for rows in torch.arange(len(noise)).split(batch):
-        x0 = images[(rows * len(images) // len(noise)).to(images.device)].to(device)
-        steps = torch.full((len(rows),), t, dtype=torch.long, device=device)
+        x0 = images[(rows * len(images) // len(noise)).to(images.device)]
+        steps = torch.full((len(rows),), t, dtype=torch.long, device=x0.device)
         with torch.inference_mode():
             noisy = schedule.add_noise(x0, noise[rows].to(x0), steps)
-            words = prompt.to(device).expand(len(rows), *prompt.shape)
+            words = prompt.to(x0.device).expand(len(rows), *prompt.shape)
             answer = denoiser(noisy, steps, words, return_dict=False)[0]
         kind = schedule.config.prediction_type
         said = image_of(noisy.cpu().double(), answer.cpu().double(), alpha, sigma, kind)

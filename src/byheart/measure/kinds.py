@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
+from torch.nn.functional import adaptive_avg_pool2d, pad
 
 from byheart.config import Rule
 from byheart.measure.alterations import blurred, jpeg, noisy
@@ -48,7 +48,14 @@ def traits(images: UInt8[Tensor, "s c h w"]) -> dict[str, Float[Tensor, " s"]]:
     speckle: median over the pixels of the smallest difference to one of the 8 neighbours, in [0, 1]
         and of the colour that differs most. Even at an edge some neighbour is alike; in noise none.
     """
-    parts = [_traits(part.int()) for part in images.split(CHUNK)]
+    return _in_parts(_traits, images)
+
+
+def _in_parts(
+    measured: Callable[[UInt8[Tensor, "k c h w"]], dict[str, Float[Tensor, " k"]]],
+    images: UInt8[Tensor, "s c h w"],
+) -> dict[str, Float[Tensor, " s"]]:
+    parts = [measured(part) for part in images.split(CHUNK)]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -134,7 +141,8 @@ def from_mean(
     return torch.cat(apart).sqrt() / 255
 
 
-def _traits(images: Int[Tensor, "s c h w"]) -> dict[str, Float[Tensor, " s"]]:
+def _traits(raw: UInt8[Tensor, "s c h w"]) -> dict[str, Float[Tensor, " s"]]:
+    images = raw.int()
     pixels = images.shape[2] * images.shape[3]
     squares = images.square().sum((2, 3)) * pixels - images.sum((2, 3)).square()
     contrast = squares.sum(1).double() / (pixels**2 * images.shape[1])
@@ -160,18 +168,13 @@ def _gradients(images: Int[Tensor, "s c h w"]) -> Int[Tensor, " s"]:
 
 def _to_neighbour(images: Int[Tensor, "s c h w"]) -> Int[Tensor, "s h w"]:
     """The smallest difference to a neighbour; beyond the edge there is none."""
-    count, _, height, width = images.shape
-    least = images.new_full((count, height, width), 256)
-    for down, right in ((0, 1), (1, 0), (1, 1), (1, -1)):
-        here = images[:, :, : height - down, max(0, -right) : width - max(0, right)]
-        there = images[:, :, down:, max(0, right) : width + min(0, right)]
-        apart = (here - there).abs().amax(1)
-        for part in (
-            least[:, : height - down, max(0, -right) : width - max(0, right)],
-            least[:, down:, max(0, right) : width + min(0, right)],
-        ):
-            part.copy_(torch.minimum(part, apart))
-    return least
+    wider = pad(images, (1, 1, 1, 1), value=511)  # farther from any than those from each other
+    least = torch.full_like(wider[:, 0], 511)
+    for shift in ((0, 1), (1, 0), (1, 1), (1, -1)):
+        apart = (wider - wider.roll(shift, (2, 3))).abs().amax(1)
+        back = apart.roll((-shift[0], -shift[1]), (1, 2))
+        least = torch.minimum(least, torch.minimum(apart, back))
+    return least[:, 1:-1, 1:-1]
 
 
 def _blurred(images: Int[Tensor, "s c h w"]) -> Int[Tensor, "s c h w"]:
@@ -188,28 +191,29 @@ def _blurred(images: Int[Tensor, "s c h w"]) -> Int[Tensor, "s c h w"]:
 BLOCKS = 8  # a side
 
 
-def layout(images: UInt8[Tensor, "s c h w"]) -> dict[str, Float[Tensor, " s"]]:
-    """Per image, both from 0 to 1, and 0 where it is even:
+def all_traits(images: UInt8[Tensor, "s c h w"]) -> dict[str, Float[Tensor, " s"]]:
+    """`traits`, and, both from 0 to 1, and 0 where an image is even:
 
     chroma: share of the contrast (variance about each colour's mean) that the three colours do not
         have in common. Untrained networks: 0.7 to 0.8 (tests/test_audit_pipeline.py); the 18
         embedded photographs: at most 0.31.
     coarse: share of the contrast that is left of an image's 8 x 8 block means.
     """
-    found: dict[str, list[Tensor]] = {"chroma": [], "coarse": []}
-    for part in images.split(CHUNK):
-        values = part.double()
-        values = values - values.mean((2, 3), keepdim=True)
-        whole = values.square().mean((1, 2, 3))
-        apart = (values - values.mean(1, keepdim=True)).square().mean((1, 2, 3))
-        blocks = adaptive_avg_pool2d(values, BLOCKS).square().mean((1, 2, 3))
-        for name, share in (("chroma", apart), ("coarse", blocks)):
-            found[name].append(torch.where(whole > 0, share / whole.clamp(min=1e-12), 0.0))
-    return {name: torch.cat(parts) for name, parts in found.items()}
+    return traits(images) | _in_parts(_layout, images)
 
 
-def all_traits(images: UInt8[Tensor, "s c h w"]) -> dict[str, Float[Tensor, " s"]]:
-    return traits(images) | layout(images)
+def _layout(images: UInt8[Tensor, "s c h w"]) -> dict[str, Float[Tensor, " s"]]:
+    values = images.double()
+    values = values - values.mean((2, 3), keepdim=True)
+    whole = values.square().mean((1, 2, 3))
+    found = {
+        "chroma": values - values.mean(1, keepdim=True),
+        "coarse": adaptive_avg_pool2d(values, BLOCKS),
+    }
+    return {
+        name: torch.where(whole > 0, of.square().mean((1, 2, 3)) / whole.clamp(min=1e-12), 0.0)
+        for name, of in found.items()
+    }
 
 
 def reference(images: UInt8[Tensor, "h c s s"], source: str, rule: Rule = STANDARD) -> Reference:
@@ -272,7 +276,7 @@ def examine(
         images the closest real picture is the closest training image.
     novel: the rest.
     """
-    verdicts, mixed = judge(outputs, train, reference, look), mixture(outputs, train).rmse
+    verdicts, mixed = judge(outputs, train, reference, look), mixture(outputs, train)
     seen = all_traits(outputs) if "chroma" in reference.looks[0] else traits(outputs)
     near = reference.near
     told = (mixed <= verdicts.rmse / 2) & (mixed < seen["contrast"])

@@ -37,8 +37,7 @@ class Ledger:
     """What goes in; all else follows from it.
 
     memorized: by codec the dictionary of `compression.Memorized`. chance_collision: that of
-    `collision.Collision`. ValueError: a number that is no whole number of 1 or more, or more
-    images given back than there are.
+    `collision.Collision`. ValueError: a number that is no whole number of 1 or more.
     """
 
     parameters: int
@@ -51,15 +50,11 @@ class Ledger:
     chance_collision: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        counts = {"parameters": self.parameters, "n_images": self.n_images,
-                  "dimensions": self.dimensions, "precision_bits": self.precision_bits}  # fmt: skip
-        if self.latent_dimensions is not None:
-            counts["latent_dimensions"] = self.latent_dimensions
-        for name, value in counts.items():
+        counts = ["parameters", "n_images", "dimensions", "precision_bits"]
+        for name in counts + ["latent_dimensions"] * (self.latent_dimensions is not None):
+            value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name}={value}: a whole number of 1 or more is needed")
-        if self.given_back is not None and not 0 <= self.given_back <= self.n_images:
-            raise ValueError(f"given_back={self.given_back} of {self.n_images} training images")
         kept = {name: _with_rates(one, self.parameters) for name, one in self.memorized.items()}
         object.__setattr__(self, "memorized", kept)
 
@@ -109,7 +104,9 @@ class Ledger:
 def from_json(record: Mapping[str, Any]) -> Ledger:
     """The Ledger that `to_json` wrote. ValueError: a number is missing or impossible."""
     try:
-        return Ledger(**{item.name: record[item.name] for item in fields(Ledger)})
+        found = Ledger(**{item.name: record[item.name] for item in fields(Ledger)})
+        lines(found)  # which asks for all that it holds
+        return found
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"the ledger cannot be read ({error})") from error
 
@@ -155,6 +152,28 @@ def smallest_codec(record: Mapping[str, Any]) -> dict[str, Any] | None:
     return min(whole, key=lambda found: found["bits"], default=None)
 
 
+RAISED = str.maketrans("−0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def readable(value: float | None) -> str:
+    """12,288 or 11.96 or n/a: whole above 1,000, else four digits."""
+    if value is None:
+        return "n/a"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    digits, _, power = f"{value:.4g}".replace("-", "−").partition("e")
+    return f"{digits} × 10{power.replace('−0', '−').translate(RAISED)}" if power else digits
+
+
+def readable_bits(bits: float | None) -> str:
+    """27.5 Gbit: 1 kbit is 1,000 bits."""
+    if bits is None:
+        return "n/a"
+    prefixes = ["", "k", "M", "G", "T", "P", "E", "Z", "Y"]
+    power = min(max(0, int(math.log10(bits) // 3)), len(prefixes) - 1) if bits else 0
+    return f"{bits / 1000**power:.4g} {prefixes[power]}bit"
+
+
 NAMES = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF"}
 
 
@@ -170,54 +189,42 @@ class Line:
     depends_on_precision: bool
 
 
+# Line by line the figure, its label, its arithmetic in words, and how it is written if not plainly.
+ARITHMETIC: tuple[tuple[Any, ...], ...] = (
+    ("parameters", "parameters", "counted"),
+    ("precision_bits", "bits of one parameter", "assumed"),
+    ("parameter_bits", "bits of the parameters", "parameters × bits of one parameter",
+     readable_bits),
+    ("n_images", "training images", "counted"),
+    ("dimensions", "dimensions of an image", "height × width × 3 colours"),
+    ("raw_bits", "bits of the raw training images", "training images × dimensions × 8 bits",
+     readable_bits),
+    ("ratio", "raw bits per parameter bit",
+     "raw bits / parameter bits: the compression to store them all"),
+    ("orders_of_magnitude", "the same in orders of magnitude", "log10 of the line above"),
+    ("parameter_bits_per_image", "parameter bits per training image",
+     "parameter bits / training images", readable_bits),
+    ("values_per_parameter", "image values per parameter",
+     "training images × dimensions / parameters"),
+    ("latent_dimensions", "dimensions of a latent", "what the diffusion model sees of an image"),
+    ("latents_per_parameter", "latent values per parameter",
+     "training images × dimensions of a latent / parameters"),
+)  # fmt: skip
+GIVEN_BACK = (
+    ("given_back", "training images given back", "those that at least one output copies"),
+    ("share_given_back", "share of the training images", "given back / training images"),
+)
+
+
 def lines(ledger: Ledger) -> tuple[Line, ...]:
-    """Line by line, each with its arithmetic; what was not measured has no line.
-
-    ValueError: the ledger was read from a file and something is missing in it.
-    """
-    try:
-        return (*_arithmetic(ledger), *_memory(ledger), *_collision(ledger))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"the ledger cannot be read ({error})") from error
-
-
-def _arithmetic(ledger: Ledger) -> list[Line]:
-    precision = ledger.precision_bits
-    return [
-        _line("parameters", "parameters", ledger.parameters, "counted"),
-        _line("precision_bits", "bits of one parameter", precision, "assumed"),
-        _line("parameter_bits", "bits of the parameters", ledger.parameter_bits,
-              "parameters × bits of one parameter", readable_bits),
-        _line("n_images", "training images", ledger.n_images, "counted"),
-        _line("dimensions", "dimensions of an image", ledger.dimensions,
-              "height × width × 3 colours"),
-        _line("raw_bits", "bits of the raw training images", ledger.raw_bits,
-              "training images × dimensions × 8 bits", readable_bits),
-        _line("ratio", "raw bits per parameter bit", ledger.ratio,
-              "raw bits / parameter bits: the compression to store them all"),
-        _line("orders_of_magnitude", "the same in orders of magnitude",
-              ledger.orders_of_magnitude, "log10 of the line above"),
-        _line("parameter_bits_per_image", "parameter bits per training image",
-              ledger.parameter_bits_per_image, "parameter bits / training images", readable_bits),
-        _line("values_per_parameter", "image values per parameter", ledger.values_per_parameter,
-              "training images × dimensions / parameters"),
-        _line("latent_dimensions", "dimensions of a latent", ledger.latent_dimensions,
-              "what the diffusion model sees of an image"),
-        _line("latents_per_parameter", "latent values per parameter",
-              ledger.latents_per_parameter,
-              "training images × dimensions of a latent / parameters"),
-    ]  # fmt: skip
+    """Line by line, each with its arithmetic; what was not measured has no line."""
+    told = ARITHMETIC if ledger.given_back is None else (*ARITHMETIC, *GIVEN_BACK)
+    figures = [_line(key, label, getattr(ledger, key), *rest) for key, label, *rest in told]
+    return (*figures, *_memory(ledger), *_collision(ledger))
 
 
 def _memory(ledger: Ledger) -> list[Line]:
     lines = []
-    if ledger.given_back is not None:
-        lines += [
-            _line("given_back", "training images given back", ledger.given_back,
-                  "those that at least one output copies"),
-            _line("share_given_back", "share of the training images", ledger.share_given_back,
-                  "given back / training images"),
-        ]  # fmt: skip
     for codec, found in ledger.memorized.items():
         name, key = NAMES.get(codec, codec), f"memorized.{codec}"
         beyond = found["out_of_reach"]
@@ -258,28 +265,6 @@ def _collision(ledger: Ledger) -> list[Line]:
         _line("chance_collision.dimension", "the exponent it rests on", found["dimension"],
               found["assumption"]),
     ]  # fmt: skip
-
-
-RAISED = str.maketrans("−0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-
-def readable(value: float | None) -> str:
-    """12,288 or 11.96 or n/a: whole above 1,000, else four digits."""
-    if value is None:
-        return "n/a"
-    if abs(value) >= 1000:
-        return f"{value:,.0f}"
-    digits, _, power = f"{value:.4g}".replace("-", "−").partition("e")
-    return f"{digits} × 10{power.replace('−0', '−').translate(RAISED)}" if power else digits
-
-
-def readable_bits(bits: float | None) -> str:
-    """27.5 Gbit: 1 kbit is 1,000 bits."""
-    if bits is None:
-        return "n/a"
-    prefixes = ["", "k", "M", "G", "T", "P", "E", "Z", "Y"]
-    power = min(max(0, int(math.log10(bits) // 3)), len(prefixes) - 1) if bits else 0
-    return f"{bits / 1000**power:.4g} {prefixes[power]}bit"
 
 
 def _line(key: str, label: str, value: float | None, how: str, text: Any = readable) -> Line:

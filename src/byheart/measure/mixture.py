@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
-from torch.nn.functional import pad
 
 from byheart.measure.distance import CHUNK, ENTRIES, norms, root, squares
 
@@ -16,39 +13,31 @@ SUM = 1e4  # weight of the condition that the weights add up to 1
 STEPS = 10  # training images that a mixture is sought among, one after the other
 
 
-@dataclass(frozen=True)
-class Mixture:
-    """Per output the best mixture found; a part with weight 0 takes no part."""
+def mixture(
+    outputs: UInt8[Tensor, "s c h w"], train: UInt8[Tensor, "n c h w"]
+) -> Float[Tensor, " s"]:
+    """RMSE in [0, 1] of each output to its best mixture of at most three training images.
 
-    rmse: Float[Tensor, " s"]  # to the mixture, in [0, 1]
-    parts: Int[Tensor, "s 3"]  # indices of training images
-    weights: Float[Tensor, "s 3"]  # non-negative, together 1
-
-
-def mixture(outputs: UInt8[Tensor, "s c h w"], train: UInt8[Tensor, "n c h w"]) -> Mixture:
-    """The three that weigh most in a mixture of ten, found one after the other: each time the
+    They are the three that weigh most in a mixture of ten, found one after the other: each time the
     image that brings the mixture so far closest to the output, and then the best weights of all
     chosen (Frank and Wolfe, fully corrective). In a crowded family the parts of a mixture are not
     among the nearest images: half of each of two is nearer to many a third.
 
     The weights add up to 1. Without that, black would be a mixture of nothing, and at n = 1 every
     faded copy a blend. What is searched are inner products of integers, exact in float64, and never
-    those of all training images with each other. ValueError: no training images.
+    those of all training images with each other.
     """
-    if len(train) == 0:
-        raise ValueError("no images to mix")
     of_train = norms(train)
-    found, count = [], min(CHUNK, max(1, ENTRIES // (STEPS * len(train))))
-    for part in outputs.split(count):
-        found.append(_search(squares(part, train, of_train), train, of_train))
-    squared, parts, weights = (torch.cat(column) for column in zip(*found, strict=True))
-    return Mixture(root(squared, outputs), parts, weights)
+    count = min(CHUNK, max(1, ENTRIES // (STEPS * len(train))))
+    found = [_search(squares(part, train, of_train), train, of_train)
+             for part in outputs.split(count)]  # fmt: skip
+    return root(torch.cat(found), outputs)
 
 
 def _search(
     to_train: Float[Tensor, "s n"], train: UInt8[Tensor, "n c h w"], of_train: Float[Tensor, " n"]
-) -> tuple[Float[Tensor, " s"], Int[Tensor, "s 3"], Float[Tensor, "s 3"]]:
-    """Squared distance to the best mixture, its parts and their weights.
+) -> Float[Tensor, " s"]:
+    """Squared distance to the best mixture.
 
     to_train: squared distances of outputs to training images. All that a mixture needs follows
     from them and those of its parts to each other: |s - sum w_i x_i|² = sum w_i |s - x_i|²
@@ -56,18 +45,17 @@ def _search(
     """
     parts = to_train.argmin(1)[:, None]
     rows = _apart(parts[:, 0], train, of_train)[:, None]  # of each part so far, to all images
-    weights = torch.ones(len(to_train), 1, dtype=torch.float64)
+    weights, among = torch.ones(len(to_train), 1, dtype=torch.float64), _among(rows, parts)
     tried = []
     while True:
+        inner = _inner(weights, among)[:, None]
+        here = (weights * to_train.gather(1, parts)).sum(1, keepdim=True) - inner
         if parts.shape[1] <= 3:
-            tried.append(_three(parts, weights, rows, to_train))
+            tried.append(here[:, 0])
         if parts.shape[1] == min(STEPS, to_train.shape[1]):
             break
-        among = _among(rows, parts)
-        inner = _inner(weights, among)[:, None]
         # |p - x|² of the mixture p so far, by the same identity.
         to_others = torch.einsum("sp,spn->sn", weights, rows) - inner
-        here = (weights * to_train.gather(1, parts)).sum(1, keepdim=True) - inner
         closer = _towards(here, to_train, to_others).scatter(1, parts, torch.inf)
         new = closer.argmin(1, keepdim=True)
         parts = torch.cat([parts, new], 1)
@@ -77,30 +65,10 @@ def _search(
     heavy = weights.sort(dim=1, descending=True, stable=True).indices[:, :3]
     some = rows.gather(1, heavy[:, :, None].expand(-1, -1, rows.shape[2]))
     parts = parts.gather(1, heavy)
-    among = _among(some, parts)
-    weights = _fitted(to_train.gather(1, parts), among)
-    tried.append(_three(parts, weights, some, to_train))
-    values = torch.stack([value for value, _, _ in tried])
-    best, row = values.argmin(0), torch.arange(len(to_train))
-    return (
-        values[best, row],
-        torch.stack([parts for _, parts, _ in tried])[best, row],
-        torch.stack([weights for _, _, weights in tried])[best, row],
-    )
-
-
-def _three(
-    parts: Int[Tensor, "s p"],
-    weights: Float[Tensor, "s p"],
-    rows: Float[Tensor, "s p n"],
-    to_train: Float[Tensor, "s n"],
-) -> tuple[Float[Tensor, " s"], Int[Tensor, "s 3"], Float[Tensor, "s 3"]]:
-    """What a mixture of at most three comes to, with parts of weight 0 where there are fewer."""
-    among = _among(rows, parts)
-    value = (weights * to_train.gather(1, parts)).sum(1) - _inner(weights, among)
-    lack = 3 - parts.shape[1]
-    filled = torch.cat([parts, parts[:, :1].expand(-1, lack)], 1)
-    return value.clamp(min=0), filled, pad(weights, (0, lack))
+    to_parts, among = to_train.gather(1, parts), _among(some, parts)
+    weights = _fitted(to_parts, among)
+    tried.append((weights * to_parts).sum(1) - _inner(weights, among))
+    return torch.stack(tried).amin(0).clamp(min=0)
 
 
 def _apart(

@@ -8,7 +8,7 @@ example, stays undefined.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise, product
 
@@ -23,6 +23,8 @@ from torch import Tensor
 from byheart.measure.copying import STANDARD
 from byheart.measure.distance import CHUNK, inner_products, norms, squared_rows, squares
 from byheart.measure.distance import nearest as closest
+
+Images = UInt8[Tensor, "_ 3 w w"]
 
 GRID = 4  # tiles a side; Carlini et al. cut 512 px into 4 x 4 tiles of 128
 SSIM_WINDOW = 11  # pixels a side; Wang et al. 2004
@@ -41,23 +43,19 @@ class Metric:
 
 
 def panel(
-    outputs: UInt8[Tensor, "s 3 w w"],
-    train: UInt8[Tensor, "n 3 w w"],
-    held_out: UInt8[Tensor, "h 3 w w"],
+    outputs: Images,
+    train: Images,
+    held_out: Images,
     nearest: Int[Tensor, " s"],
     reference: float,
-    embed: Callable[[UInt8[Tensor, "k 3 w w"]], Float[Tensor, "k d"]] | None = None,
+    embed: Callable[[Images], Float[Tensor, "k d"]] | None = None,
 ) -> dict[str, Metric | None]:
     """The field's measures by name; None where one is undefined for these images.
 
     nearest: each output's closest training image by RMSE (`Verdicts.nearest`).
     reference: the reference distance, RMSE in [0, 1].
     embed: unit-length descriptors of images, from `load_sscd`; without it "sscd" is None.
-
-    ValueError: no training images.
     """
-    if len(train) == 0:
-        raise ValueError("no training images to compare with")
     return {
         "ratio": _ratio(outputs, train, reference),
         "correlation": _correlation(outputs, train),
@@ -68,9 +66,7 @@ def panel(
     }
 
 
-def _ratio(
-    outputs: UInt8[Tensor, "s 3 w w"], train: UInt8[Tensor, "n 3 w w"], reference: float
-) -> Metric | None:
+def _ratio(outputs: Images, train: Images, reference: float) -> Metric | None:
     """l2 distance to the closest / to the second closest training image.
 
     A near-duplicate would hide every copy of its twin, so the training set is thinned first. None
@@ -86,7 +82,7 @@ def _ratio(
     return Metric(values, {"< 1/3": values < 1 / 3}, source)
 
 
-def _apart(images: UInt8[Tensor, "n 3 w w"], distance: float) -> Bool[Tensor, " n"]:
+def _apart(images: Images, distance: float) -> Bool[Tensor, " n"]:
     """Which images stay: one goes if an earlier one that stayed lies within this RMSE of it.
 
     So their order counts. The training set's is fixed by the seed.
@@ -99,7 +95,7 @@ def _apart(images: UInt8[Tensor, "n 3 w w"], distance: float) -> Bool[Tensor, " 
     return stays
 
 
-def _correlation(outputs: UInt8[Tensor, "s 3 w w"], train: UInt8[Tensor, "n 3 w w"]) -> Metric:
+def _correlation(outputs: Images, train: Images) -> Metric:
     """Largest normalised correlation, each image centred over all its numbers.
 
     An image of one value has none: such a training image is passed over, such an output gets nan.
@@ -119,7 +115,7 @@ def _correlation(outputs: UInt8[Tensor, "s 3 w w"], train: UInt8[Tensor, "n 3 w 
     return Metric(best, {"> 0.95": best > CORRELATION}, source)
 
 
-def _moments(images: UInt8[Tensor, "k 3 w w"]) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
+def _moments(images: Images) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
     """Of each image's N numbers: Σx, and sqrt(N Σx² - (Σx)²), N times their standard deviation."""
     numbers = images.shape[1:].numel()
     sums = images.flatten(1).sum(1, dtype=torch.long)
@@ -128,9 +124,7 @@ def _moments(images: UInt8[Tensor, "k 3 w w"]) -> tuple[Int[Tensor, " k"], Float
     return sums, torch.tensor(roots, dtype=torch.float64)
 
 
-def _ssim(
-    outputs: UInt8[Tensor, "s 3 w w"], train: UInt8[Tensor, "n 3 w w"], nearest: Int[Tensor, " s"]
-) -> Metric | None:
+def _ssim(outputs: Images, train: Images, nearest: Int[Tensor, " s"]) -> Metric | None:
     """Mean SSIM over the three channels. None for images smaller than its window."""
     if outputs.shape[-1] < SSIM_WINDOW:
         return None
@@ -150,9 +144,9 @@ def _ssim(
 
 
 def _patch_max(
-    outputs: UInt8[Tensor, "s 3 w w"],
-    train: UInt8[Tensor, "n 3 w w"],
-    held_out: UInt8[Tensor, "h 3 w w"],
+    outputs: Images,
+    train: Images,
+    held_out: Images,
 ) -> Metric | None:
     """Smallest distance to a training image, two images being as far apart as their worst tiles.
 
@@ -161,43 +155,35 @@ def _patch_max(
     """
     if len(held_out) < 2 or outputs.shape[-1] < GRID:
         return None
-    others = []
-    for start, rows in _worst_tiles(held_out, held_out):
-        own = torch.arange(len(rows))
-        rows[own, start + own] = torch.inf
-        others.append(rows.min(dim=1).values)
-    patch_reference = float(_rmse(torch.cat(others)).quantile(0.5))
+    patch_reference = float(_by_tiles(held_out, held_out, to_others=True).quantile(0.5))
     if patch_reference == 0:
         return None
-    values = _rmse(torch.cat([rows.min(dim=1).values for _, rows in _worst_tiles(outputs, train)]))
+    values = _by_tiles(outputs, train)
     passes = {"<= 1/3": values / patch_reference <= STANDARD.tolerance}
     return Metric(values, passes, "Carlini et al. 2023, patch-max l2, calibrated")
 
 
-def _worst_tiles(
-    a: UInt8[Tensor, "s 3 w w"], b: UInt8[Tensor, "n 3 w w"]
-) -> Iterator[tuple[int, Float[Tensor, "rows n"]]]:
-    """Mean squared 8-bit difference of the worst of 4 x 4 contiguous tiles, for every pair.
+def _by_tiles(a: Images, b: Images, to_others: bool = False) -> Float[Tensor, " s"]:
+    """RMSE in [0, 1] of the worst of 4 x 4 contiguous tiles, from each of `a` to its closest in
+    `b`, or, where the two are the same, to its closest other.
 
     Where 4 does not divide the side, tiles differ by one pixel; each counts by its own size.
     """
     side = a.shape[-1]
     spans = [slice(*ends) for ends in pairwise(side * k // GRID for k in range(GRID + 1))]
+    mean_squares = []
     for start in range(0, len(a), CHUNK):
         worst = torch.zeros(len(a[start : start + CHUNK]), len(b), dtype=torch.float64)
         for y, x in product(spans, spans):
             tile, others = a[start : start + CHUNK, :, y, x], b[:, :, y, x]
             torch.maximum(worst, squares(tile, others) / tile.shape[1:].numel(), out=worst)
-        yield start, worst
+        if to_others:
+            worst[:, start:].fill_diagonal_(torch.inf)
+        mean_squares += worst.min(dim=1).values.tolist()
+    return torch.tensor([math.sqrt(value) / 255 for value in mean_squares], dtype=torch.float64)
 
 
-def _rmse(mean_squares: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
-    """From 8-bit steps to [0, 1]."""
-    roots = [math.sqrt(value) / 255 for value in mean_squares.tolist()]
-    return torch.tensor(roots, dtype=torch.float64)
-
-
-def _phash(outputs: UInt8[Tensor, "s 3 w w"], train: UInt8[Tensor, "n 3 w w"]) -> Metric:
+def _phash(outputs: Images, train: Images) -> Metric:
     """Fewest bits in which the 64-bit hashes of output and training image differ."""
     known = _hashes(train)
     closest = [torch.cdist(bits, known, p=0).min(dim=1) for bits in _hashes(outputs).split(CHUNK)]
@@ -206,7 +192,7 @@ def _phash(outputs: UInt8[Tensor, "s 3 w w"], train: UInt8[Tensor, "n 3 w w"]) -
     return Metric(values, {"<= 10": values <= HAMMING}, source)
 
 
-def _hashes(images: UInt8[Tensor, "k 3 w w"]) -> Float[Tensor, "k 64"]:
+def _hashes(images: Images) -> Float[Tensor, "k 64"]:
     """0 or 1 for every bit."""
     pictures = (Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images)
     bits = np.stack([imagehash.phash(picture).hash.ravel() for picture in pictures])
@@ -219,12 +205,9 @@ def _sscd(outputs: Float[Tensor, "s d"], train: Float[Tensor, "n d"]) -> Metric:
         lengths = descriptors.double().norm(dim=1)
         assert ((lengths - 1).abs() < 1e-3).all(), "descriptors are not of length 1"
     # In steps of 2^-24 the sums of products are whole numbers below 2^53: exact in any order.
-    values = _steps(outputs) @ _steps(train).T / 2**48
+    steps, others = ((each.double() * 2**24).round() for each in (outputs, train))
+    values = steps @ others.T / 2**48
     best = values.max(dim=1).values
     passes = {f"> {cosine}": best > cosine for cosine in COSINES}
     source = "Pizzi et al. 2022, SSCD cosine; 0.5 after Somepalli et al. 2023, 0.75 after SSCD"
     return Metric(best, passes, source)
-
-
-def _steps(descriptors: Float[Tensor, "k d"]) -> Float[Tensor, "k d"]:
-    return (descriptors.double() * 2**24).round()

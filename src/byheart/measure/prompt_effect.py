@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Int, UInt8
 from torch import Tensor
 
-from byheart.measure.distance import CHUNK, squares
+from byheart.measure.distance import CHUNK, norms, squares
 from byheart.measure.intervals import wilson
 from byheart.measure.resampling import clustered, pair_interval
 
@@ -35,14 +35,10 @@ def spread(images: UInt8[Tensor, "n c h w"]) -> float:
     n, numbers = len(images), images.shape[1:].numel()
     if n < 2:
         raise ValueError(f"{n} image(s): the distance between different images needs two")
-    columns = torch.zeros(numbers, dtype=torch.int64)
-    squares = 0
-    for part in images.cpu().split(CHUNK):
-        whole = part.flatten(1).long()
-        columns += whole.sum(dim=0)
-        squares += int(whole.square().sum())
+    parts = [part.flatten(1).sum(0, dtype=torch.int64) for part in images.split(CHUNK)]
+    columns = torch.stack(parts).sum(0).tolist()
     # Over all i, j: sum |x_i - x_j|² = 2 (n sum |x_i|² - |sum x_i|²). Python's integers never end.
-    total = 2 * (n * squares - sum(value * value for value in columns.tolist()))
+    total = 2 * (n * sum(map(int, norms(images).tolist())) - sum(value**2 for value in columns))
     if total == 0:
         raise ValueError(f"all {n} images are equal: there is no distance between them")
     return math.sqrt(total / (n * (n - 1) * numbers)) / 255
@@ -55,14 +51,12 @@ def prompt_effect(outputs: UInt8[Tensor, "p k c h w"], spread: float, seed: int 
     interval resamples prompts and noises and takes the spread as given. It is None with a single
     pair. Where all distances are alike it has no width: resampling shows nothing it has not seen.
     """
-    prompts, noises = outputs.shape[:2]
-    return _effect(outputs.transpose(0, 1), spread, seed, prompts, noises)
+    return _effect(outputs.transpose(0, 1), spread, seed, *outputs.shape[:2])
 
 
 def noise_effect(outputs: UInt8[Tensor, "p k c h w"], spread: float, seed: int = 0) -> Effect:
     """The same with the roles exchanged: same prompt, different noises. None with one noise."""
-    prompts, noises = outputs.shape[:2]
-    return _effect(outputs, spread, seed, prompts, noises)
+    return _effect(outputs, spread, seed, *outputs.shape[:2])
 
 
 def same_image(nearest: Int[Tensor, "p k"], copied: Bool[Tensor, "p k"], seed: int = 0) -> Effect:
@@ -76,19 +70,16 @@ def same_image(nearest: Int[Tensor, "p k"], copied: Bool[Tensor, "p k"], seed: i
     if prompts < 2 or noises < 1:
         return Effect(None, None, None, prompts, noises, 0)
     both = copied.T[:, :, None] & copied.T[:, None, :]
-    alike = (both & (nearest.T[:, :, None] == nearest.T[:, None, :])).cpu()
+    alike = both & (nearest.T[:, :, None] == nearest.T[:, None, :])
     pairs = noises * prompts * (prompts - 1) // 2
     # Every pair stands there twice, and every copy once beside itself.
     value = (int(alike.sum()) - int(copied.sum())) / (2 * pairs)
     apart = noises * (prompts // 2)
     # Wilson's interval counts whole hits: the next below and the next above.
-    ends = [
-        wilson(math.floor(value * apart), apart).low,
-        wilson(math.ceil(value * apart), apart).high,
-    ]
-    ends += pair_interval(alike.double(), seed) or ()
-    known = [end for end in ends if end is not None]
-    return Effect(value, min(known), max(known), prompts, noises, pairs)
+    below, above = (wilson(whole(value * apart), apart) for whole in (math.floor, math.ceil))
+    assert below.low is not None and above.high is not None
+    ends = (below.low, above.high, *(pair_interval(alike.double(), seed) or ()))
+    return Effect(value, min(ends), max(ends), prompts, noises, pairs)
 
 
 def steering(matches: Bool[Tensor, "p k"], seed: int = 0) -> Effect:
@@ -106,8 +97,6 @@ def _effect(
     groups: UInt8[Tensor, "g m c h w"], spread: float, seed: int, prompts: int, noises: int
 ) -> Effect:
     """RMS distance / spread between the m members of each group, over all groups."""
-    if not spread > 0:
-        raise ValueError(f"spread={spread}: a distance above 0 is needed to compare with")
     count, members = groups.shape[:2]
     pairs = count * members * (members - 1) // 2
     if pairs == 0:
@@ -120,7 +109,5 @@ def _effect(
     squared = torch.stack([squares(group, group) for group in groups])
     value = in_spreads(float(squared.sum()) / (2 * pairs))
     interval = pair_interval(squared, seed)
-    if interval is None:
-        return Effect(value, None, None, prompts, noises, pairs)
-    low, high = map(in_spreads, interval)
+    low, high = map(in_spreads, interval) if interval else (None, None)
     return Effect(value, low, high, prompts, noises, pairs)

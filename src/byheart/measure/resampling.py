@@ -52,11 +52,8 @@ def by_prompt_and_noise(
 
 def rate_interval(hits: Bool[Tensor, "p k"], seed: int) -> tuple[float, float]:
     """Of the share of hits among prompts x noises. No width where all hits are alike: see
-    `clustered`. ValueError: no outputs."""
-    prompts, noises = hits.shape
-    if hits.numel() == 0:
-        raise ValueError(f"{prompts} prompts x {noises} noises: no outputs to count")
-    cells = hits.cpu().double()
+    `clustered`."""
+    cells, (prompts, noises) = hits.double(), hits.shape
 
     def share(prompt: Tensor, noise: Tensor) -> Tensor:
         return ((prompt @ cells) * noise).sum(dim=1) / cells.numel()
@@ -77,7 +74,7 @@ def pair_interval(pairs: Float[Tensor, "k p p"], seed: int) -> tuple[float, floa
     if prompts < 2 or (prompts == 2 and noises < 2):
         return None
     # A prompt's pairs with itself do not count, whatever stands there.
-    between = pairs.cpu().double() * (1 - torch.eye(prompts, dtype=torch.float64))
+    between = pairs.double() * (1 - torch.eye(prompts, dtype=torch.float64))
 
     def mean(prompt: Tensor, noise: Tensor) -> Tensor:
         total = torch.zeros(len(prompt), dtype=torch.float64)

@@ -108,20 +108,21 @@ def _descriptor(model: nn.ModuleDict, image: UInt8[Tensor, "3 w w"]) -> Float[Te
 
 
 def _read(path: str) -> dict[str, Tensor]:
-    if not path.endswith(".safetensors") and (found := tensors_of_torchscript(path)):
+    if path.endswith(".safetensors"):
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError) as error:
+            said = f"no SSCD weights can be read there ({short(error)})"
+            raise ValueError(f"{path}: {said}") from error
+    if found := tensors_of_torchscript(path):
         return found
-    if not path.endswith(".safetensors"):
-        # A .pt file is a pickle, which can run any program.
-        old = path if path.endswith(".pt") else "sscd_disc_mixup.torchvision.pt"
-        command = CONVERT.format(old=old, new=old.removesuffix(".pt") + ".safetensors")
-        raise ValueError(
-            f"{path}: SSCD weights are read from .safetensors, .onnx, and the .torchscript.pt, "
-            f"which is not run; convert the .torchvision.pt file once: {command}"
-        )
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f"{path}: no SSCD weights can be read there ({short(error)})") from error
+    # A .pt file is a pickle, which can run any program.
+    old = path if path.endswith(".pt") else "sscd_disc_mixup.torchvision.pt"
+    command = CONVERT.format(old=old, new=old.removesuffix(".pt") + ".safetensors")
+    raise ValueError(
+        f"{path}: SSCD weights are read from .safetensors, .onnx, and the .torchscript.pt, "
+        f"which is not run; convert the .torchvision.pt file once: {command}"
+    )
 
 
 def _matched(weights: dict[str, Tensor], wanted: dict[str, Tensor], path: str) -> dict[str, Tensor]:
@@ -166,9 +167,6 @@ def _layers() -> Iterator[tuple[str, str, str]]:
                 yield f"{own}.layer.{k}.normalization", f"{plain}.bn{k + 1}", last
             if block == 0:
                 for k, kind in enumerate(("convolution", "normalization")):
-                    yield (
-                        f"{own}.shortcut.{kind}",
-                        f"{plain}.downsample.{k}",
-                        f"{classy}.downsample.{k}",
-                    )
+                    theirs = f"downsample.{k}"
+                    yield f"{own}.shortcut.{kind}", f"{plain}.{theirs}", f"{classy}.{theirs}"
     yield "linear", "backbone.fc", "embeddings.1"

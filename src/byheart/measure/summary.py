@@ -93,17 +93,16 @@ def effects(
     mode: str,
 ) -> dict[str, Any]:
     """prompt_effect, noise_effect and same_image of every condition, and steering."""
-    by_prompt, by_noise, alike = (dict.fromkeys(CONDITIONS) for _ in range(3))
+    keys = ("prompt_effect", "noise_effect", "same_image")
+    found: dict[str, Any] = {key: dict.fromkeys(CONDITIONS) for key in keys} | {"steering": None}
     for name in CONDITIONS:
         if len(rows := rows_under(asked, name)):
             grid = _grid(asked, rows)
             made, part = outputs[rows].unflatten(0, grid), rows_of(findings, rows)
-            by_prompt[name] = asdict(prompt_effect(made, reference.spread))
-            by_noise[name] = asdict(noise_effect(made, reference.spread))
-            alike[name] = asdict(same_image(part.nearest.view(grid), part.copied.view(grid)))
-    found: dict[str, Any] = {
-        "prompt_effect": by_prompt, "noise_effect": by_noise, "same_image": alike, "steering": None
-    }  # fmt: skip
+            alike = same_image(part.nearest.view(grid), part.copied.view(grid))
+            found["prompt_effect"][name] = asdict(prompt_effect(made, reference.spread))
+            found["noise_effect"][name] = asdict(noise_effect(made, reference.spread))
+            found["same_image"][name] = asdict(alike)
     if mode == "own" and len(rows := rows_under(asked, "captions")):
         named = [images.train_captions[k] for k in findings.nearest[rows].tolist()]
         pairs = zip(rows.tolist(), named, strict=True)

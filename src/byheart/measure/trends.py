@@ -36,12 +36,11 @@ def resampled(count: int, seed: int) -> Many:
     return weights
 
 
-def middle(values: Values) -> tuple[float | None, float | None]:
-    """The middle 95 %, nan left out; None for an end that is infinite."""
+def middle(values: Values) -> list[float]:
+    """Both ends of the middle 95 %, nan left out."""
     known = values[~np.isnan(values)]
     # No interpolation: between infinity and a number lies nothing.
-    low, high = np.quantile(known, [0.025, 0.975], method="inverted_cdf")
-    return finite(low), finite(high)
+    return np.quantile(known, [0.025, 0.975], method="inverted_cdf").tolist()
 
 
 def climb(
@@ -109,12 +108,7 @@ def onset(points: Sequence[tuple[int, int, int | None]], seed: int = 0) -> Onset
     runs (one in which fewer than two n copied says nothing and does not count), and the exponents
     whose best likelihood is less by no more than half the 95 % point of chi-squared (Wilks 1938).
     The first knows that runs differ, the second that their looks are coarse.
-
-    ValueError: an n below 1, or looks that are not in order.
     """
-    for n, after, by in points:
-        if n < 1 or after < 0 or (by is not None and by <= after):
-            raise ValueError(f"n = {n}, copied after step {after} and by {by}: no run can have it")
     points = sorted(points, key=lambda p: (p[0], p[1], p[2] is None, p[2] or 0))
     copied = np.array([by is not None for _, _, by in points], dtype=bool)
     sizes = len({n for n, _, by in points if by is not None})
@@ -129,13 +123,14 @@ def onset(points: Sequence[tuple[int, int, int | None]], seed: int = 0) -> Onset
     low[thin], high[thin] = high[thin] - NARROWEST, low[thin] + NARROWEST
     draws = resampled(len(points), seed)
     telling = np.array([len(set(x[(row > 0) & copied])) > 1 for row in draws])
-    data = Looks(x, low, high, copied, _width(low, high, copied))
+    looked = copied & (low > np.log(0.5))
+    width = float(np.median((high - low)[looked if looked.any() else copied]))
+    data = Looks(x, low, high, copied, width)
     height, slope = (float(part[0]) for part in _line(data, np.ones((1, len(points)))))
-    inside = _profile(data, slope)
+    ends = _profile(data, slope)
     if telling.any():
-        resampled_ = middle(_line(data, draws[telling])[1])
-        inside = (_outer(min, inside[0], resampled_[0]), _outer(max, inside[1], resampled_[1]))
-    return Onset(float(np.exp(height)), slope, *inside, *counts)
+        ends += middle(_line(data, draws[telling])[1])
+    return Onset(float(np.exp(height)), slope, finite(min(ends)), finite(max(ends)), *counts)
 
 
 @dataclass(frozen=True)
@@ -149,23 +144,11 @@ class Looks:
     width: float  # prior mean of the scatter
 
 
-def _width(low: Values, high: Values, copied: Bool[np.ndarray, " n"]) -> float:
-    looked = copied & (low > np.log(0.5))
-    return float(np.median((high - low)[looked if looked.any() else copied]))
-
-
-def _outer(
-    pick: Callable[[float, float], float], one: float | None, other: float | None
-) -> float | None:
-    """The end that is further out; None has no bound."""
-    return None if one is None or other is None else pick(one, other)
-
-
-def _profile(data: Looks, slope: float) -> tuple[float | None, float | None]:
+def _profile(data: Looks, slope: float) -> list[float]:
     """The slopes at which the likelihood, best over all else, is not yet less by CUT.
 
     Resampled runs share their looks: where every run lies between the same two of them, all
-    resamples agree, and yet many lines pass through. None: an end that is not found.
+    resamples agree, and yet many lines pass through. Infinite: an end that is not found.
     """
 
     def best(at: float) -> float:
@@ -175,20 +158,21 @@ def _profile(data: Looks, slope: float) -> tuple[float | None, float | None]:
 
     least = best(slope) - CUT
 
-    def end(sign: float) -> float | None:
+    def end(sign: float) -> float:
         inner, step = 0.0, FIRST_STEP
         while best(slope + sign * step) > least:
             inner, step = step, 2 * step
             if step > LARGEST_SLOPE:
-                return None
+                return sign * np.inf
         for _ in range(20):
-            middle_ = (inner + step) / 2
-            inner, step = (
-                (middle_, step) if best(slope + sign * middle_) > least else (inner, middle_)
-            )
+            half_way = (inner + step) / 2
+            if best(slope + sign * half_way) > least:
+                inner = half_way
+            else:
+                step = half_way
         return slope + sign * inner
 
-    return end(-1.0), end(1.0)
+    return [end(-1.0), end(1.0)]
 
 
 def _line(data: Looks, weights: Many) -> tuple[Float[np.ndarray, " r"], Float[np.ndarray, " r"]]:
@@ -296,14 +280,8 @@ def half_copied(points: Sequence[tuple[int, int, float, int, int]], seed: int = 
     one run are not independent.
 
     n and its ends are None where fewer than three distinct n were measured, or all outputs are
-    copies, or none is. ValueError: numbers that no run can have.
+    copies, or none is.
     """
-    for n, parameters, exposures, copied, outputs in points:
-        if min(n, parameters, outputs) < 1 or exposures <= 0 or not 0 <= copied <= outputs:
-            raise ValueError(
-                f"n = {n}, {parameters} parameters, {exposures} exposures, {copied} of {outputs} "
-                "outputs copied: no run can have these"
-            )
     points = sorted(points)
     sizes = tuple(sorted({point[0] for point in points}))
     hits, outputs = sum(p[3] for p in points), sum(p[4] for p in points)
@@ -311,8 +289,8 @@ def half_copied(points: Sequence[tuple[int, int, float, int, int]], seed: int = 
     if len(sizes) < LEAST_SIZES or hits in {0, outputs}:
         return nothing
     table = np.asarray(points, dtype=np.float64)
-    logs = dict(zip(("n", "parameters", "exposures"), np.log10(table[:, :3]).T, strict=True))
-    logs = {name: logs[name] for name in ("n", "exposures", "parameters")}
+    n, parameters, exposures = np.log10(table[:, :3]).T
+    logs = {"n": n, "exposures": exposures, "parameters": parameters}
     inputs, confounded = _telling(logs)
     design = np.stack([np.ones(len(table)), *(_standard(logs[name]) for name in inputs)], axis=1)
     draws = resampled(len(table), seed)
@@ -321,7 +299,7 @@ def half_copied(points: Sequence[tuple[int, int, float, int, int]], seed: int = 
     every = np.concatenate([np.ones((1, len(table))), draws])
     constant, slope = _logistic(design, table[:, 3], table[:, 4], every)[:, :2].T
     # All other inputs stand at their mean, where their standardised value is 0.
-    centre, spread = float(logs["n"].mean()), float(logs["n"].std())
+    centre, spread = float(n.mean()), float(n.std())
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         # A share that does not fall with n falls below a half nowhere.
         half = np.where(slope < 0, 10 ** (centre - spread * constant / slope), np.inf)
@@ -330,7 +308,7 @@ def half_copied(points: Sequence[tuple[int, int, float, int, int]], seed: int = 
         nothing, inputs=inputs, confounded=confounded,
         held={k: float(10 ** v.mean()) for k, v in logs.items() if k not in {"n", *confounded}},
     )  # fmt: skip
-    if low is None or high is None or not sizes[0] <= low <= half[0] <= high <= sizes[-1]:
+    if not sizes[0] <= low <= half[0] <= high <= sizes[-1]:
         return found
     return replace(found, n=float(half[0]), low=low, high=high)
 
