@@ -14,7 +14,7 @@ from support.sweep_pictures import finished_run, sweep_of
 
 from byheart.measure.agreement import correlation, median
 from byheart.runtime.files import Run
-from byheart.show.halves import columns, pairs_of, seen_together
+from byheart.show.halves import columns, pairs_of
 from byheart.show.panels import halves
 from byheart.show.runs import finished_runs
 from byheart.show.table import table
@@ -82,7 +82,7 @@ def test_the_same_prompt_and_noise_are_compared_whatever_the_order(folder: Path)
 
 def test_what_is_seen_together_came_from_the_same_noise(folder: Path) -> None:
     (pair,) = pairs_of(finished_runs(folder))
-    ((title, one, other),) = seen_together([pair])
+    title, one, other = pair.seen
     assert np.array_equal(one, A[: len(NOISES)]) and np.array_equal(other, B[: len(NOISES)])
     assert pair.agreement.value is not None and f"{pair.agreement.value:.2f}" in title
 

@@ -9,6 +9,7 @@ from typing import Any
 from byheart.measure.ledger import smallest_codec
 from byheart.runtime.files import csv_text
 from byheart.show.runs import Finished, first_step
+from byheart.show.values import values_of
 from byheart.show.words import CONDITIONS
 
 
@@ -140,35 +141,31 @@ def _row(
         "last_look_step": run.trajectory[-1]["step"] if run.trajectory else None,
     }  # fmt: skip
     for name, rate in c["kinds"].items():
-        found |= _interval(name, rate, "rate")
-    found |= _interval("first_image", c.get("first_image"), "rate")
-    found |= _interval("chance", m["chance"], "rate")
-    found |= _interval("above_chance", c["above_chance"], "rate")
+        found |= _interval(name, rate)
+    found |= _interval("first_image", c.get("first_image"))
+    found |= _interval("chance", m["chance"])
+    found |= _interval("above_chance", c["above_chance"])
     if headline:
-        found |= _interval("prompt_effect", m["prompt_effect"][condition], "value")
+        found |= _interval("prompt_effect", m["prompt_effect"][condition])
         for key in ("noise_effect", "same_image"):
             found[key] = m[key][condition] and m[key][condition]["value"]
         if condition == "unseen":
             found |= halves
         if condition == "captions":
-            found |= _interval("steering", m["steering"], "value")
+            found |= _interval("steering", m["steering"])
         new = m.get("generalization") or {}  # version 1 has none
         if near := new.get("nearest"):
             found |= {"nearest_ratio": near["ratio"], "data_copying_z": near["z"]}
         if gap := new.get("gap"):
             found["gap"] = gap["verdict"]
-        sizes = smallest_codec(m["ledger"])
-        found["given_back"] = m["ledger"]["given_back"]
-        if sizes:
-            found["memorized_bits"] = sizes["bits"]
-            found["bits_per_parameter"] = sizes["bits_per_parameter"]
+        sizes = smallest_codec(m["ledger"]) or {}
+        found |= {"given_back": m["ledger"]["given_back"], "memorized_bits": sizes.get("bits"),
+                  "bits_per_parameter": sizes.get("bits_per_parameter")}  # fmt: skip
     return {key: _plain(found.get(key)) for key in COLUMNS}
 
 
-def _interval(name: str, found: dict[str, Any] | None, key: str) -> dict[str, Any]:
-    if found is None:
-        return {}
-    return {name: found[key], f"{name}_low": found["low"], f"{name}_high": found["high"]}
+def _interval(name: str, found: dict[str, Any] | None) -> dict[str, Any]:
+    return dict(zip((name, f"{name}_low", f"{name}_high"), values_of(found) or (), strict=False))
 
 
 def _plain(value: Any) -> Any:
