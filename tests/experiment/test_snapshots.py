@@ -104,9 +104,9 @@ def snapshots_of(path: Path, config: Config, accelerator: Accelerator) -> Snapsh
 
 
 def test_the_looks_are_log_spaced_from_a_hundredth_to_the_last_step() -> None:
-    config = composed("budget.steps=1000", "trajectory.points=5", "trajectory.share=1")
-    assert looks(config, 8) == [10, 32, 100, 316, 1000]
-    assert looks(config, 8) == looks(config, 8)
+    config = composed("budget.steps=1000", "trajectory.points=5", "trajectory.share=1",
+                      "trajectory.outputs=8")  # fmt: skip
+    assert looks(config) == [10, 32, 100, 316, 1000]
 
 
 @pytest.mark.parametrize("steps", [2, 3, 7, 60, 120, 999, 5000])
@@ -116,9 +116,10 @@ def test_they_end_at_the_last_step_and_stay_within_their_share(
     steps: int, share: float, guidance: float
 ) -> None:
     config = composed(
-        budget__steps=steps, trajectory__share=share, sample__guidance=guidance, sample__steps=8
-    )
-    found = looks(config, 8)
+        budget__steps=steps, trajectory__share=share, trajectory__outputs=8,
+        sample__guidance=guidance, sample__steps=8,
+    )  # fmt: skip
+    found = looks(config)
     evaluations = 8 * 8 * (2 if guidance > 1 else 1)
     training = 3 * steps * config.fit.batch  # forward once, backward twice as dear
     assert len(found) * evaluations <= share * training * (1 + 1e-12)
@@ -131,7 +132,7 @@ def test_they_end_at_the_last_step_and_stay_within_their_share(
 
 def test_exposures_decide_where_steps_do_not() -> None:
     config = composed(n_images=4, budget__steps=None, budget__exposures=500, trajectory__share=1.0)
-    assert looks(config, 8)[-1] == config.steps == 500 * 4 / config.fit.batch
+    assert looks(config)[-1] == config.steps == 500 * 4 / config.fit.batch
 
 
 # --------------------------------------------------------------------------------- what a look says
@@ -164,7 +165,7 @@ def test_between_the_looks_nothing_is_done(tmp_path: Path) -> None:
     for state.step in range(1, 9):
         looking.look(state)  # type: ignore[arg-type]
     rows = read_jsonl(tmp_path / "trajectory.jsonl")
-    assert [row["step"] for row in rows] == looks(looking.setup.config, 5) == [1, 2, 4, 8]
+    assert [row["step"] for row in rows] == looks(looking.setup.config) == [1, 2, 4, 8]
     assert len(state.asked) == 4 * 2  # two evaluations a look
 
 
