@@ -6,6 +6,7 @@ that there is one place to look a value up and one way to set it.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import Field, dataclass, field, fields, is_dataclass
@@ -312,19 +313,13 @@ def read(composed: DictConfig) -> Config:
 
 def validate(config: Config) -> None:
     """Check every range, then what only makes sense together. ValueError: one line."""
-    _check_ranges(config, "")
+    for key, item in settings().items():
+        value = functools.reduce(getattr, key.split("."), config)
+        if not in_range(item, value):
+            raise ValueError(f"{key}={value}: allowed is {item.metadata['allowed']}")
     _check_images(config)
     _check_unet(config)
     _check_fit(config)
-
-
-def _check_ranges(node: Any, prefix: str) -> None:
-    for item in fields(node):
-        value, key = getattr(node, item.name), prefix + item.name
-        if is_dataclass(value):
-            _check_ranges(value, f"{key}.")
-        elif not in_range(item, value):
-            raise ValueError(f"{key}={value}: allowed is {item.metadata['allowed']}")
 
 
 def _check_images(config: Config) -> None:
