@@ -3,14 +3,12 @@ point."""
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
-from support.sweep_pictures import finished_run, looked
+from support.sweep_pictures import looked, rate
 
 from byheart.measure.intervals import wilson
 from byheart.show.panels import figures
@@ -21,37 +19,6 @@ from byheart.show.trends import laws, lead, sentences
 Make = Callable[..., Finished]
 
 
-@pytest.fixture(scope="module")
-def measures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    run = finished_run(tmp_path_factory.mktemp("base"))
-    found: dict[str, Any] = json.loads(run.file("measures.json").read_text("utf-8"))
-    return found
-
-
-@pytest.fixture
-def make(measures: dict[str, Any]) -> Make:
-    def make(
-        n: int, captions: str = "shared", text: str = "", config: dict[str, Any] | None = None,
-        **changes: Any,
-    ) -> Finished:  # fmt: skip
-        own = copy.deepcopy(measures) | {"n_images": n, "captions_mode": captions}
-        for name, value in changes.items():
-            *inner, last = name.split("__")
-            place = own
-            for key in inner:
-                place = place[key]
-            place[last] = value
-        trajectory = [json.loads(line) for line in text.splitlines()]
-        return Finished(Path(f"{captions}-{n}"), config or {}, own, trajectory)
-
-    return make
-
-
-def rate(hits: int, count: int = 8) -> dict[str, Any]:
-    found = wilson(hits, count)
-    return {"rate": found.rate, "low": found.low, "high": found.high, "count": count}
-
-
 def one(panels: Sequence[Panel], label: str, title: str = "") -> Series:
     (found,) = [s for p in panels if title in p.title for s in p.series if s.label == label]
     return found
@@ -59,14 +26,6 @@ def one(panels: Sequence[Panel], label: str, title: str = "") -> Series:
 
 def xy(series: Series) -> list[tuple[float, float]]:
     return [(point.x, point.y) for point in series.points]
-
-
-def blank(tree: Any) -> Any:
-    if isinstance(tree, dict):
-        return {key: blank(value) for key, value in tree.items()}
-    if isinstance(tree, list):
-        return [blank(item) for item in tree]
-    return tree if isinstance(tree, str) else None
 
 
 # ------------------------------------------------------------------------------------ right numbers

@@ -2,47 +2,15 @@
 
 from __future__ import annotations
 
-import copy
-import json
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
-import pytest
-from support.sweep_pictures import finished_run
+from support.sweep_pictures import rate
 
-from byheart.measure.intervals import wilson
 from byheart.show.plots import Panel, Series
 from byheart.show.runs import Finished
 from byheart.show.study import study
 
 Make = Callable[..., Finished]
-
-
-@pytest.fixture(scope="module")
-def measures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    run = finished_run(tmp_path_factory.mktemp("base"))
-    found: dict[str, Any] = json.loads(run.file("measures.json").read_text("utf-8"))
-    return found
-
-
-@pytest.fixture
-def make(measures: dict[str, Any]) -> Make:
-    def make(
-        n: int, mode: str, config: dict[str, Any], copied: int = 3, seed: int = 0, **more: Any
-    ) -> Finished:
-        own = copy.deepcopy(measures) | {"n_images": n, "captions_mode": mode, "seed": seed} | more
-        for part in own["conditions"].values():
-            part["kinds"]["copied"] = rate(copied)
-            part.pop("first_image", None)
-        return Finished(Path(f"{n}{mode}{config}{seed}"), config, own, [])
-
-    return make
-
-
-def rate(hits: int, count: int = 8) -> dict[str, Any]:
-    found = wilson(hits, count)
-    return {"rate": found.rate, "low": found.low, "high": found.high, "count": count}
 
 
 def series(panels: list[Panel], title: str, label: str) -> Series:
@@ -57,10 +25,8 @@ def xy(found: Series) -> list[tuple[float, float]]:
 
 def test_the_share_of_the_first_image_where_it_is_there_several_times(make: Make) -> None:
     def of(times: int, hits: int | None) -> Finished:
-        run = make(5, "shared", {"images.duplicates": times})
-        for part in run.measures["conditions"].values():
-            part["first_image"] = None if hits is None else rate(hits)
-        return run
+        share = None if hits is None else rate(hits)
+        return make(5, config={"images.duplicates": times}, conditions__unseen__first_image=share)
 
     panels = study([of(1, 1), of(4, 4), of(16, None)])
     assert [p.title for p in panels][:2] == ["Copied", "Copies of the first image"]
@@ -70,15 +36,17 @@ def test_the_share_of_the_first_image_where_it_is_there_several_times(make: Make
     seen = series(panels, "Copies of the first image", f"{words}: its share of what is seen")
     assert xy(seen) == [(1, 1 / 5), (4, 4 / 8), (16, 16 / 20)]
     # Runs of before it was measured.
-    older = [make(5, "shared", {"images.duplicates": d}) for d in (1, 4)]
+    older = [of(1, 1), of(4, 4)]
+    for run in older:
+        del run.measures["conditions"]["unseen"]["first_image"]
     assert "Copies of the first image" not in [p.title for p in study(older)]
-    other = [make(5, "shared", {"sample.guidance": d}) for d in (1, 4)]
+    other = [make(5, config={"sample.guidance": d}) for d in (1, 4)]
     assert "Copies of the first image" not in [p.title for p in study(other)]
 
 
 def test_of_several_settings_the_one_of_most_values_is_along_x(make: Make) -> None:
     runs = [
-        make(10, "shared", {"unet.preset": unet, "budget.steps": steps})
+        make(10, config={"unet.preset": unet, "budget.steps": steps})
         for unet in ("tiny", "tuned") for steps in (100, 200, 400)
     ]  # fmt: skip
     panels = study(runs)
@@ -89,7 +57,7 @@ def test_of_several_settings_the_one_of_most_values_is_along_x(make: Make) -> No
 
 
 def test_a_condition_that_was_not_measured_is_no_point(make: Make) -> None:
-    runs = [make(10, "own", {"sample.guidance": g}) for g in (1, 4)]
+    runs = [make(10, "own", config={"sample.guidance": g}) for g in (1, 4)]
     runs[0].measures["conditions"]["captions"] = None
     runs[0].measures["prompt_effect"]["captions"] = None
     panels = study(runs)

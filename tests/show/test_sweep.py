@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from support.sweep_pictures import (
     HOSTILE,
     OPENMOJI,
     Reader,
-    finished_run,
     looked,
     noise,
     places,
@@ -27,11 +25,6 @@ from byheart.show import sweep
 from byheart.show.sweep import FIGURE_KINDS, TITLES, write_curve
 
 HOSTILE_RUN = "<img src=x onerror=alert(3)>&'\""
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return finished_run(tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture
@@ -80,20 +73,13 @@ def wall(folder: Path) -> Image.Image:
 def test_nothing_hostile_gets_out(folder: Path, reader: Reader) -> None:
     page = (folder / "report.html").read_text("utf-8")
     assert "<script" not in page.lower() and "<img src=x" not in page and "<b>name" not in page
-    for tag, attributes in reader.tags:
-        assert not [name for name in attributes if name.startswith("on")], tag
     for words in (HOSTILE, HOSTILE_RUN, "<b>name"):
         assert words in reader.text
     assert OPENMOJI in reader.text
 
 
 def test_the_page_is_alone(reader: Reader) -> None:
-    tags = {tag for tag, _ in reader.tags}
-    assert not tags & {"script", "link", "iframe", "object", "embed", "base", "form", "video"}
-    for tag, attributes in reader.tags:
-        for name in ("src", "srcset", "href", "xlink:href", "poster", "data", "action"):
-            assert attributes.get(name, "data:").startswith(("data:", "#")), (tag, attributes)
-        assert not re.search(r"url\((?!['\"]?#)", attributes.get("style", ""))
+    reader.alone()
 
 
 def test_the_same_runs_give_the_same_bytes(folder: Path) -> None:
