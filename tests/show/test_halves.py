@@ -14,7 +14,7 @@ from support.sweep_pictures import sweep_of
 
 from byheart.measure.agreement import correlation, median
 from byheart.runtime.files import Run
-from byheart.show.halves import columns, pairs_of
+from byheart.show.halves import pairs_of
 from byheart.show.panels import halves
 from byheart.show.runs import finished_runs
 from byheart.show.table import table
@@ -95,7 +95,7 @@ def test_flat_outputs_are_undefined_and_not_zero(folder: Path) -> None:
     (pair,) = pairs_of(runs)
     assert (pair.agreement.value, pair.agreement.count) == (None, 0)
     assert pair.likeness.count == 8
-    found = pandas.read_csv(io.StringIO(table(runs, columns([pair]))))
+    found = pandas.read_csv(io.StringIO(table(runs, [pair])))
     assert found.agreement.isna().all() and found.likeness.notna().sum() == 2
 
 
@@ -142,7 +142,7 @@ def test_each_n_and_seed_has_its_own_pair(base: Run, tmp_path: Path) -> None:
 def test_the_table_says_it_in_the_rows_of_both_runs(folder: Path) -> None:
     runs = finished_runs(folder)
     (pair,) = pairs_of(runs)
-    found = pandas.read_csv(io.StringIO(table(runs, columns([pair]))))
+    found = pandas.read_csv(io.StringIO(table(runs, [pair])))
     known = found[found.agreement.notna()]
     assert known[["run", "weights", "condition"]].to_numpy().tolist() == [
         ["a", "ema", "unseen"], ["b", "ema", "unseen"],
@@ -154,7 +154,7 @@ def test_the_table_says_it_in_the_rows_of_both_runs(folder: Path) -> None:
         "likeness_high": pair.likeness.high,
     }.items():  # fmt: skip
         assert known[name].tolist() == pytest.approx([value] * 2, rel=1e-5), name
-    assert table(runs) != table(runs, columns([pair]))
+    assert table(runs) != table(runs, [pair])
     alone = pandas.read_csv(io.StringIO(table(runs)))
     assert alone.agreement.isna().all()
 

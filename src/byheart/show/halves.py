@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -15,7 +14,6 @@ from byheart.config import BYSTANDERS
 from byheart.measure.agreement import Median, correlation, median
 from byheart.show.pictures import Section
 from byheart.show.runs import PIXELS, Finished, Outputs, naming, read_outputs
-from byheart.show.table import Halves
 
 CONDITION = "unseen"
 SEEN = 16  # outputs of each that are shown together
@@ -108,14 +106,3 @@ def _rows(made: Outputs) -> dict[Key, int]:
         for k, row in enumerate(made.rows)
         if row["condition"] == CONDITION
     }
-
-
-def columns(pairs: Sequence[Pair]) -> Halves:
-    """What curve.csv says of both runs of each pair."""
-    found: dict[Path, dict[str, float | None]] = {}
-    for pair in pairs:
-        row = {"agreement_chance": pair.chance.value}
-        for name, part in (("agreement", pair.agreement), ("likeness", pair.likeness)):
-            row |= {name: part.value, f"{name}_low": part.low, f"{name}_high": part.high}
-        found[pair.a.path] = found[pair.b.path] = row
-    return found

@@ -17,7 +17,7 @@ from PIL import Image
 from byheart.measure.ledger import from_json, lines, stable_diffusion
 from byheart.runtime.files import Run, atomic_write, read_jsonl, write_bytes, write_text
 from byheart.show import charts
-from byheart.show.pictures import DENOISING, LEARNING, enlarged, film, png_bytes, save_pixels, sheet
+from byheart.show.pictures import DENOISING, LEARNING, enlarged, film, png_bytes, sheet
 from byheart.show.plots import svg
 from byheart.show.runs import Outputs, current, naming, read_outputs
 from byheart.show.words import CONDITIONS, headline, number, percent, sentences
@@ -71,8 +71,9 @@ def write_pictures(run: Run, outputs: Any, findings: Any, train: Any, members: A
     arrays = {"outputs": made, "train": images, "train_index": kept}
     if members:
         arrays["possible"] = np.stack([m.pixels.permute(1, 2, 0) for m in members.values()])
-    with atomic_write(run.file("outputs.npz")) as part:
-        save_pixels(part, arrays)
+    with atomic_write(run.file("outputs.npz")) as part, part.open("wb") as handle:
+        # numpy gives every entry the same date, so bytes repeat.
+        np.savez_compressed(handle, allow_pickle=False, **arrays)
 
 
 def write_report(run: Run) -> Path:

@@ -27,8 +27,6 @@ def horizontal(axis: Any, xs: Sequence[float], log: bool, ticks: Sequence[str] =
 
     ticks: names of the places 0, 1, 2, … instead.
     """
-    from matplotlib.ticker import NullLocator
-
     if ticks:
         _named(axis, ticks)
         return
@@ -48,9 +46,7 @@ def horizontal(axis: Any, xs: Sequence[float], log: bool, ticks: Sequence[str] =
                 places.append(x)
     else:
         places = _log_ticks(low / margin, high * margin)
-    axis.set_xticks(places)
-    axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(lambda x, _: plain(x))
+    _ticked(axis.xaxis, places)
 
 
 def _named(axis: Any, ticks: Sequence[str]) -> None:
@@ -62,9 +58,15 @@ def _named(axis: Any, ticks: Sequence[str]) -> None:
     axis.set_xticks(range(len(ticks)), map(verbatim, names), rotation=90 if upright else 0)
 
 
-def vertical(axis: Any, ys: Sequence[float], log: bool) -> None:
+def _ticked(axis: Any, places: Sequence[float]) -> None:
     from matplotlib.ticker import NullLocator
 
+    axis.set_ticks(places)
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(lambda value, _: plain(value))
+
+
+def vertical(axis: Any, ys: Sequence[float], log: bool) -> None:
     positive = [y for y in ys if y > 0]
     if not log or not positive:
         low, high = min(0.0, *ys), max(ys)
@@ -84,9 +86,7 @@ def vertical(axis: Any, ys: Sequence[float], log: bool) -> None:
     else:
         axis.set_yscale("log")
         axis.set_ylim(low, high)
-    axis.set_yticks(ticks)
-    axis.yaxis.set_minor_locator(NullLocator())
-    axis.yaxis.set_major_formatter(lambda y, _: plain(y))
+    _ticked(axis.yaxis, ticks)
 
 
 def headroom(axis: Any, ys: Sequence[float]) -> None:

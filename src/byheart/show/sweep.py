@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from byheart.runtime.files import write_bytes, write_text
 from byheart.show.groups import groups, settings
-from byheart.show.halves import columns, pairs_of
+from byheart.show.halves import pairs_of
 from byheart.show.pages import inline, template
 from byheart.show.panels import across, figures
 from byheart.show.pictures import above_another, wall, without_pixels
@@ -55,7 +55,7 @@ def write_curve(folder: Path, last: Path | None = None, against: str = "n") -> P
     attributions = [run.measures["images"]["attribution"] for run in runs]
     pairs, picture = pairs_of(runs), wall(runs)
     alike = above_another([pair.seen for pair in pairs]) if pairs else None
-    text, made, title = table(runs, columns(pairs)), {}, _compute(runs)
+    text, made, title = table(runs, pairs), {}, _compute(runs)
     for axis in AXES:
         if axis in ("n", against) or (folder / f"{_named('curve', axis)}.svg").exists():
             for name, shown in figures(runs, pairs, axis).items():
