@@ -32,6 +32,10 @@ def small(**changes: Any) -> Config:
     return composed(images__size=8, codec__patch=1, **changes)
 
 
+def asked_by(config: Config, images: ImageSet) -> list[Question]:
+    return questions(config, training_captions(config.captions, images.train_captions))
+
+
 # -------------------------------------------------------------------------------- the reference
 
 
@@ -74,7 +78,7 @@ def test_a_photograph_that_is_trained_on_does_not_stand_in_for_others(tmp_path: 
 
 def test_exact_copies_are_copied_and_equal() -> None:
     config, images = small(n_images=4, evaluate__prompts=4, evaluate__noises=2), image_set(4)
-    asked = questions(config, training_captions(config.captions, images.train_captions))
+    asked = asked_by(config, images)
     index = torch.arange(len(asked)) % 3  # the last image is never given back
     outputs = images.train[index]
     found = evaluated({"ema": outputs, "raw": outputs}, asked, images, config)
@@ -125,7 +129,7 @@ def test_each_condition_counts_its_own_outputs() -> None:
 def test_the_measures_say_what_they_are_about_and_hold_no_nan(tmp_path: Path) -> None:
     config = small(n_images=3, seed=5)
     images = image_set(3, unreadable=("x.png: empty",), near_duplicates=("a ~ b", "c ~ d"))
-    asked = questions(config, training_captions(config.captions, images.train_captions))
+    asked = asked_by(config, images)
     measures = evaluated({"ema": noise(len(asked), 4)}, asked, images, config).measures
     write_json(tmp_path / "measures.json", measures)  # refuses NaN
     back = json.loads((tmp_path / "measures.json").read_text("utf-8"))
@@ -176,7 +180,7 @@ CONDITION = {
 
 def test_the_measures_have_the_keys_of_the_contract() -> None:
     config, images = small(n_images=3, captions__mode="own"), image_set(3)
-    asked = questions(config, training_captions(config.captions, images.train_captions))
+    asked = asked_by(config, images)
     outputs = noise(len(asked), 4)
     measures = evaluated({"ema": outputs, "raw": outputs}, asked, images, config).measures
     assert {*measures} == CONTRACT | ADDED and not {*measures} & OF_THE_RUN
