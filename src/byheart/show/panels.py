@@ -44,7 +44,6 @@ HALVES: dict[str, tuple[str, str, str, Line, bool]] = {
     "likeness": ("an output and its nearest training image", ORANGE, "s", "--", True),
     "chance": ("the two models, from different noises", GREY, "D", (0, (1, 3)), False),
 }
-OWN_AXIS = {"study", "denoising", "tolerance", "trajectories", "onset"}
 
 
 def figures(
@@ -58,23 +57,25 @@ def figures(
     axis = AXES[against]
     made = {
         "curve": headline(runs, axis),
-        "study": study(runs),
         "kinds": kinds(runs, axis),
         "generalization": generalization(runs, axis),
         "coverage": coverage(runs, axis),
         "prompt": prompt(runs, axis),
         "halves": halves(pairs, axis),
-        "denoising": denoising(runs),
-        "tolerance": tolerance(runs),
         "bits": bits(runs, axis),
-        "trajectories": trajectories(runs),
-        "onset": onset(runs),
     }
+    if against == "n":
+        made |= {
+            "study": study(runs),
+            "denoising": denoising(runs),
+            "tolerance": tolerance(runs),
+            "trajectories": trajectories(runs),
+            "onset": onset(runs),
+        }
     return {
         name: kept
         for name, panels in made.items()
         if (kept := [p for p in panels if any(s.points for s in p.series)])
-        and (against == "n" or name not in OWN_AXIS)
     }
 
 
