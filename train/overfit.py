@@ -23,7 +23,7 @@ if __name__ == "__main__" and (code := early_answer(CONFIGS)) is not None:
     sys.exit(code)  # so soon, since what follows takes seconds to import
 
 from byheart.config import Config
-from byheart.experiment.evaluate import answers, denoising, descriptor_of, evaluate
+from byheart.experiment.evaluate import answers, denoising, evaluate
 from byheart.experiment.log import RunLog, draw_curve, draw_curves
 from byheart.experiment.prepare import prepare
 from byheart.experiment.snapshots import Snapshots
@@ -31,7 +31,7 @@ from byheart.model.checkpoint import Keeper, prune
 from byheart.model.estimate import estimate
 from byheart.model.export import save_model
 from byheart.model.fit import fit, start
-from byheart.runtime.files import locate, open_folder, write_json, write_text
+from byheart.runtime.files import locate, write_json, write_text
 from byheart.runtime.interrupt import interruptible
 from byheart.runtime.lock import claimed
 from byheart.runtime.machine import environment
@@ -54,13 +54,10 @@ def overfit(config: Config) -> str:
             return log.already_done()
 
         # images -> latents, and everything else that is learned from or asked
-        sscd = descriptor_of(config)
         setup = prepare(config=config, cache=run.cache, accelerator=accelerator)
         expected = estimate(setup.unet, setup.conditions, len(setup.questions), config,
                             accelerator, run.path)  # fmt: skip
-        log.announce(setup.images, expected)
-        if main:
-            open_folder(run, config, setup.images.hashes)
+        log.begin(setup.images, expected)
 
         # fit
         state = start(setup.unet, config)
@@ -86,21 +83,18 @@ def overfit(config: Config) -> str:
         for kind in config.evaluate.measured:
             with state.using(kind) as network, log.sampling(kind, setup) as advance:
                 outputs[kind] = answers(network, setup, accelerator, advance=advance)
-        memorizer = setup.memorizer
-        ideal = answers(memorizer, setup, accelerator, rows=setup.unseen)
+        ideal = answers(setup.memorizer, setup, accelerator, rows=setup.unseen)
         with state.using(headline) as network:
-            levels = denoising(network, memorizer, setup, accelerator)
+            levels = denoising(network, setup, accelerator)
             if main:
                 snapshots.denoise(network)
                 save_model(run.file("model"), network, setup.conditions.schedule, setup.codec,
                            config)  # fmt: skip
 
         # measure
-        with log.measuring():
-            found = evaluate(
-                outputs=outputs, ideal=ideal, levels=levels, setup=setup, accelerator=accelerator,
-                embed=sscd,
-            )  # fmt: skip
+        with log.timed("measure"):
+            found = evaluate(outputs=outputs, ideal=ideal, levels=levels, setup=setup,
+                             accelerator=accelerator)  # fmt: skip
 
         # report
         if main:

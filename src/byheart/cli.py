@@ -9,7 +9,7 @@ import argparse
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from importlib import import_module
 from importlib.util import find_spec
@@ -21,7 +21,13 @@ from byheart.runtime.files import Run, read_measures
 
 WINGS = ("auditing", "bench", "lesson")  # each may be taken away as a folder
 USER_MISTAKE, NOT_MET = 2, 3  # exit codes
-NUMBERS = ("parameters", "images", "size")
+NUMBERS = {  # of a ledger by hand; the last two may be left out
+    "parameters": "how many the model has",
+    "images": "trained on so many, such as 2.3e9",
+    "size": "their side in pixels; three colours",
+    "latent": "numbers in the latent of one image",
+    "precision": "bits of one parameter (32)",
+}
 LARGEST = 10**18  # beyond it a ratio may not fit into a float
 
 NOTE = (
@@ -43,48 +49,50 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finds more copies than --fail-above allows."""
     try:
         typed = _parser().parse_args(arguments)
-        code: int | None = typed.do(typed)
-    except SystemExit:  # --help and --version have printed what they had to say
+        return typed.do(typed) or 0
+    except SystemExit:  # --help has printed what it had to say
         return 0
     except (ValueError, OSError) as error:
         from byheart.runtime.errors import one_line  # brings Hydra
 
         print("byheart:", one_line(error), file=sys.stderr)
         return USER_MISTAKE
-    return code or 0
 
 
 def _parser() -> Parser:
     parser = Parser("byheart", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(required=True, parser_class=Parser)
-    command = commands.add_parser(
+
+    def add(
+        name: str, do: Callable[[argparse.Namespace], int | None], help: str, description: str
+    ) -> Parser:
+        command = commands.add_parser(name, help=help, description=description, allow_abbrev=False)
+        command.set_defaults(do=do)
+        return command
+
+    command = add(
         "ledger",
+        _ledger,
         help="bits of training images against bits of parameters, line by line",
         description="Print the ledger of a finished run, or of numbers given by hand, beside "
         "Stable Diffusion's.",
-        allow_abbrev=False,
     )
     command.add_argument("run", nargs="?", help="folder of a finished run: outputs/<name>/<run>")
-    command.add_argument("--parameters", type=_count, help="how many the model has")
-    command.add_argument("--images", type=_count, help="trained on so many, such as 2.3e9")
-    command.add_argument("--size", type=_count, help="their side in pixels; three colours")
-    command.add_argument("--latent", type=_count, help="numbers in the latent of one image")
-    command.add_argument("--precision", type=_count, help="bits of one parameter (32)")
-    command.set_defaults(do=_ledger)
-    command = commands.add_parser(
+    for name, words in NUMBERS.items():
+        command.add_argument(f"--{name}", type=_count, help=words)
+    command = add(
         "report",
+        _report,
         help="draw a run's report.html again from its files",
         description="Draw report.html again from the files that a finished run left.",
-        allow_abbrev=False,
     )
     command.add_argument("run", help="folder of a finished run: outputs/<name>/<run>")
-    command.set_defaults(do=_report)
-    command = commands.add_parser(
+    command = add(
         "curve",
+        _curve,
         help="draw the curve over all finished runs of a folder",
         description="Draw curve.csv, curve.svg, curve.png, figures/ and report.html over all "
         "finished runs of a folder, from the files they left.",
-        allow_abbrev=False,
     )
     command.add_argument("folder", help="folder of a sweep: outputs/<name>")
     command.add_argument(
@@ -94,20 +102,18 @@ def _parser() -> Parser:
         help="what else to draw the figures against: optimizer steps, or looks at each image; "
         "beside the others, as curve-against-steps.svg",
     )
-    command.set_defaults(do=_curve)
-    command = commands.add_parser(
+    command = add(
         "controls",
+        _controls,
         help="the measure against pictures whose right verdict is known",
         description="Judge copies, noisy and saved ones, blends, wrecks and pictures never shown, "
         "made of a source's own pictures, and print what each was called and what it must be. "
         "Exit code 3 where one is not called so often enough.",
-        allow_abbrev=False,
     )
     command.add_argument("settings", nargs="*", help="as for train/overfit.py: images=avatars")
     command.add_argument(
         "--n", nargs="+", type=_count, default=[1, 10, 100], help="sizes of the training set"
     )
-    command.set_defaults(do=_controls)
     for wing in WINGS:
         if find_spec(f"byheart.{wing}") is not None:
             import_module(f"byheart.{wing}.cli").add_parser(commands)
@@ -140,8 +146,7 @@ def _width() -> int | None:
 
 
 def _ledger(typed: argparse.Namespace) -> None:
-    names = (*NUMBERS, "latent", "precision")
-    given = [f"--{name}" for name in names if getattr(typed, name) is not None]
+    given = [f"--{name}" for name in NUMBERS if getattr(typed, name) is not None]
     if typed.run is not None:
         if given:
             raise ValueError(f"{typed.run} and {given[0]}: type a run or numbers, not both")
@@ -153,7 +158,7 @@ def _ledger(typed: argparse.Namespace) -> None:
             )
         found, title = from_json(record), f"The ledger of {typed.run}"
     else:
-        missing = [f"--{name} <number>" for name in NUMBERS if getattr(typed, name) is None]
+        missing = [f"--{name} <number>" for name in [*NUMBERS][:3] if getattr(typed, name) is None]
         if missing:
             what = "" if given else "type a run's folder, or "
             raise ValueError(f"numbers are missing: {what}add {' '.join(missing)}")

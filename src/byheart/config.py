@@ -6,7 +6,9 @@ that there is one place to look a value up and one way to set it.
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from typing import Any
 
@@ -14,41 +16,39 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 
+def _limited(allowed: str, test: Callable[[Any], bool]) -> Any:
+    return field(metadata={"test": test, "allowed": allowed})
+
+
 def at_least(low: float) -> Any:
-    return field(metadata={"test": lambda v: v >= low, "allowed": f"{low:g} or more"})
+    return _limited(f"{low:g} or more", lambda v: v >= low)
 
 
 def above(low: float, high: float = math.inf) -> Any:
     allowed = f"above {low:g}" + ("" if math.isinf(high) else f" and at most {high:g}")
-    return field(metadata={"test": lambda v: low < v <= high, "allowed": allowed})
+    return _limited(allowed, lambda v: low < v <= high)
 
 
 def between(low: float, high: float) -> Any:
-    return field(
-        metadata={"test": lambda v: low <= v <= high, "allowed": f"from {low:g} to {high:g}"}
-    )
+    return _limited(f"from {low:g} to {high:g}", lambda v: low <= v <= high)
 
 
 def one_of(*choices: str) -> Any:
-    return field(metadata={"test": choices.__contains__, "allowed": " | ".join(choices)})
+    return _limited(" | ".join(choices), choices.__contains__)
 
 
 def text_() -> Any:
-    return field(metadata={"test": _is_one_line, "allowed": "one line of text"})
+    return _limited("one line of text", _is_one_line)
 
 
 def threads_() -> Any:
-    return field(
-        metadata={
-            "test": lambda v: v == "auto" or (isinstance(v, int) and v >= 0),
-            "allowed": "auto | a whole number, 0 for all cores",
-        }
-    )
+    allowed = "auto | a whole number, 0 for all cores"
+    return _limited(allowed, lambda v: v == "auto" or (isinstance(v, int) and v >= 0))
 
 
 def folder_() -> Any:
     allowed = "a folder name of at most 200 bytes without '/' or leading dot"
-    return field(metadata={"test": _is_folder_name, "allowed": allowed})
+    return _limited(allowed, _is_folder_name)
 
 
 def _is_one_line(text: str) -> bool:
@@ -313,19 +313,13 @@ def read(composed: DictConfig) -> Config:
 
 def validate(config: Config) -> None:
     """Check every range, then what only makes sense together. ValueError: one line."""
-    _check_ranges(config, "")
+    for key, item in settings().items():
+        value = functools.reduce(getattr, key.split("."), config)
+        if not in_range(item, value):
+            raise ValueError(f"{key}={value}: allowed is {item.metadata['allowed']}")
     _check_images(config)
     _check_unet(config)
     _check_fit(config)
-
-
-def _check_ranges(node: Any, prefix: str) -> None:
-    for item in fields(node):
-        value, key = getattr(node, item.name), prefix + item.name
-        if is_dataclass(value):
-            _check_ranges(value, f"{key}.")
-        elif not in_range(item, value):
-            raise ValueError(f"{key}={value}: allowed is {item.metadata['allowed']}")
 
 
 def _check_images(config: Config) -> None:

@@ -100,13 +100,30 @@ def snapshots_of(path: Path, config: Config, accelerator: Accelerator) -> Snapsh
     return Snapshots(Run(path, path), setup_of(config, images, ASKED, vectors=rows), accelerator)
 
 
+def knowing(looking: Snapshots, *images: int) -> Exact:
+    """A network that answers the first prompts with these training images."""
+    return Exact(0, PatchCodec(2).encode(looking.setup.images.train[[*images]]))
+
+
+def look_after(looking: Snapshots, state: Exact, *steps: int, turn: bool = False) -> None:
+    """turn: each time the answers to the prompts change places."""
+    answers = state.answers
+    for state.step in steps:
+        state.answers = answers.roll(state.step, 0) if turn else answers
+        looking.look(state)  # type: ignore[arg-type]
+
+
+def film_of(path: Path, name: str = "learning.webp") -> list[list[Any]]:
+    return [np.asarray(frame).tolist() for frame in frames_of(path / name)]
+
+
 # ------------------------------------------------------------------------------------- when to look
 
 
 def test_the_looks_are_log_spaced_from_a_hundredth_to_the_last_step() -> None:
-    config = composed("budget.steps=1000", "trajectory.points=5", "trajectory.share=1")
-    assert looks(config, 8) == [10, 32, 100, 316, 1000]
-    assert looks(config, 8) == looks(config, 8)
+    config = composed("budget.steps=1000", "trajectory.points=5", "trajectory.share=1",
+                      "trajectory.outputs=8")  # fmt: skip
+    assert looks(config) == [10, 32, 100, 316, 1000]
 
 
 @pytest.mark.parametrize("steps", [2, 3, 7, 60, 120, 999, 5000])
@@ -116,9 +133,10 @@ def test_they_end_at_the_last_step_and_stay_within_their_share(
     steps: int, share: float, guidance: float
 ) -> None:
     config = composed(
-        budget__steps=steps, trajectory__share=share, sample__guidance=guidance, sample__steps=8
-    )
-    found = looks(config, 8)
+        budget__steps=steps, trajectory__share=share, trajectory__outputs=8,
+        sample__guidance=guidance, sample__steps=8,
+    )  # fmt: skip
+    found = looks(config)
     evaluations = 8 * 8 * (2 if guidance > 1 else 1)
     training = 3 * steps * config.fit.batch  # forward once, backward twice as dear
     assert len(found) * evaluations <= share * training * (1 + 1e-12)
@@ -131,7 +149,7 @@ def test_they_end_at_the_last_step_and_stay_within_their_share(
 
 def test_exposures_decide_where_steps_do_not() -> None:
     config = composed(n_images=4, budget__steps=None, budget__exposures=500, trajectory__share=1.0)
-    assert looks(config, 8)[-1] == config.steps == 500 * 4 / config.fit.batch
+    assert looks(config)[-1] == config.steps == 500 * 4 / config.fit.batch
 
 
 # --------------------------------------------------------------------------------- what a look says
@@ -140,11 +158,9 @@ def test_exposures_decide_where_steps_do_not() -> None:
 def test_a_row_counts_the_copies(tmp_path: Path) -> None:
     config = composed(*NARROW, "budget.steps=4")
     looking = snapshots_of(tmp_path, config, Sharer(0, 1))
-    answers = PatchCodec(2).encode(
-        torch.cat([looking.setup.images.train[:1]] * 3 + [pictures(1, 9)])
-    )
-    state = Exact(4, answers)
-    looking.look(state)  # type: ignore[arg-type]
+    state = knowing(looking, 0, 0, 0, 0)
+    state.answers[3:] = PatchCodec(2).encode(pictures(1, 9))
+    look_after(looking, state, 4)
     (row,) = read_jsonl(tmp_path / "trajectory.jsonl")
     # The prompts in turn, 1 2 3 1 2: the third is answered with another picture.
     assert row["copied"] == pytest.approx(0.8) and row["images"] == 1
@@ -160,11 +176,10 @@ def test_a_row_counts_the_copies(tmp_path: Path) -> None:
 
 def test_between_the_looks_nothing_is_done(tmp_path: Path) -> None:
     looking = snapshots_of(tmp_path, composed(*NARROW), Sharer(0, 1))
-    state = Exact(0, PatchCodec(2).encode(looking.setup.images.train[[0, 0, 0, 0]]))
-    for state.step in range(1, 9):
-        looking.look(state)  # type: ignore[arg-type]
+    state = knowing(looking, 0, 0, 0, 0)
+    look_after(looking, state, *range(1, 9))
     rows = read_jsonl(tmp_path / "trajectory.jsonl")
-    assert [row["step"] for row in rows] == looks(looking.setup.config, 5) == [1, 2, 4, 8]
+    assert [row["step"] for row in rows] == looks(looking.setup.config) == [1, 2, 4, 8]
     assert len(state.asked) == 4 * 2  # two evaluations a look
 
 
@@ -224,30 +239,24 @@ def test_every_look_is_a_frame_of_the_film_and_a_resumed_run_goes_on_from_there(
     tmp_path: Path,
 ) -> None:
     looking = snapshots_of(tmp_path, composed(*NARROW), Sharer(0, 1))
-    train = looking.setup.images.train
-    answers = PatchCodec(2).encode(torch.stack([train[0], train[1], train[0], train[0]]))
-    state = Exact(0, answers)
-    for state.step in (1, 2, 4):
-        state.answers = answers.roll(state.step, 0)
-        looking.look(state)  # type: ignore[arg-type]
-    film = tmp_path / "learning.webp"
-    first, second, third = (np.asarray(frame) for frame in frames_of(film))
+    state = knowing(looking, 0, 1, 0, 0)
+    look_after(looking, state, 1, 2, 4, turn=True)
+    film = film_of(tmp_path)
+    third, shown = np.array(film[2]), PatchCodec(2).decode(state.answers)
     # Five outputs, each above its nearest: the same picture of four pixels each twice.
     gap, side = 4, 64
     left = [gap + k * (side + gap) for k in range(5)]
     assert third.shape[1] == left[-1] + side + gap
     for k, x in enumerate(left):  # prompts 1 2 3 1 2, which the answers follow
-        shown = answers.roll(4, 0)[[1, 2, 3, 1, 2][k]]
-        picture = PatchCodec(2).decode(shown[None])[0].permute(1, 2, 0).numpy()
+        picture = shown[[1, 2, 3, 1, 2][k]].permute(1, 2, 0).numpy()
         top = gap + 28
         for y in (top, top + side + 3):  # the output, and below the line its nearest, equal to it
             assert np.array_equal(third[y : y + side : 4, x : x + side : 4], picture)
-    assert not np.array_equal(first[gap + 28 :], second[gap + 28 :])  # below the title
+    assert film[0][gap + 28 :] != film[1][gap + 28 :]  # below the title
     looking.resume(2)
-    kept = [np.asarray(frame) for frame in frames_of(film)]
-    assert len(kept) == 2 and np.array_equal(kept[0], first) and np.array_equal(kept[1], second)
+    assert film_of(tmp_path) == film[:2]
     looking.resume(0)
-    assert not film.exists()
+    assert film_of(tmp_path) == []
 
 
 class Fading(Exact):
@@ -265,9 +274,9 @@ def test_the_film_of_the_noise_goes_from_the_noise_to_the_outputs(
     config = composed(*NARROW, f"sample.steps={steps}", "sample.sampler=ddim")
     looking = snapshots_of(tmp_path, config, Sharer(0, 1))
     codec, given = looking.setup.codec, looking.setup.conditions
-    network = Fading(0, codec.encode(looking.setup.images.train[[0, 1, 0, 1]]))
+    network = Fading(0, knowing(looking, 0, 1, 0, 1).answers)
     looking.denoise(network)
-    film = [np.asarray(frame) for frame in frames_of(tmp_path / "denoising.webp")]
+    film = [np.array(frame) for frame in film_of(tmp_path, "denoising.webp")]
     assert len(film) == 3 if steps == 3 else 2 <= len(film) <= 16
     prompts, noises = torch.tensor([1, 2, 3, 1]), torch.arange(4)
     cpu = torch.device("cpu")
@@ -286,33 +295,23 @@ def test_the_film_of_the_noise_goes_from_the_noise_to_the_outputs(
 
 def test_a_frame_whose_row_was_never_written_is_made_again(tmp_path: Path) -> None:
     looking = snapshots_of(tmp_path, composed(*NARROW), Sharer(0, 1))
-    state = Exact(0, PatchCodec(2).encode(looking.setup.images.train[[0, 1, 0, 1]]))
-    for state.step in (1, 2, 4):
-        looking.look(state)  # type: ignore[arg-type]
-    before = [np.asarray(frame) for frame in frames_of(tmp_path / "learning.webp")]
+    state = knowing(looking, 0, 1, 0, 1)
+    look_after(looking, state, 1, 2, 4)
+    before = film_of(tmp_path)
     rows = looking.path.read_text().splitlines(keepends=True)
     looking.path.write_text("".join(rows[:2]))  # killed after the third frame, before its row
     looking.resume(2)
-    state.step = 4
-    looking.look(state)  # type: ignore[arg-type]
-    after = [np.asarray(frame) for frame in frames_of(tmp_path / "learning.webp")]
-    assert len(after) == 3
-    assert all(np.array_equal(one, other) for one, other in zip(before, after, strict=True))
+    look_after(looking, state, 4)
+    assert len(before) == 3 and film_of(tmp_path) == before
 
 
 def test_a_film_that_began_late_is_cut_from_its_end(tmp_path: Path) -> None:
     looking = snapshots_of(tmp_path, composed(*NARROW), Sharer(0, 1))
     append_jsonl(looking.path, {"step": 1})  # by a version that made no film
-    answers = PatchCodec(2).encode(looking.setup.images.train[[0, 1, 0, 1]])
-    state = Exact(0, answers)
-    for state.step in (2, 4, 8):
-        state.answers = answers.roll(state.step // 2, 0)
-        looking.look(state)  # type: ignore[arg-type]
-    before = [np.asarray(frame) for frame in frames_of(tmp_path / "learning.webp")]
+    look_after(looking, knowing(looking, 0, 1, 0, 1), 2, 4, 8)
+    before = film_of(tmp_path)
     looking.resume(4)
-    after = [np.asarray(frame) for frame in frames_of(tmp_path / "learning.webp")]
-    assert len(before) == 3 and len(after) == 2
-    assert all(np.array_equal(one, other) for one, other in zip(before, after, strict=False))
+    assert len(before) == 3 and film_of(tmp_path) == before[:2]
 
 
 def test_rows_past_the_resumed_step_are_dropped_by_the_main_process(tmp_path: Path) -> None:

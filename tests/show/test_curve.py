@@ -11,7 +11,7 @@ from typing import Any
 import pandas
 import pytest
 from support.composing import composed
-from support.sweep_pictures import finished_run, looked, sweep_of, with_measures
+from support.sweep_pictures import looked, sweep_of, with_measures
 
 from byheart.runtime.files import Run
 from byheart.show.runs import Finished, finished_runs, first_step
@@ -24,11 +24,6 @@ RUNS: dict[str, dict[str, Any]] = {
     "own": {"n_images": 30, "captions_mode": "own"},
     "none": {"n_images": 100, "captions_mode": "none"},
 }
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return finished_run(tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture(scope="module")

@@ -3,53 +3,21 @@ point."""
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
-from support.sweep_pictures import finished_run, looked
+from support.sweep_pictures import looked, rate
 
 from byheart.measure.intervals import wilson
 from byheart.show.panels import figures
 from byheart.show.plots import Panel, Point, Series, _figure
 from byheart.show.runs import Finished
+from byheart.show.study import study
 from byheart.show.trends import laws, lead, sentences
 
 Make = Callable[..., Finished]
-
-
-@pytest.fixture(scope="module")
-def measures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    run = finished_run(tmp_path_factory.mktemp("base"))
-    found: dict[str, Any] = json.loads(run.file("measures.json").read_text("utf-8"))
-    return found
-
-
-@pytest.fixture
-def make(measures: dict[str, Any]) -> Make:
-    def make(
-        n: int, captions: str = "shared", text: str = "", config: dict[str, Any] | None = None,
-        **changes: Any,
-    ) -> Finished:  # fmt: skip
-        own = copy.deepcopy(measures) | {"n_images": n, "captions_mode": captions}
-        for name, value in changes.items():
-            *inner, last = name.split("__")
-            place = own
-            for key in inner:
-                place = place[key]
-            place[last] = value
-        trajectory = [json.loads(line) for line in text.splitlines()]
-        return Finished(Path(f"{captions}-{n}"), config or {}, own, trajectory)
-
-    return make
-
-
-def rate(hits: int, count: int = 8) -> dict[str, Any]:
-    found = wilson(hits, count)
-    return {"rate": found.rate, "low": found.low, "high": found.high, "count": count}
 
 
 def one(panels: Sequence[Panel], label: str, title: str = "") -> Series:
@@ -59,14 +27,6 @@ def one(panels: Sequence[Panel], label: str, title: str = "") -> Series:
 
 def xy(series: Series) -> list[tuple[float, float]]:
     return [(point.x, point.y) for point in series.points]
-
-
-def blank(tree: Any) -> Any:
-    if isinstance(tree, dict):
-        return {key: blank(value) for key, value in tree.items()}
-    if isinstance(tree, list):
-        return [blank(item) for item in tree]
-    return tree if isinstance(tree, str) else None
 
 
 # ------------------------------------------------------------------------------------ right numbers
@@ -264,6 +224,52 @@ def test_the_same_runs_have_the_same_values_against_either_axis(make: Make) -> N
                    if name != "curve" or "copies of a training" in panel.title.lower()}
                   for which in (panels, figures(runs)[name])]  # fmt: skip
         assert values[0] == values[1], name
+
+
+# ------------------------------------------------------------------------- the figure of a study
+
+
+def test_the_share_of_the_first_image_where_it_is_there_several_times(make: Make) -> None:
+    def of(times: int, hits: int | None) -> Finished:
+        share = None if hits is None else rate(hits)
+        return make(5, config={"images.duplicates": times}, conditions__unseen__first_image=share)
+
+    panels = study([of(1, 1), of(4, 4), of(16, None)])
+    assert [p.title for p in panels][:2] == ["Copied", "Copies of the first image"]
+    words = "one caption for all, n = 5"
+    found = one(panels, f"{words}, under unseen prompts", "Copies of the first image")
+    assert xy(found) == [(1, 1 / 8), (4, 4 / 8)]  # undefined is no point
+    seen = one(panels, f"{words}: its share of what is seen", "Copies of the first image")
+    assert xy(seen) == [(1, 1 / 5), (4, 4 / 8), (16, 16 / 20)]
+    # Runs of before it was measured.
+    older = [of(1, 1), of(4, 4)]
+    for run in older:
+        del run.measures["conditions"]["unseen"]["first_image"]
+    assert "Copies of the first image" not in [p.title for p in study(older)]
+    other = [make(5, config={"sample.guidance": d}) for d in (1, 4)]
+    assert "Copies of the first image" not in [p.title for p in study(other)]
+
+
+def test_of_several_settings_the_one_of_most_values_is_along_x(make: Make) -> None:
+    runs = [
+        make(10, config={"unet.preset": unet, "budget.steps": steps})
+        for unet in ("tiny", "tuned") for steps in (100, 200, 400)
+    ]  # fmt: skip
+    panels = study(runs)
+    assert (panels[0].x, panels[0].ticks) == ("optimizer steps", ("100", "200", "400"))
+    assert [s.label for s in panels[0].series] == [
+        f"n = 10, unet {unet}, under unseen prompts" for unet in ("tiny", "tuned")
+    ]
+
+
+def test_a_condition_that_was_not_measured_is_no_point(make: Make) -> None:
+    runs = [make(10, "own", config={"sample.guidance": g}) for g in (1, 4)]
+    runs[0].measures["conditions"]["captions"] = None
+    runs[0].measures["prompt_effect"]["captions"] = None
+    panels = study(runs)
+    label = "own captions, n = 10, under the training captions"
+    for title in ("Copied", "Training images that came out", "Broken"):
+        assert [x for x, _ in xy(one(panels, label, title))] == [1], title
 
 
 # --------------------------------------------------------------------------------- what is missing

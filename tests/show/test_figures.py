@@ -4,14 +4,13 @@ same bytes."""
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from support.sweep_pictures import places
 
-from byheart.show.pictures import live, png_bytes, save_pixels, sheet
+from byheart.show.pictures import live, png_bytes, sheet
 
 
 def noise(count: int, side: int, seed: int) -> np.ndarray:
@@ -55,14 +54,3 @@ def test_a_png_repeats_its_bytes_and_gives_its_pixels_back() -> None:
     data = png_bytes(Image.fromarray(image))
     assert data == png_bytes(Image.fromarray(image))
     assert np.asarray(Image.open(io.BytesIO(data))).tolist() == image.tolist()
-
-
-def test_saved_pixels_repeat_their_bytes_and_come_back(tmp_path: Path) -> None:
-    arrays = {"outputs": noise(3, 4, 0), "index": np.array([2, 5])}
-    save_pixels(tmp_path / "a.npz", arrays)
-    save_pixels(tmp_path / "b.npz", arrays)
-    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
-    with np.load(tmp_path / "a.npz", allow_pickle=False) as back:
-        assert {name: back[name].tolist() for name in back} == {
-            name: array.tolist() for name, array in arrays.items()
-        }

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pandas
 import pytest
-from support.sweep_pictures import finished_run, sweep_of
+from support.sweep_pictures import sweep_of
 
 from byheart.measure.agreement import correlation, median
 from byheart.runtime.files import Run
-from byheart.show.halves import columns, pairs_of, seen_together
+from byheart.show.halves import pairs_of
 from byheart.show.panels import halves
 from byheart.show.runs import finished_runs
 from byheart.show.table import table
@@ -44,11 +44,6 @@ def fill(folder: Path, outputs: np.ndarray, train: np.ndarray, order: list[int])
     made = np.concatenate([outputs[order], pictures(1, 99)])
     index = np.arange(40, 40 + len(train))
     np.savez_compressed(folder / "outputs.npz", outputs=made, train=train, train_index=index)
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return finished_run(tmp_path_factory.mktemp("base"))
 
 
 def swept(folder: Path, base: Run, settings: dict[str, dict[str, Any]]) -> Path:
@@ -82,7 +77,7 @@ def test_the_same_prompt_and_noise_are_compared_whatever_the_order(folder: Path)
 
 def test_what_is_seen_together_came_from_the_same_noise(folder: Path) -> None:
     (pair,) = pairs_of(finished_runs(folder))
-    ((title, one, other),) = seen_together([pair])
+    title, one, other = pair.seen
     assert np.array_equal(one, A[: len(NOISES)]) and np.array_equal(other, B[: len(NOISES)])
     assert pair.agreement.value is not None and f"{pair.agreement.value:.2f}" in title
 
@@ -100,7 +95,7 @@ def test_flat_outputs_are_undefined_and_not_zero(folder: Path) -> None:
     (pair,) = pairs_of(runs)
     assert (pair.agreement.value, pair.agreement.count) == (None, 0)
     assert pair.likeness.count == 8
-    found = pandas.read_csv(io.StringIO(table(runs, columns([pair]))))
+    found = pandas.read_csv(io.StringIO(table(runs, [pair])))
     assert found.agreement.isna().all() and found.likeness.notna().sum() == 2
 
 
@@ -109,6 +104,7 @@ def test_flat_outputs_are_undefined_and_not_zero(folder: Path) -> None:
     [
         ({"split": "b", "run": "x"}, 1),
         ({"split": "b", "run": "x", "tracker": "wandb", "checkpoint.every": 7}, 1),
+        ({"split": "b", "run": "x", "fit.accumulate": 2}, 1),
         ({"split": "none"}, 0), ({"split": "a", "run": "x"}, 0),
         ({"split": "b", "seed": 1}, 0), ({"split": "b", "n_images": 4}, 0),
         ({"split": "b", "fit.lr": 0.5}, 0), ({"split": "b", "captions.mode": "own"}, 0),
@@ -147,7 +143,7 @@ def test_each_n_and_seed_has_its_own_pair(base: Run, tmp_path: Path) -> None:
 def test_the_table_says_it_in_the_rows_of_both_runs(folder: Path) -> None:
     runs = finished_runs(folder)
     (pair,) = pairs_of(runs)
-    found = pandas.read_csv(io.StringIO(table(runs, columns([pair]))))
+    found = pandas.read_csv(io.StringIO(table(runs, [pair])))
     known = found[found.agreement.notna()]
     assert known[["run", "weights", "condition"]].to_numpy().tolist() == [
         ["a", "ema", "unseen"], ["b", "ema", "unseen"],
@@ -159,7 +155,7 @@ def test_the_table_says_it_in_the_rows_of_both_runs(folder: Path) -> None:
         "likeness_high": pair.likeness.high,
     }.items():  # fmt: skip
         assert known[name].tolist() == pytest.approx([value] * 2, rel=1e-5), name
-    assert table(runs) != table(runs, columns([pair]))
+    assert table(runs) != table(runs, [pair])
     alone = pandas.read_csv(io.StringIO(table(runs)))
     assert alone.agreement.isna().all()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from support.sweep_pictures import (
     HOSTILE,
     OPENMOJI,
     Reader,
-    finished_run,
     looked,
     noise,
     places,
@@ -27,11 +25,6 @@ from byheart.show import sweep
 from byheart.show.sweep import FIGURE_KINDS, TITLES, write_curve
 
 HOSTILE_RUN = "<img src=x onerror=alert(3)>&'\""
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return finished_run(tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture
@@ -70,30 +63,26 @@ def digest(folder: Path) -> dict[str, str]:
     }
 
 
-def wall(folder: Path) -> Image.Image:
-    return Image.open(folder / "figures" / "wall.png").convert("RGB")
+def on_wall(folder: Path) -> list[tuple[int, int, int]]:
+    """Where an output of the base stands on the wall."""
+    with Image.open(folder / "figures" / "wall.png") as wall:
+        return places(wall.convert("RGB"), noise(13, 3)[4].permute(1, 2, 0).numpy())
+
+
+def words(folder: Path) -> str:
+    return Reader(write_curve(folder).read_text("utf-8")).text
 
 
 # ----------------------------------------------------------------------------------------- the page
 
 
-def test_nothing_hostile_gets_out(folder: Path, reader: Reader) -> None:
+def test_nothing_hostile_gets_out_and_nothing_is_fetched(folder: Path, reader: Reader) -> None:
     page = (folder / "report.html").read_text("utf-8")
     assert "<script" not in page.lower() and "<img src=x" not in page and "<b>name" not in page
-    for tag, attributes in reader.tags:
-        assert not [name for name in attributes if name.startswith("on")], tag
     for words in (HOSTILE, HOSTILE_RUN, "<b>name"):
         assert words in reader.text
     assert OPENMOJI in reader.text
-
-
-def test_the_page_is_alone(reader: Reader) -> None:
-    tags = {tag for tag, _ in reader.tags}
-    assert not tags & {"script", "link", "iframe", "object", "embed", "base", "form", "video"}
-    for tag, attributes in reader.tags:
-        for name in ("src", "srcset", "href", "xlink:href", "poster", "data", "action"):
-            assert attributes.get(name, "data:").startswith(("data:", "#")), (tag, attributes)
-        assert not re.search(r"url\((?!['\"]?#)", attributes.get("style", ""))
+    reader.alone()
 
 
 def test_the_same_runs_give_the_same_bytes(folder: Path) -> None:
@@ -114,8 +103,8 @@ def test_a_run_alone_is_drawn_and_what_is_gone_leaves_no_figure(
     assert (tmp_path / "figures" / "onset.svg").exists()
     shutil.rmtree(tmp_path / "two")
     (tmp_path / "figures" / "notes.txt").write_text("mine")
-    page = write_curve(tmp_path).read_text("utf-8")
-    assert "1 finished run of" in Reader(page).text and TITLES["onset"] not in page
+    said = words(tmp_path)
+    assert "1 finished run of" in said and TITLES["onset"] not in said
     assert not list((tmp_path / "figures").glob("onset.*"))
     assert (tmp_path / "figures" / "notes.txt").exists()
 
@@ -123,7 +112,7 @@ def test_a_run_alone_is_drawn_and_what_is_gone_leaves_no_figure(
 # ----------------------------------------------------------------------------------- what is wrong
 
 
-@pytest.mark.parametrize("key", ["steps", "images", "ledger", "version"])
+@pytest.mark.parametrize("key", ["steps", "version"])
 def test_a_run_of_another_version_is_named_in_one_line_and_nothing_is_written(
     base: Run, tmp_path: Path, quick: None, key: str
 ) -> None:
@@ -160,36 +149,23 @@ def test_without_its_pixels_a_run_is_drawn_but_for_the_wall(
     base: Run, tmp_path: Path, quick: None
 ) -> None:
     sweep_of(tmp_path, base, {"one": {}, "two": {"seed": 1}, "three": {"n_images": 30}})
-    table = Reader(write_curve(tmp_path).read_text("utf-8")).text
-    assert "pixels of" not in table
-    (tmp_path / "three" / "outputs.npz").unlink()
-    (tmp_path / "three" / "outputs.csv").unlink()
-    words = Reader(write_curve(tmp_path).read_text("utf-8")).text
-    assert "The pixels of 1 of 3 runs (outputs.npz) are not here" in words
-    assert "3 finished runs of" in words
-    pixels = noise(13, 3)[4].permute(1, 2, 0).numpy()
-    assert len(places(wall(tmp_path), pixels)) == 1  # one section is left
+    assert "pixels of" not in words(tmp_path) and len(on_wall(tmp_path)) == 2
     # The second run of a kind stands in for the first.
-    (tmp_path / "one" / "outputs.npz").unlink()
-    words = Reader(write_curve(tmp_path).read_text("utf-8")).text
-    assert "The pixels of 2 of 3 runs" in words
-    assert len(places(wall(tmp_path), pixels)) == 1
-    (tmp_path / "two" / "outputs.npz").unlink()
-    words = Reader(write_curve(tmp_path).read_text("utf-8")).text
-    assert "The pixels of 3 of 3 runs" in words
+    for k, (name, left) in enumerate((("three", 1), ("one", 1), ("two", 0))):
+        (tmp_path / name / "outputs.npz").unlink()
+        (tmp_path / name / "outputs.csv").unlink()
+        said = words(tmp_path)
+        assert f"The pixels of {k + 1} of 3 runs (outputs.npz) are not here" in said
+        assert "3 finished runs of" in said
+        assert not left or len(on_wall(tmp_path)) == left
     assert not (tmp_path / "figures" / "wall.png").exists()
 
 
 def test_the_wall_has_a_column_for_each_n(base: Run, tmp_path: Path, quick: None) -> None:
     sweep_of(tmp_path, base, {"a": {"n_images": 30}, "b": {}, "c": {"n_images": 100}})
     write_curve(tmp_path)
-    pixels = noise(13, 3)[4].permute(1, 2, 0).numpy()
-    found = places(wall(tmp_path), pixels)
+    found = on_wall(tmp_path)
     assert len(found) == 3 and len({y for _, y, _ in found}) == 1  # side by side
-    (tmp_path / "b" / "outputs.npz").unlink()
-    (tmp_path / "b" / "outputs.csv").unlink()
-    write_curve(tmp_path)
-    assert len(places(wall(tmp_path), pixels)) == 2
 
 
 # ------------------------------------------------------------------------------------ either axis

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,9 @@ from byheart.data.images import ImageSet
 from byheart.data.prompts import Question
 from byheart.experiment.evaluate import Evaluation, evaluate
 from byheart.measure.denoising_gap import Level
-from byheart.measure.kinds import reference
+from byheart.measure.intervals import wilson
+from byheart.measure.kinds import Reference, reference
+from byheart.measure.summary import rate_json
 from byheart.runtime.files import Run, append_jsonl, open_folder, write_json, write_text
 from byheart.show.pages import write_pictures
 from support.composing import composed
@@ -46,21 +50,24 @@ ENVIRONMENT = {
     "peak_memory_bytes": {"process": 2**30},
 }
 
+LEVELS = [Level(500, 0.5, 0.01, 0.04, 0.0, 0.09), Level(999, 1.0, 0.1, None, 0.1, None)]
+
 
 def noise(count: int, seed: int) -> Tensor:
     draws = torch.Generator().manual_seed(seed)
     return torch.randint(256, (count, 3, 8, 8), dtype=torch.uint8, generator=draws)
 
 
-def image_set(n: int) -> ImageSet:
-    return ImageSet(
-        train=noise(n, 1), held_out=noise(8, 2),
-        train_captions=(HOSTILE,) * n, held_out_captions=("other",) * 8,
-        train_names=(HOSTILE_NAME, *(f"{k}.png" for k in range(1, n))),
-        held_out_names=tuple(f"h{k}.png" for k in range(8)),
-        source="emoji", attribution=OPENMOJI, unreadable=(), near_duplicates=(),
-        content_hash="0" * 64,
+def image_set(n: int, held_out: int = 8, **changes: object) -> ImageSet:
+    made = ImageSet(
+        train=noise(n, 1), held_out=noise(held_out, 2),
+        train_captions=tuple(f"caption {k}" for k in range(n)),
+        held_out_captions=("other",) * held_out,
+        train_names=tuple(f"{k}.png" for k in range(n)),
+        held_out_names=tuple(f"h{k}.png" for k in range(held_out)),
+        source="folder", attribution="", unreadable=(), near_duplicates=(), content_hash="0" * 64,
     )  # fmt: skip
+    return replace(made, **changes)  # type: ignore[arg-type]
 
 
 def asked_of() -> list[Question]:
@@ -70,13 +77,21 @@ def asked_of() -> list[Question]:
     return asked + [Question("captions", HOSTILE, k) for k in range(2)]
 
 
+def scale(images: ImageSet) -> Reference:
+    return reference(images.held_out, f"{len(images.held_out)} held out")
+
+
 def evaluated(
-    outputs: dict[str, Tensor], asked: list[Question], images: ImageSet, config: Config
+    outputs: dict[str, Tensor],
+    asked: list[Question],
+    images: ImageSet,
+    config: Config,
+    against: Reference | None = None,
+    accelerator: Process | None = None,
 ) -> Evaluation:
-    levels = [Level(500, 0.5, 0.01, 0.04, 0.0, 0.09), Level(999, 1.0, 0.1, None, 0.1, None)]
-    against = reference(images.held_out, "8 held out")
-    setup = setup_of(config, images, asked, against, parameters=9_508_960)
-    return evaluate(outputs, images.train, levels, setup, Process())
+    """By one process, with the ideal denoiser's outputs exact copies."""
+    setup = setup_of(config, images, asked, against or scale(images), parameters=9_508_960)
+    return evaluate(outputs, images.train, LEVELS, setup, accelerator or Process())
 
 
 def finished_run(root: Path, n: int = 3, copied: int = 3, caption: str = HOSTILE) -> Run:
@@ -85,7 +100,11 @@ def finished_run(root: Path, n: int = 3, copied: int = 3, caption: str = HOSTILE
     config.captions.shared = caption
     run = Run(root / "run", root / ".cache")
     open_folder(run, config, {})
-    images, asked = image_set(n), asked_of()
+    images = image_set(
+        n, source="emoji", attribution=OPENMOJI, train_captions=(HOSTILE,) * n,
+        train_names=(HOSTILE_NAME, *(f"{k}.png" for k in range(1, n))),
+    )  # fmt: skip
+    asked = asked_of()
     outputs = noise(len(asked), 3)
     outputs[:copied] = images.train[torch.arange(copied) % n]
     made = {"ema": outputs, "raw": noise(len(asked), 4)}
@@ -135,6 +154,19 @@ class Reader(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         (self.styles if self._in_style else self.words).append(data)
+
+    def alone(self, links: str = "") -> None:
+        """Nothing is fetched and nothing runs; only what stands in `links` may be linked to."""
+        refused = {"script", "link", "iframe", "object", "embed", "base", "form", "video"}
+        for tag, attributes in self.tags:
+            assert tag not in refused and not [n for n in attributes if n.startswith("on")], tag
+            for name in ("src", "srcset", "href", "xlink:href", "poster", "data", "action"):
+                value = attributes.get(name, "data:")
+                linked = tag == "a" and name == "href" and value in links
+                assert value.startswith(("data:", "#")) or linked, (tag, value)
+            assert attributes.get("http-equiv", "").lower() != "refresh"
+        for style in [*self.styles, *(attributes.get("style", "") for _, attributes in self.tags)]:
+            assert "@import" not in style and not re.search(r"url\((?!['\"]?(#|data:))", style)
 
 
 def places(canvas: Image.Image, image: np.ndarray) -> list[tuple[int, int, int]]:
@@ -186,3 +218,8 @@ def looked(*copied: float, exposures: float = 8.0) -> str:
         for k, share in enumerate(copied)
     ]  # fmt: skip
     return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def rate(hits: int, count: int = 8) -> dict[str, Any]:
+    """A share as measures.json has it."""
+    return rate_json(wilson(hits, count))

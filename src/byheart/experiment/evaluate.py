@@ -13,7 +13,6 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from tqdm import tqdm
 
-from byheart.config import Config
 from byheart.data.avatars import family
 from byheart.data.codec import round_trip_rmse
 from byheart.data.images import ImageSet
@@ -33,7 +32,7 @@ from byheart.measure.denoising_gap import Level, gap
 from byheart.measure.generalization import gap_verdict, generalization
 from byheart.measure.kinds import Findings, examine
 from byheart.measure.ledger import Ledger
-from byheart.measure.panel import Metric, panel
+from byheart.measure.panel import panel
 from byheart.measure.possible import Member, nearest_possible
 from byheart.measure.summary import (
     VERDICT_COLUMNS,
@@ -48,7 +47,6 @@ from byheart.measure.summary import (
     rows_under,
     shares,
 )
-from byheart.model.ideal import IdealDenoiser
 from byheart.model.sample import Denoiser, sample_shared
 from byheart.model.unet import parameters
 from byheart.runtime.files import csv_text
@@ -64,7 +62,6 @@ COLUMNS = {
     **VERDICT_COLUMNS,
 }
 Images = UInt8[Tensor, "_ 3 side side"]
-Descriptor = Callable[[Images], Tensor]
 
 
 @dataclass(frozen=True)
@@ -73,23 +70,6 @@ class Evaluation:
     measures: dict[str, Any]  # the measured part of measures.json
     findings: dict[str, Findings]  # by kind of weights
     members: dict[int, Member]  # of some of the headline's outputs the nearest possible avatar
-
-
-def descriptor_of(config: Config) -> Descriptor | None:
-    """SSCD, where its weights are named. ValueError: they cannot be read."""
-    if not config.evaluate.sscd:
-        return None
-    from byheart.measure.sscd import load_sscd  # transformers' ResNet: only where it is asked for
-
-    return load_sscd(config.evaluate.sscd)
-
-
-@dataclass(frozen=True)
-class Looked:
-    """All that was found out about some outputs, one by one."""
-
-    findings: Findings
-    metrics: dict[str, Metric | None]
 
 
 def answers(
@@ -107,15 +87,13 @@ def answers(
     return setup.codec.decode(made)
 
 
-def denoising(
-    network: Denoiser, ideal: IdealDenoiser, setup: Setup, accelerator: Accelerator
-) -> list[Level]:
+def denoising(network: Denoiser, setup: Setup, accelerator: Accelerator) -> list[Level]:
     """The denoising gap, under the training images' common caption."""
     config, unseen = setup.config, _unseen(setup)
     with accelerator.autocast():
         return gap(
-            network, ideal, setup.conditions.schedule, setup.latents, unseen, setup.common, None,
-            config.evaluate.draws, config.seed, config.sample.batch,
+            network, setup.memorizer, setup.conditions.schedule, setup.latents, unseen,
+            setup.common, None, config.evaluate.draws, config.seed, config.sample.batch,
         )  # fmt: skip
 
 
@@ -130,39 +108,40 @@ def evaluate(
     levels: list[Level],
     setup: Setup,
     accelerator: Accelerator,
-    embed: Descriptor | None = None,
 ) -> Evaluation:
     """Everything measured on the outputs. Every process calls it and gets the same.
 
     outputs: for each kind of weights (raw, ema) one output per question, in the same order.
     ideal: what the ideal denoiser makes of the unseen prompts. levels: the denoising gap.
-    embed: SSCD, see `descriptor_of`.
     """
     config, images, asked, reference = setup.config, setup.images, setup.questions, setup.reference
     n, train, headline = len(images.train), images.train, config.evaluate.headline
     known, changed = controls(train, reference, config.seed), altered(train)
     expected = {"ideal": "copied"} | {name: control.expected for name, control in known.items()}
 
-    def look(part: Images, against: Reference) -> Looked:
-        findings = examine(part, train, against)
+    def look(part: Images, against: Reference) -> dict[str, Any]:
+        found = examine(part, train, against)
         held_out, distance = against.images, against.distance
-        return Looked(findings, panel(part, train, held_out, findings.nearest, distance, embed))
+        metrics = panel(part, train, held_out, found.nearest, distance, setup.sscd)
+        return {"findings": found, "metrics": metrics}
 
     # Real outputs, controls and altered copies go through one door.
     sets = {f"outputs {kind}": made for kind, made in outputs.items()}
     sets["control ideal"] = ideal
     sets |= {f"control {name}": c.outputs for name, c in known.items() if c.reference is reference}
     sets |= {f"altered {name}": made for name, made in changed.items()}
-    other = {f"control {n}": c for n, c in known.items() if c.reference is not reference}
-    total = sum(map(len, sets.values())) + sum(len(c.outputs) for c in other.values())
+    parts = [(reference, sets)]
+    for name, c in known.items():
+        if c.reference is not reference:
+            parts.append((c.reference, {f"control {name}": c.outputs}))
+    total = sum(len(images) for _, part in parts for images in part.values())
     mine = -(-total // accelerator.num_processes)
+    seen: dict[str, dict[str, Any]] = {}
     silent = None if accelerator.is_main_process else True
     with tqdm(total=mine, desc="measure", unit="image", disable=silent) as bar:
-        seen = in_sets(partial(look, against=reference), sets, accelerator, bar.update)
-        for name, c in other.items():
-            alone = {name: c.outputs}
-            seen |= in_sets(partial(look, against=c.reference), alone, accelerator, bar.update)
-    findings = {kind: seen[f"outputs {kind}"].findings for kind in outputs}
+        for against, part in parts:
+            seen |= in_sets(partial(look, against=against), part, accelerator, bar.update)
+    findings = {kind: seen[f"outputs {kind}"]["findings"] for kind in outputs}
     unseen = unseen_pictures(train, reference)
     found, by_chance = findings[headline], chance(unseen)
     typed = rows_of(found, rows_under(asked, "unseen"))
@@ -170,7 +149,7 @@ def evaluate(
         kind: {name: condition(name, asked, verdicts, n, by_chance) for name in CONDITIONS}
         for kind, verdicts in findings.items()
     }
-    of_real = seen["control held_out"].metrics if "control held_out" in seen else {}
+    of_real = seen["control held_out"]["metrics"] if "control held_out" in seen else {}
     measures = {
         "version": VERSION,
         "n_images": config.n_images,
@@ -183,13 +162,13 @@ def evaluate(
         "conditions": conditions[headline],
         "chance": rate_json(by_chance),
         "controls": {
-            name: {"expected": words, **shares(seen[f"control {name}"].findings, n)}
+            name: {"expected": words, **shares(seen[f"control {name}"]["findings"], n)}
             for name, words in expected.items()
         },
         "altered_copies": {name: _altered(seen[f"altered {name}"], n) for name in changed},
         **effects(asked, outputs[headline], found, images, reference, config.captions.mode),
         "denoising": [asdict(level) for level in levels],
-        "panel": panels(seen[f"outputs {headline}"].metrics, of_real, asked),
+        "panel": panels(seen[f"outputs {headline}"]["metrics"], of_real, asked),
         "tolerance": tolerance_curve(typed, unseen, reference),
         "margin": margin_curve(typed, unseen, reference),
         "generalization": generalization(
@@ -268,10 +247,10 @@ def _possible_json(members: dict[int, Member], setup: Setup) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _altered(looked: Looked, n: int) -> dict[str, Any]:
-    rmse = float(looked.findings.rmse.quantile(0.5))
-    panel = panel_of(looked.metrics, slice(None))
-    return {**shares(looked.findings, n), "rmse": rmse, "panel": panel}
+def _altered(looked: dict[str, Any], n: int) -> dict[str, Any]:
+    rmse = float(looked["findings"].rmse.quantile(0.5))
+    panel = panel_of(looked["metrics"], slice(None))
+    return {**shares(looked["findings"], n), "rmse": rmse, "panel": panel}
 
 
 def _ledger(found: Findings, setup: Setup, accelerator: Accelerator) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from byheart.runtime.files import (
     done_already,
     flatten,
     keep_rows_up_to,
+    open_folder,
     read_jsonl,
 )
 from byheart.runtime.lock import one_at_a_time
@@ -67,8 +68,9 @@ class RunLog:
         self.say(done_already(self.run))
         return DONE
 
-    def announce(self, images: ImageSet, expected: Estimate) -> None:
-        """Before anything long: what will be learned, how long it takes, what it needs.
+    def begin(self, images: ImageSet, expected: Estimate) -> None:
+        """Before anything long: what will be learned, how long it takes, what it needs; and the
+        run's folder.
 
         ValueError: the run began with other pictures.
         """
@@ -90,6 +92,8 @@ class RunLog:
             )
         for words in expected.advice:
             self.say(f"careful: {words}")
+        if self.main:
+            open_folder(self.run, self.config, images.hashes)
 
     def resume(self, state: State) -> None:
         """Go on from the newest whole checkpoint, if there is one; name the damaged ones."""
@@ -147,19 +151,18 @@ class RunLog:
     def sampling(self, kind: str, setup: Setup) -> Iterator[Callable[[int], object]]:
         """Progress of one kind of weights' outputs."""
         self.bar.close()
-        began = time.perf_counter()
         words = {"ema": "sample (averaged weights)", "raw": "sample (last weights)"}[kind]
         mine = -(-len(setup.questions) // self.accelerator.num_processes)
-        with tqdm(total=mine, desc=words, unit="image", disable=None if self.main else True) as bar:
+        bar = tqdm(total=mine, desc=words, unit="image", disable=None if self.main else True)
+        with self.timed("sample"), bar:
             yield bar.update
-        self.seconds["sample"] += time.perf_counter() - began
 
     @contextmanager
-    def measuring(self) -> Iterator[None]:
-        """Its time; the report's is the total's, as far as it has come."""
+    def timed(self, part: str) -> Iterator[None]:
+        """The report's time is the total's, as far as it has come."""
         began = time.perf_counter()
         yield
-        self.seconds["measure"] = time.perf_counter() - began
+        self.seconds[part] += time.perf_counter() - began
 
     def facts(self) -> dict[str, Any]:
         """The part of measures.json that is no measure, with the seconds of each part and since the

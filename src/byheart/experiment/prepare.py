@@ -3,6 +3,7 @@ sampled and measured with."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -53,6 +54,7 @@ class Setup:
     conditions: Conditions  # schedule, the texts' vectors, shape of a latent
     unet: UNet2DConditionModel  # fresh, or as a finished run left it
     device: torch.device
+    sscd: Callable[[Tensor], Tensor] | None = None  # its descriptors, where they are asked for
 
     @property
     def conditioning(self) -> Conditioning:
@@ -93,6 +95,11 @@ def prepare(config: Config, cache: Path, accelerator: Accelerator) -> Setup:
     `cache`.
     """
     check_bank(config)
+    sscd = None
+    if config.evaluate.sscd:
+        from byheart.measure.sscd import load_sscd  # transformers' ResNet: only where asked for
+
+        sscd = load_sscd(config.evaluate.sscd)
     parts_of(config.fit, accelerator)  # refused now, though it is needed only later
     images = load_images(config.images, config.n_images, cache, config.split)
     against = reference_of(images, config, cache)
@@ -110,7 +117,7 @@ def prepare(config: Config, cache: Path, accelerator: Accelerator) -> Setup:
     choose_threads(unet, conditions, config, accelerator)
     return Setup(
         config, images, against, codec, latents.to(device), captions, asked, texts, conditions,
-        unet, device,
+        unet, device, sscd,
     )  # fmt: skip
 
 

@@ -28,18 +28,17 @@ FRAMES = {"patch": 16, "sd_vae": 6}  # at most, in the film of the noise: a VAE 
 FILMED = 8  # outputs in the film of the learning
 
 
-def looks(config: Config, outputs: int) -> list[int]:
+def looks(config: Config) -> list[int]:
     """The steps after which to measure: log-spaced, the last one included, cheap enough.
 
     A training sample costs about three evaluations of the network, an output `sample.steps` (with
     guidance twice as many). Counted, not timed, so that the same command looks at the same steps.
-    outputs: of one look. Empty where `trajectory.share` does not pay for two looks: the last step
-    alone says nothing that the report does not.
+    Empty where `trajectory.share` does not pay for two looks: the last step alone says nothing that
+    the report does not.
     """
-    steps, wanted = config.steps, config.trajectory.points
-    each = outputs * config.sample.steps * (2 if config.sample.guidance > 1 else 1)
-    allowed = int(config.trajectory.share * steps * config.fit.batch * 3 / each) if each else 0
-    count = min(wanted, allowed, steps)
+    steps, wanted = config.steps, config.trajectory
+    each = wanted.outputs * config.sample.steps * (2 if config.sample.guidance > 1 else 1)
+    count = min(wanted.points, int(wanted.share * steps * config.fit.batch * 3 / each), steps)
     if count < 2:
         return []
     # From a hundredth of the run on, before which no network of ours has copied anything.
@@ -59,7 +58,7 @@ class Snapshots:
     def __init__(self, run: Run, setup: Setup, accelerator: Accelerator) -> None:
         self.run, self.setup, self.accelerator = run, setup, accelerator
         self.path, config = run.file("trajectory.jsonl"), setup.config
-        self.steps = {*looks(config, config.trajectory.outputs)}
+        self.steps = {*looks(config)}
         self.next = time.perf_counter() + config.live.every
 
     def resume(self, step: int) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from byheart.config import BYSTANDERS
 from byheart.show.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, YELLOW, Line, plain
 from byheart.show.runs import CURE, Finished
 from byheart.show.words import CONDITIONS
@@ -101,10 +102,8 @@ N = frozenset({"n_images"})
 BUDGET = frozenset({"budget.steps", "budget.exposures"})
 # What says where and how a run was made, not what it learned, or stands in a figure of its own.
 ASIDE = {
-    "seed", "run", "name", "root", "tracker", "threads", "captions.mode", "sample.batch",
-    "fit.accumulate", "fit.gradient_checkpointing", "fit.non_finite",
+    *BYSTANDERS, "seed", "run", "name", "captions.mode", "fit.non_finite", "evaluate", "trajectory",
 }  # fmt: skip
-SECTIONS_ASIDE = ("checkpoint.", "live.", "evaluate.", "trajectory.")
 HEADLINE = "evaluate.weights"  # which weights the numbers are of
 YOUNGER = {"images.duplicates": 1, "split": "none"}  # than some runs, which did as with this value
 # Chosen by one word that sets others too: where these follow from it, the word says all.
@@ -167,7 +166,7 @@ def settings(run: Finished) -> dict[str, Any]:
     return {
         key: "/".join(map(str, value)) if isinstance(value, list) else value
         for key, value in every.items()
-        if key not in ASIDE and (key == HEADLINE or not key.startswith(SECTIONS_ASIDE))
+        if key == HEADLINE or not {key, key.split(".")[0]} & ASIDE
     }
 
 
@@ -243,9 +242,9 @@ def in_order(
     def rank(key: str, value: Any) -> tuple[int, float, str]:
         if value is None:
             return 0, 0, ""
-        return (
-            (1, value, "") if isinstance(value, int | float) else (2, least[key, value], str(value))
-        )
+        if isinstance(value, int | float):
+            return 1, value, ""
+        return 2, least[key, value], str(value)
 
     least: dict[tuple[str, Any], float] = {}
     for run in runs:

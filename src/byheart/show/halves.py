@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -15,9 +14,9 @@ from byheart.config import BYSTANDERS
 from byheart.measure.agreement import Median, correlation, median
 from byheart.show.pictures import Section
 from byheart.show.runs import PIXELS, Finished, Outputs, naming, read_outputs
-from byheart.show.table import Halves
 
 CONDITION = "unseen"
+SEEN = 16  # outputs of each that are shown together
 Key = tuple[str, int]  # prompt and initial noise
 
 
@@ -30,6 +29,7 @@ class Pair:
     agreement: Median  # correlation of the two outputs
     chance: Median  # the same, the noise of one being the next one of the other
     likeness: Median  # correlation of an output and its nearest training image, both halves
+    seen: Section  # an output of each noise, above what the other network made of it
 
 
 def pairs_of(runs: Sequence[Finished]) -> list[Pair]:
@@ -42,7 +42,7 @@ def pairs_of(runs: Sequence[Finished]) -> list[Pair]:
         same = {
             key: value
             for key, value in run.config.items()
-            if key not in ("split", "run") and key.split(".")[0] not in BYSTANDERS
+            if not {key, key.split(".")[0]} & {"split", "run", *BYSTANDERS}
         }
         side = sides.setdefault(repr(sorted(same.items())), {})
         side.setdefault(str(run.config.get("split")), run)
@@ -66,22 +66,36 @@ def _pair(a: Finished, b: Finished) -> Pair | None:
         (prompt, k) for prompt, k in asked if after[k] != k and (prompt, after[k]) in of_other
     ]
 
-    def together(keys: Sequence[Key], others: Sequence[Key]) -> Median:
+    def alike(keys: Sequence[Key], others: Sequence[Key]) -> Median:
         mine, theirs = [of_one[key] for key in keys], [of_other[key] for key in others]
-        alike = correlation(one.pixels[mine], other.pixels[theirs])
-        return median(alike, [noise for _, noise in keys])
+        values = correlation(one.pixels[mine], other.pixels[theirs])
+        return median(values, [noise for _, noise in keys])
 
     own = [
         (side, [rows[key] for key in asked])
         for side, rows in zip(made, (of_one, of_other), strict=True)
     ]
     likeness = np.concatenate([correlation(side.pixels[k], side.nearest(k)) for side, k in own])
+    agreement = alike(asked, asked)
+    title = f"n = {a.n:,} each, no picture shared, the same noises: "
+    title += f"{a.path.name} above, {b.path.name} below"
+    if agreement.value is not None:
+        title += f"; correlation {agreement.value:.2f}"
+    first: dict[int, Key] = {}
+    for key in asked:
+        first.setdefault(key[1], key)
+    shown = [*first.values()][:SEEN]
     return Pair(
         a,
         b,
-        agreement=together(asked, asked),
-        chance=together(crossed, [(prompt, after[k]) for prompt, k in crossed]),
+        agreement=agreement,
+        chance=alike(crossed, [(prompt, after[k]) for prompt, k in crossed]),
         likeness=median(likeness, 2 * [noise for _, noise in asked]),
+        seen=(
+            title,
+            one.pixels[[of_one[key] for key in shown]],
+            other.pixels[[of_other[key] for key in shown]],
+        ),
     )
 
 
@@ -92,33 +106,3 @@ def _rows(made: Outputs) -> dict[Key, int]:
         for k, row in enumerate(made.rows)
         if row["condition"] == CONDITION
     }
-
-
-def seen_together(pairs: Sequence[Pair], count: int = 16) -> list[Section]:
-    """What the two networks made of the same noises: a section for each pair."""
-    sections: list[Section] = []
-    for pair in pairs:
-        made = [read_outputs(run.path, run.headline) for run in (pair.a, pair.b)]
-        rows = [_rows(one) for one in made]
-        first: dict[int, Key] = {}
-        for key in rows[0]:
-            if key in rows[1]:
-                first.setdefault(key[1], key)
-        keys = [*first.values()][:count]
-        one, other = (m.pixels[[r[key] for key in keys]] for m, r in zip(made, rows, strict=True))
-        alike = "" if pair.agreement.value is None else f"; correlation {pair.agreement.value:.2f}"
-        names = f"{pair.a.path.name} above, {pair.b.path.name} below"
-        title = f"n = {pair.a.n:,} each, no picture shared, the same noises: {names}"
-        sections.append((title + alike, one, other))
-    return sections
-
-
-def columns(pairs: Sequence[Pair]) -> Halves:
-    """What curve.csv says of both runs of each pair."""
-    found: dict[Path, dict[str, float | None]] = {}
-    for pair in pairs:
-        row = {"agreement_chance": pair.chance.value}
-        for name, part in (("agreement", pair.agreement), ("likeness", pair.likeness)):
-            row |= {name: part.value, f"{name}_low": part.low, f"{name}_high": part.high}
-        found[pair.a.path] = found[pair.b.path] = row
-    return found

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 from PIL import Image
@@ -16,7 +17,7 @@ from PIL import Image
 from byheart.measure.ledger import from_json, lines, stable_diffusion
 from byheart.runtime.files import Run, atomic_write, read_jsonl, write_bytes, write_text
 from byheart.show import charts
-from byheart.show.pictures import DENOISING, LEARNING, enlarged, film, png_bytes, save_pixels, sheet
+from byheart.show.pictures import DENOISING, LEARNING, enlarged, film, png_bytes, sheet
 from byheart.show.plots import svg
 from byheart.show.runs import Outputs, current, naming, read_outputs
 from byheart.show.words import CONDITIONS, headline, number, percent, sentences
@@ -30,7 +31,7 @@ def template(name: str, package: str = "byheart.show.templates") -> Template:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, loader=ChoiceLoader(loaders)
     )
-    environment.filters |= {"percent": percent, "number": number, "cards": cards}
+    environment.filters |= {"percent": percent, "number": number, "cards": cards, "shown": shown}
     return environment.get_template(name)
 
 
@@ -70,8 +71,9 @@ def write_pictures(run: Run, outputs: Any, findings: Any, train: Any, members: A
     arrays = {"outputs": made, "train": images, "train_index": kept}
     if members:
         arrays["possible"] = np.stack([m.pixels.permute(1, 2, 0) for m in members.values()])
-    with atomic_write(run.file("outputs.npz")) as part:
-        save_pixels(part, arrays)
+    with atomic_write(run.file("outputs.npz")) as part, part.open("wb") as handle:
+        # numpy gives every entry the same date, so bytes repeat.
+        np.savez_compressed(handle, allow_pickle=False, **arrays)
 
 
 def write_report(run: Run) -> Path:
@@ -93,7 +95,7 @@ def write_report(run: Run) -> Path:
         headline=headline(measures),
         sentences=sentences(measures),
         examples=_examples(made),
-        learned=[inline(png_bytes(enlarged(image, 160))) for image in made.train[:9]],
+        learned=made.train[:9],
         sheet=_inlined(contact_sheet),
         films=_films(run),
         loss=Markup(svg(charts.loss((row["step"], row["loss"]) for row in training))),
@@ -155,15 +157,7 @@ def _possible(measures: dict[str, Any], made: Outputs) -> dict[str, Any] | None:
         f"there can be (RMSE up to {found['near']:.3f}); "
         f"{old} of these {'was' if old == 1 else 'were'} among the "
         f"{measures['n_images']:,} the network was shown.",
-        "examples": [
-            {
-                "output": inline(png_bytes(enlarged(made.pixels[one["output"]], 160))),
-                "member": inline(png_bytes(enlarged(pixels, 160))),
-                "words": f"RMSE {one['rmse']:.4f}; "
-                + (f"shown: {one['trained_on']}" if one["trained_on"] else "never shown"),
-            }
-            for one, pixels in few
-        ],
+        "examples": [(one, made.pixels[one["output"]], member) for one, member in few],
     }
 
 
@@ -195,22 +189,16 @@ def _panel_rows(measures: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return rows | {f"copies, {name}": row for name, row in measures["altered_copies"].items()}
 
 
-def _examples(made: Outputs) -> list[dict[str, Any]]:
+def _examples(made: Outputs) -> list[tuple[dict[str, str], Any, Any]]:
     """Six outputs under six unseen prompts, the first noise of each, with their nearest image."""
     first = {"condition": "unseen", "noise": "0"}
     chosen = [(k, row) for k, row in enumerate(made.rows) if first.items() <= row.items()][:6]
-    return [
-        {
-            "prompt": row["prompt"],
-            "output": inline(png_bytes(enlarged(made.pixels[k], 160))),
-            "nearest": inline(png_bytes(enlarged(made.nearest([k])[0], 160))),
-            "name": row["nearest"],
-            "rmse": float(row["rmse"]),
-            "kind": row["kind"],
-            "exact": row["exact"] == "1",
-        }
-        for k, row in chosen
-    ]
+    return [(row, made.pixels[k], made.nearest([k])[0]) for k, row in chosen]
+
+
+def shown(image: UInt8[np.ndarray, "s s 3"]) -> str:
+    """A picture for an `img`, large enough to be looked at."""
+    return inline(png_bytes(enlarged(image, 160)))
 
 
 def inline(picture: bytes, kind: str = "png") -> str:

@@ -19,17 +19,16 @@ from byheart.show.study import study
 from byheart.show.trends import laws
 from byheart.show.values import (
     AXES,
+    CHANGE,
     Axis,
     Value,
-    Values,
     chance,
     counted,
-    interval,
-    interval_at,
     line_of,
     panel_over,
     points_of,
     value_at,
+    values_of,
 )
 from byheart.show.words import CONDITIONS
 
@@ -45,7 +44,6 @@ HALVES: dict[str, tuple[str, str, str, Line, bool]] = {
     "likeness": ("an output and its nearest training image", ORANGE, "s", "--", True),
     "chance": ("the two models, from different noises", GREY, "D", (0, (1, 3)), False),
 }
-OWN_AXIS = {"study", "denoising", "tolerance", "trajectories", "onset"}
 
 
 def figures(
@@ -59,23 +57,25 @@ def figures(
     axis = AXES[against]
     made = {
         "curve": headline(runs, axis),
-        "study": study(runs),
         "kinds": kinds(runs, axis),
         "generalization": generalization(runs, axis),
         "coverage": coverage(runs, axis),
         "prompt": prompt(runs, axis),
         "halves": halves(pairs, axis),
-        "denoising": denoising(runs),
-        "tolerance": tolerance(runs),
         "bits": bits(runs, axis),
-        "trajectories": trajectories(runs),
-        "onset": onset(runs),
     }
+    if against == "n":
+        made |= {
+            "study": study(runs),
+            "denoising": denoising(runs),
+            "tolerance": tolerance(runs),
+            "trajectories": trajectories(runs),
+            "onset": onset(runs),
+        }
     return {
         name: kept
         for name, panels in made.items()
         if (kept := [p for p in panels if any(s.points for s in p.series)])
-        and (against == "n" or name not in OWN_AXIS)
     }
 
 
@@ -92,7 +92,7 @@ def headline(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
     """
 
     def copied(condition: str) -> Value:
-        return interval_at("conditions", condition, "kinds", "copied")
+        return value_at("conditions", condition, "kinds", "copied")
 
     parts, several = groups(runs, axis.along), bool(varied(runs, axis.along))
     by_chance = chance(runs, axis, joined=not several)
@@ -183,23 +183,22 @@ def coverage(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
 
 def prompt(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
     """What another prompt changes, what another noise changes, and whether captions steer."""
-    change = "change / distance of two pictures"
     panels = []
     for key, title, unit in (
-        ("prompt_effect", "Another prompt, same noise", change),
-        ("noise_effect", "Another noise, same prompt", change),
+        ("prompt_effect", "Another prompt, same noise", CHANGE),
+        ("noise_effect", "Another noise, same prompt", CHANGE),
         ("same_image", "Two prompts, the same copy", "share of pairs"),
         ("steering", "Nearest to the image asked for", "share of outputs"),
     ):
         series = []
         for group in groups(runs, axis.along):
             where = (key,) if key == "steering" else (key, group.asked)
-            series.append(line_of(group, interval_at(*where), axis, group.under))
+            series.append(line_of(group, value_at(*where), axis, group.under))
         if key == "steering":
             points = points_of(runs, value_at(key, "chance"), axis)
             line = ":" if not varied(runs, axis.along) else ""
             series.append(Series("chance", points, GREY, "x", line))
-        panels.append(panel_over(title, axis, unit, series, share=unit != change))
+        panels.append(panel_over(title, axis, unit, series, share=unit != CHANGE))
     return panels
 
 
@@ -207,11 +206,7 @@ def bits(runs: Sequence[Finished], axis: Axis) -> list[Panel]:
     """What the models give back, in bits of the smallest files, and per parameter."""
 
     def size(key: str) -> Value:
-        def value(run: Finished) -> Values:
-            found = smallest_codec(run.measures["ledger"])
-            return None if found is None else (found[key],)
-
-        return value
+        return lambda run: values_of((smallest_codec(run.measures["ledger"]) or {}).get(key))
 
     panels = []
     for key, title, unit in (
@@ -339,7 +334,7 @@ def halves(pairs: Sequence[Pair], axis: Axis) -> list[Panel]:
     of = {pair.a.path: pair for pair in pairs}
 
     def value(part: str) -> Value:
-        return lambda run: interval(asdict(getattr(of[run.path], part)))
+        return lambda run: values_of(asdict(getattr(of[run.path], part)))
 
     panels = []
     for group in groups([pair.a for pair in pairs], axis.along):

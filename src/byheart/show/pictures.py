@@ -106,12 +106,6 @@ def png_bytes(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def save_pixels(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Plain arrays, compressed; numpy gives every entry the same date, so bytes repeat."""
-    with path.open("wb") as handle:
-        np.savez_compressed(handle, allow_pickle=False, **arrays)
-
-
 ACROSS, LEAST = 16, 8  # outputs side by side on the wall, and at least so many of each n
 
 

@@ -6,7 +6,7 @@ import io
 import textwrap
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from math import inf, isfinite, log10, sqrt
 from statistics import median
@@ -27,8 +27,6 @@ def horizontal(axis: Any, xs: Sequence[float], log: bool, ticks: Sequence[str] =
 
     ticks: names of the places 0, 1, 2, … instead.
     """
-    from matplotlib.ticker import NullLocator
-
     if ticks:
         _named(axis, ticks)
         return
@@ -48,9 +46,7 @@ def horizontal(axis: Any, xs: Sequence[float], log: bool, ticks: Sequence[str] =
                 places.append(x)
     else:
         places = _log_ticks(low / margin, high * margin)
-    axis.set_xticks(places)
-    axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(lambda x, _: plain(x))
+    _ticked(axis.xaxis, places)
 
 
 def _named(axis: Any, ticks: Sequence[str]) -> None:
@@ -62,9 +58,15 @@ def _named(axis: Any, ticks: Sequence[str]) -> None:
     axis.set_xticks(range(len(ticks)), map(verbatim, names), rotation=90 if upright else 0)
 
 
-def vertical(axis: Any, ys: Sequence[float], log: bool) -> None:
+def _ticked(axis: Any, places: Sequence[float]) -> None:
     from matplotlib.ticker import NullLocator
 
+    axis.set_ticks(places)
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(lambda value, _: plain(value))
+
+
+def vertical(axis: Any, ys: Sequence[float], log: bool) -> None:
     positive = [y for y in ys if y > 0]
     if not log or not positive:
         low, high = min(0.0, *ys), max(ys)
@@ -84,9 +86,7 @@ def vertical(axis: Any, ys: Sequence[float], log: bool) -> None:
     else:
         axis.set_yscale("log")
         axis.set_ylim(low, high)
-    axis.set_yticks(ticks)
-    axis.yaxis.set_minor_locator(NullLocator())
-    axis.yaxis.set_major_formatter(lambda y, _: plain(y))
+    _ticked(axis.yaxis, ticks)
 
 
 def headroom(axis: Any, ys: Sequence[float]) -> None:
@@ -134,10 +134,10 @@ STYLE = {
     "axes.spines.right": False, "figure.dpi": 100,
 }  # fmt: skip
 METADATA = {
-    "svg": {"Date": None, "Creator": None}, "text": {"Date": None, "Creator": None},
+    "svg": {"Date": None, "Creator": None},
     "png": {"Software": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-}  # fmt: skip
+}
 PRINTED = 300  # dots an inch of a PNG
 
 
@@ -213,7 +213,7 @@ def drawn(
         made = _figure(panels, columns, height, title)
         # The same bytes as by `savefig`, which draws twice and takes a third longer (LOG.md).
         for kind in sorted(kinds):  # an SVG or PDF leaves the figure at 72 dots an inch
-            buffer, metadata = io.BytesIO(), METADATA[kind]
+            buffer, metadata = io.BytesIO(), METADATA.get(kind, METADATA["svg"])
             if kind == "png":
                 made.set_dpi(PRINTED)
                 FigureCanvasAgg(made).print_png(buffer, metadata=metadata)
@@ -317,9 +317,7 @@ def _draw(axis: Any, panel: Panel) -> None:
     for number, series in enumerate(shown):
         # A line without marks stands where it is true.
         middle = aside * (number - (len(shown) - 1) / 2) if series.marker else 0.0
-        _draw_line(axis, series, middle)
-        for apart, points in _told_apart(series.points, min(SEEDS_APART, aside)):
-            _draw_points(axis, replace(series, points=points), middle + apart)
+        _draw_series(axis, series, middle, min(SEEDS_APART, aside))
 
 
 def _tops(shown: Sequence[Series]) -> list[float]:
@@ -358,51 +356,53 @@ def _bar_look(series: Series) -> dict[str, Any]:
             "hatch": series.hatch}  # fmt: skip
 
 
-def _told_apart(points: Sequence[Point], step: float) -> list[tuple[float, tuple[Point, ...]]]:
-    """Points of one x each beside the other, `step` printer's points apart, by how far aside."""
-    by_x: dict[float, list[Point]] = {}
-    for point in points:
-        by_x.setdefault(point.x, []).append(point)
+def _by_x(points: Sequence[Point]) -> dict[float, list[Point]]:
     found: dict[float, list[Point]] = {}
-    for alike in by_x.values():
+    for point in points:
+        found.setdefault(point.x, []).append(point)
+    return found
+
+
+def _told_apart(points: Sequence[Point], step: float) -> list[tuple[float, list[Point]]]:
+    """Points of one x each beside the other, `step` printer's points apart, by how far aside."""
+    found: dict[float, list[Point]] = {}
+    for alike in _by_x(points).values():
         for k, point in enumerate(alike):
             found.setdefault(step * (k - (len(alike) - 1) / 2), []).append(point)
-    return [(apart, tuple(mine)) for apart, mine in sorted(found.items())]
+    return sorted(found.items())
 
 
-def _draw_line(axis: Any, series: Series, aside: float) -> None:
-    """The line through the medians; aside: printer's points to the right of the true place."""
+def _draw_series(axis: Any, series: Series, middle: float, step: float) -> None:
+    """The line through the medians, and every point.
+
+    middle: printer's points to the right of the true place; step: between points of one x.
+    """
     from matplotlib.transforms import ScaledTranslation
 
-    shift = ScaledTranslation(aside / 72, 0, axis.figure.dpi_scale_trans)
-    middle = _medians(series.points)
-    axis.plot(list(middle), list(middle.values()), linestyle=series.line, linewidth=2,
-              color=series.colour, transform=axis.transData + shift)  # fmt: skip
+    def moved(right: float, up: float = 0.0) -> Any:
+        return axis.transData + ScaledTranslation(right / 72, up / 72, axis.figure.dpi_scale_trans)
 
+    def mark(points: Sequence[Point], where: Any, **look: Any) -> None:
+        xs, ys = [p.x for p in points], [p.y for p in points]
+        axis.plot(xs, ys, linestyle="none", transform=where, **look)
 
-def _draw_points(axis: Any, series: Series, aside: float) -> None:
-    from matplotlib.transforms import ScaledTranslation
-
-    shift = ScaledTranslation(aside / 72, 0, axis.figure.dpi_scale_trans)
-    place = {"transform": axis.transData + shift}
-    known = [p for p in series.points if not p.censored]
-    between = [p for p in known if p.low is not None and p.high is not None]
-    axis.vlines([p.x for p in between], [p.low for p in between], [p.high for p in between],
-                colors=series.colour, linewidth=1.4, alpha=0.7, **place)  # fmt: skip
-    plain = [p for p in known if not p.name]
-    axis.plot([p.x for p in plain], [p.y for p in plain], linestyle="none", **_look(series),
-              **place)  # fmt: skip
-    for p in known:
-        if p.name:
-            axis.plot([p.x], [p.y], linestyle="none", gid=p.name, **_look(series), **place)
-    arrows = [p for p in series.points if p.censored]
-    above = axis.transData + ScaledTranslation(aside / 72, 15 / 72, axis.figure.dpi_scale_trans)
-    for look, where in (
-        (_look(series), axis.transData + shift),
-        ({"marker": r"$\uparrow$", "markersize": 16, "color": series.colour}, above),
-    ):
-        axis.plot([p.x for p in arrows], [p.y for p in arrows], linestyle="none", transform=where,
-                  **look)  # fmt: skip
+    medians, look = _medians(series.points), _look(series)
+    axis.plot(list(medians), list(medians.values()), linestyle=series.line, linewidth=2,
+              color=series.colour, transform=moved(middle))  # fmt: skip
+    for apart, points in _told_apart(series.points, step):
+        place = moved(middle + apart)
+        known = [p for p in points if not p.censored]
+        between = [p for p in known if p.low is not None and p.high is not None]
+        axis.vlines([p.x for p in between], [p.low for p in between], [p.high for p in between],
+                    colors=series.colour, linewidth=1.4, alpha=0.7, transform=place)  # fmt: skip
+        mark([p for p in known if not p.name], place, **look)
+        for p in known:
+            if p.name:
+                mark([p], place, gid=p.name, **look)
+        arrows = [p for p in points if p.censored]
+        mark(arrows, place, **look)
+        mark(arrows, moved(middle + apart, up=15), marker=r"$\uparrow$", markersize=16,
+             color=series.colour)  # fmt: skip
 
 
 def _look(series: Series) -> dict[str, Any]:
@@ -414,7 +414,5 @@ def _look(series: Series) -> dict[str, Any]:
 
 def _medians(points: Sequence[Point]) -> dict[float, float]:
     """The median y at each x, in order; an x whose median is censored is left out."""
-    by_x: dict[float, list[float]] = {}
-    for point in points:
-        by_x.setdefault(point.x, []).append(inf if point.censored else point.y)
-    return {x: y for x in sorted(by_x) if isfinite(y := median(by_x[x]))}
+    ys = {x: [inf if p.censored else p.y for p in alike] for x, alike in _by_x(points).items()}
+    return {x: y for x in sorted(ys) if isfinite(y := median(ys[x]))}

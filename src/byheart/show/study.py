@@ -19,9 +19,19 @@ from byheart.show.groups import (
     value_words,
     varied,
 )
-from byheart.show.plots import Panel, Series
+from byheart.show.plots import Panel
 from byheart.show.runs import Finished
-from byheart.show.values import Axis, Value, Values, at, interval, interval_at, line_of, panel_over
+from byheart.show.values import (
+    CHANGE,
+    Axis,
+    Value,
+    Values,
+    at,
+    line_of,
+    panel_over,
+    value_at,
+    values_of,
+)
 
 MODE, DUPLICATES, DROPOUT = "captions.mode", "images.duplicates", "captions.dropout"
 BY_MODE = "own captions under the training captions, all others under unseen prompts"
@@ -54,34 +64,30 @@ def study(runs: Sequence[Finished]) -> list[Panel]:
     if all(len({axis.place(run) for run in group.runs}) < 2 for group in lines):
         return []
 
-    def series(value: Value) -> tuple[Series, ...]:
-        return tuple(
+    def panel(title: str, unit: str, value: Value) -> Panel:
+        series = [
             line_of(g, value, axis, f"{g.words}, {BY_MODE}" if key == MODE else g.under)
             for g in lines
-        )
-
-    def panel(title: str, unit: str, found: tuple[Series, ...], share: bool = True) -> Panel:
-        return panel_over(title, axis, unit, found, share=share)
+        ]
+        return panel_over(title, axis, unit, series, share=unit != CHANGE)
 
     outputs = "share of outputs"
     panels = [
-        panel("Copied", outputs, series(_under("kinds", "copied"))),
-        panel("Training images that came out", "coverage", series(_coverage)),
-        panel("Another prompt, same noise", "change / distance of two pictures",
-              series(lambda run: interval(at(run, "prompt_effect", asked(run.captions)))), False),
-        panel("Broken", outputs, series(_under("kinds", "broken"))),
+        panel("Copied", outputs, _under("kinds", "copied")),
+        panel("Training images that came out", "coverage", _under("coverage")),
+        panel("Another prompt, same noise", CHANGE,
+              lambda run: values_of(at(run, "prompt_effect", asked(run.captions)))),
+        panel("Broken", outputs, _under("kinds", "broken")),
     ]  # fmt: skip
     if key == DROPOUT:
-        empty = series(interval_at("conditions", "empty", "kinds", "copied"))
+        empty = value_at("conditions", "empty", "kinds", "copied")
         panels.insert(1, panel("Copied under the empty prompt", outputs, empty))
     if key == DUPLICATES:
-        seen = tuple(
-            replace(s, label=f"{group.words}: its share of what is seen", line=":", filled=False)
-            for s, group in zip(series(_seen), lines, strict=True)
-        )
-        found = series(_under("first_image"))
-        if any(s.points for s in found):
-            panels.insert(1, panel("Copies of the first image", outputs, (*found, *seen)))
+        first = panel("Copies of the first image", outputs, _under("first_image"))
+        if any(s.points for s in first.series):
+            words = "its share of what is seen"
+            seen = [line_of(g, _seen, axis, f"{g.words}: {words}", ":", False) for g in lines]
+            panels.insert(1, replace(first, series=(*first.series, *seen)))
     return panels
 
 
@@ -111,14 +117,9 @@ def _under(*keys: str) -> Value:
         found = at(run, "conditions", asked(run.captions))
         for key in keys:
             found = found and found.get(key)
-        return interval(found)
+        return values_of(found)
 
     return value
-
-
-def _coverage(run: Finished) -> Values:
-    found = at(run, "conditions", asked(run.captions), "coverage")
-    return None if found is None else (found,)
 
 
 def _seen(run: Finished) -> Values:

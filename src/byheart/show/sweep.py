@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 
 from byheart.runtime.files import write_bytes, write_text
 from byheart.show.groups import groups, settings
-from byheart.show.halves import columns, pairs_of, seen_together
+from byheart.show.halves import pairs_of
 from byheart.show.pages import inline, template
 from byheart.show.panels import across, figures
 from byheart.show.pictures import above_another, wall, without_pixels
@@ -53,12 +52,10 @@ def write_curve(folder: Path, last: Path | None = None, against: str = "n") -> P
         are not on the page; once they are there, they are drawn again with the others.
     """
     runs = finished_runs(folder, last)
-    variants = {run.path: group.variant for group in groups(runs) for run in group.runs}
-    lines = [line for run in runs for line in _lines(run, variants)]
     attributions = [run.measures["images"]["attribution"] for run in runs]
     pairs, picture = pairs_of(runs), wall(runs)
-    alike = above_another(seen_together(pairs)) if pairs else None
-    text, made, title = table(runs, columns(pairs)), {}, _compute(runs)
+    alike = above_another([pair.seen for pair in pairs]) if pairs else None
+    text, made, title = table(runs, pairs), {}, _compute(runs)
     for axis in AXES:
         if axis in ("n", against) or (folder / f"{_named('curve', axis)}.svg").exists():
             for name, shown in figures(runs, pairs, axis).items():
@@ -68,8 +65,9 @@ def write_curve(folder: Path, last: Path | None = None, against: str = "n") -> P
                 )
     page = template("sweep.html").render(
         name=folder.name,
-        runs=len(runs),
-        lines=lines,
+        runs=runs,
+        variants={run.path: group.variant for group in groups(runs) for run in group.runs},
+        conditions=CONDITIONS,
         lead=lead(runs),
         sentences=sentences(runs),
         figures={key: Markup(element(made[key]["text"])) for key in TITLES if key in made},
@@ -123,21 +121,3 @@ def _write(path: Path, content: bytes | None) -> None:
         path.unlink(missing_ok=True)
         return
     write_bytes(path, content)
-
-
-def _lines(run: Finished, variants: Mapping[Path, str]) -> list[dict[str, Any]]:
-    """A run in the page's table: a line for each condition, with the headline weights.
-
-    variants: by run, the settings in which it differs from others.
-    """
-    m = run.measures
-    facts = {"run": run.path.name, "n": run.n, "captions": run.captions, "steps": m["steps"]}
-    facts["variant"] = variants[run.path]
-    return [
-        facts
-        | {"condition": name, "outputs": part["outputs"], "coverage": part["coverage"]}
-        | {key: part["copied"][key] for key in ("low", "high")}
-        | {kind: part["kinds"][kind]["rate"] for kind in ("copied", "blend", "broken", "novel")}
-        for key, name in CONDITIONS.items()
-        if (part := m["conditions"][key]) is not None
-    ]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from byheart.measure.ledger import smallest_codec
 from byheart.runtime.files import csv_text
+from byheart.show.halves import Pair
 from byheart.show.runs import Finished, first_step
+from byheart.show.values import values_of
 from byheart.show.words import CONDITIONS
 
 
@@ -92,14 +94,13 @@ COLUMNS = {
     "data_copying_z": "the same as a rank test, C_T; 0: no nearer, below -3: copying",
     "gap": "memorized, between, generalizing or not yet learned, by the denoising gap",
 }
-# Of runs that have another beside them on the other half of the source: columns by run.
-Halves = Mapping[Path, Mapping[str, float | None]]
 
 
-def rows(runs: Sequence[Finished], halves: Halves | None = None) -> list[dict[str, Any]]:
+def rows(runs: Sequence[Finished], pairs: Sequence[Pair] = ()) -> list[dict[str, Any]]:
     """The rows of curve.csv: of each run its kinds of weights, of each of these what was asked."""
+    pair_of = {run.path: pair for pair in pairs for run in (pair.a, pair.b)}
     return [
-        _row(run, condition, kind, (halves or {}).get(run.path, {}))
+        _row(run, condition, kind, pair_of.get(run.path))
         for run in runs
         for kind in ("ema", "raw")
         if kind in run.measures["weights"]
@@ -108,14 +109,12 @@ def rows(runs: Sequence[Finished], halves: Halves | None = None) -> list[dict[st
     ]
 
 
-def table(runs: Sequence[Finished], halves: Halves | None = None) -> str:
+def table(runs: Sequence[Finished], pairs: Sequence[Pair] = ()) -> str:
     """curve.csv as text. The same runs give the same bytes."""
-    return csv_text(rows(runs, halves), COLUMNS)
+    return csv_text(rows(runs, pairs), COLUMNS)
 
 
-def _row(
-    run: Finished, condition: str, kind: str, halves: Mapping[str, float | None]
-) -> dict[str, Any]:
+def _row(run: Finished, condition: str, kind: str, pair: Pair | None) -> dict[str, Any]:
     m, c, config = run.measures, run.measures["weights"][kind][condition], run.config
     headline = run.headline == kind
     found = {
@@ -140,35 +139,33 @@ def _row(
         "last_look_step": run.trajectory[-1]["step"] if run.trajectory else None,
     }  # fmt: skip
     for name, rate in c["kinds"].items():
-        found |= _interval(name, rate, "rate")
-    found |= _interval("first_image", c.get("first_image"), "rate")
-    found |= _interval("chance", m["chance"], "rate")
-    found |= _interval("above_chance", c["above_chance"], "rate")
+        found |= _interval(name, rate)
+    found |= _interval("first_image", c.get("first_image"))
+    found |= _interval("chance", m["chance"])
+    found |= _interval("above_chance", c["above_chance"])
     if headline:
-        found |= _interval("prompt_effect", m["prompt_effect"][condition], "value")
+        found |= _interval("prompt_effect", m["prompt_effect"][condition])
         for key in ("noise_effect", "same_image"):
             found[key] = m[key][condition] and m[key][condition]["value"]
-        if condition == "unseen":
-            found |= halves
+        if condition == "unseen" and pair:
+            found["agreement_chance"] = pair.chance.value
+            found |= _interval("agreement", asdict(pair.agreement))
+            found |= _interval("likeness", asdict(pair.likeness))
         if condition == "captions":
-            found |= _interval("steering", m["steering"], "value")
+            found |= _interval("steering", m["steering"])
         new = m.get("generalization") or {}  # version 1 has none
         if near := new.get("nearest"):
             found |= {"nearest_ratio": near["ratio"], "data_copying_z": near["z"]}
         if gap := new.get("gap"):
             found["gap"] = gap["verdict"]
-        sizes = smallest_codec(m["ledger"])
-        found["given_back"] = m["ledger"]["given_back"]
-        if sizes:
-            found["memorized_bits"] = sizes["bits"]
-            found["bits_per_parameter"] = sizes["bits_per_parameter"]
+        sizes = smallest_codec(m["ledger"]) or {}
+        found |= {"given_back": m["ledger"]["given_back"], "memorized_bits": sizes.get("bits"),
+                  "bits_per_parameter": sizes.get("bits_per_parameter")}  # fmt: skip
     return {key: _plain(found.get(key)) for key in COLUMNS}
 
 
-def _interval(name: str, found: dict[str, Any] | None, key: str) -> dict[str, Any]:
-    if found is None:
-        return {}
-    return {name: found[key], f"{name}_low": found["low"], f"{name}_high": found["high"]}
+def _interval(name: str, found: dict[str, Any] | None) -> dict[str, Any]:
+    return dict(zip((name, f"{name}_low", f"{name}_high"), values_of(found) or (), strict=False))
 
 
 def _plain(value: Any) -> Any:

@@ -14,6 +14,7 @@ from byheart.show.runs import Finished
 # What follows x in a Point: y, and the ends of its interval.
 Values = tuple[float, ...] | tuple[float, float | None, float | None] | None
 Value = Callable[[Finished], Values]
+CHANGE = "change / distance of two pictures"  # the unit of what a prompt or a noise changes
 
 
 @dataclass(frozen=True)
@@ -63,23 +64,13 @@ def line_of(
 
 
 def value_at(*keys: str) -> Value:
-    """A number without an interval."""
+    return lambda run: values_of(at(run, *keys))
 
-    def value(run: Finished) -> Values:
-        found = at(run, *keys)
+
+def values_of(found: Any) -> Values:
+    """A number alone; a rate or an effect with its interval."""
+    if not isinstance(found, dict):
         return None if found is None else (found,)
-
-    return value
-
-
-def interval_at(*keys: str) -> Value:
-    """A rate or an effect with its interval."""
-    return lambda run: interval(at(run, *keys))
-
-
-def interval(found: dict[str, Any] | None) -> Values:
-    if found is None:
-        return None
     value = found["rate"] if "rate" in found else found["value"]
     return None if value is None else (value, found["low"], found["high"])
 
@@ -92,8 +83,8 @@ def counted(share: float, count: int) -> tuple[float, float | None, float | None
 
 def chance(runs: Sequence[Finished], axis: Axis, joined: bool = True) -> Series:
     """Unseen real pictures that pass as copies. joined: the runs differ in nothing but the axis."""
-    found = points_of(runs, interval_at("chance"), axis)
     line = (0, (1, 3)) if joined else ""
+    found = points_of(runs, value_at("chance"), axis)
     return Series("chance: unseen real pictures", found, GREY, "D", line, filled=False)
 
 
