@@ -28,7 +28,6 @@ class Keeper:
 
     def __init__(self, folder: Path, config: Config, accelerator: Accelerator) -> None:
         self.folder, self.config, self.main = folder, config, accelerator.is_main_process
-        self.steps = config.steps
         self.saved_at = time.monotonic()
 
     def keep(self, state: State, at_once: bool = False) -> None:
@@ -36,7 +35,7 @@ class Keeper:
 
         ValueError: it cannot be written; the checkpoints before it are whole.
         """
-        due, last = self.config.checkpoint, state.step == self.steps
+        due, last = self.config.checkpoint, state.step == self.config.steps
         waited = time.monotonic() - self.saved_at
         by_steps = due.every > 0 and state.step % due.every == 0
         by_clock = due.minutes > 0 and waited >= 60 * due.minutes
