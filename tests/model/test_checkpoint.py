@@ -12,13 +12,12 @@ import torch
 from diffusers import UNet2DConditionModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from support.training import Process, compose
 
-from byheart.config import Config
 from byheart.model import checkpoint
 from byheart.model.checkpoint import Keeper, load, newest_valid, save
 from byheart.model.fit import State, start
 
-Compose = Callable[..., Config]
 FILES = ("unet.safetensors", "ema.safetensors", "optimizer.safetensors", "manifest.json")
 
 
@@ -44,7 +43,7 @@ def advance(state: State) -> None:
 
 
 @pytest.fixture
-def fresh(compose: Compose) -> Callable[..., State]:
+def fresh() -> Callable[..., State]:
     config = compose("fit.ema=0.5", "budget.steps=20")
     return lambda width=4: start(small_unet(width), config)
 
@@ -249,7 +248,7 @@ def test_a_final_checkpoint_holds_the_weights_and_their_average_only(
 
 
 def test_the_clock_and_a_wish_make_a_checkpoint_due_too(
-    compose: Compose, process: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = compose(
         "budget.steps=9", "checkpoint.every=0", "checkpoint.minutes=2", "checkpoint.keep=9"
@@ -257,7 +256,7 @@ def test_the_clock_and_a_wish_make_a_checkpoint_due_too(
     now = [0.0]
     monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
     state = start(small_unet(), config)
-    keeper = Keeper(tmp_path, config, process(0, 1))
+    keeper = Keeper(tmp_path, config, Process(0, 1))
     for step in range(1, 7):
         now[0] += 50.0
         advance(state)

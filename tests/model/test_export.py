@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
+from support.training import compose, narrow, same_weights
 
 from byheart.config import Config
 from byheart.data.codec import PatchCodec, load_codec
@@ -22,15 +22,8 @@ from byheart.model.objective import build_schedule
 from byheart.model.sample import Conditions, initial_noise, sample
 from byheart.model.unet import build_unet
 
-Compose = Callable[..., Config]
 
-
-def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
-    a, b = one.state_dict(), other.state_dict()
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def test_the_unet_and_its_schedule_open_in_stock_diffusers(narrow: Compose, tmp_path: Path) -> None:
+def test_the_unet_and_its_schedule_open_in_stock_diffusers(tmp_path: Path) -> None:
     config = narrow("unet.zero_init=false")
     unet, schedule = build_unet(config.unet, 12, 8, 8, seed=0), build_schedule(config)
     save_model(tmp_path / "model", unet, schedule, PatchCodec(2), config)
@@ -46,7 +39,7 @@ def test_the_unet_and_its_schedule_open_in_stock_diffusers(narrow: Compose, tmp_
     assert not list((tmp_path / "model").rglob("*.bin"))
 
 
-def test_what_was_exported_can_be_started_from(narrow: Compose, tmp_path: Path) -> None:
+def test_what_was_exported_can_be_started_from(tmp_path: Path) -> None:
     config = narrow("fit.prediction=v_prediction")
     unet, schedule = build_unet(config.unet, 12, 8, 8, seed=0), build_schedule(config)
     save_model(tmp_path / "model", unet, schedule, PatchCodec(2), config)
@@ -59,7 +52,7 @@ def test_what_was_exported_can_be_started_from(narrow: Compose, tmp_path: Path) 
 
 
 def test_the_weights_that_are_in_use_are_the_ones_exported_and_replace_the_older(
-    narrow: Compose, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     config = narrow()
     schedule = build_schedule(config)
@@ -74,7 +67,7 @@ def test_the_weights_that_are_in_use_are_the_ones_exported_and_replace_the_older
 
 
 def test_an_interrupted_export_leaves_the_older_one(
-    narrow: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = narrow()
     schedule = build_schedule(config)
@@ -93,7 +86,7 @@ def test_an_interrupted_export_leaves_the_older_one(
 
 
 @pytest.fixture
-def whole(compose: Compose, tiny_pipeline: Path, tmp_path: Path) -> tuple[Config, Conditions, Path]:
+def whole(tiny_pipeline: Path, tmp_path: Path) -> tuple[Config, Conditions, Path]:
     """A run with a VAE and CLIP, its model exported."""
     config = compose("images.size=64", "codec=sd_vae", f"codec.path='{tiny_pipeline}'",
                      "text=clip", f"text.path='{tiny_pipeline}'",

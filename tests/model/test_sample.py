@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -10,29 +9,28 @@ from typing import Any
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from support.training import SHAPE, Process, compose, narrow
 from torch import Tensor
 
-from byheart.config import Config, Sample
+from byheart.config import Sample
 from byheart.model.objective import build_schedule
 from byheart.model.rng import Stream, generator
 from byheart.model.sample import Conditions, initial_noise, sample, sample_shared
 from byheart.model.unet import build_unet
 
-Compose = Callable[..., Config]
 CPU = torch.device("cpu")
-SHAPE = (12, 8, 8)
 # Seven questions: three prompts, some of them with the same noise.
 PROMPTS = torch.tensor([0, 1, 2, 1, 0, 2, 1])
 NOISES = torch.tensor([0, 0, 0, 1, 2, 2, 3])
 
 
 @pytest.fixture
-def unet(narrow: Compose) -> UNet2DConditionModel:
+def unet() -> UNet2DConditionModel:
     return build_unet(narrow("unet.zero_init=false").unet, 12, 8, 8, seed=0).eval()
 
 
 @pytest.fixture
-def conditions(compose: Compose) -> Conditions:
+def conditions() -> Conditions:
     rows = torch.randn(3, 4, 8, generator=torch.Generator().manual_seed(0))
     return Conditions(build_schedule(compose()), rows, SHAPE)
 
@@ -164,14 +162,14 @@ def test_who_watches_sees_what_the_sampler_expects_to_end_at(
 @pytest.mark.parametrize("world", [1, 2, 3, 8, 11])
 @pytest.mark.parametrize("total", [1, 2, 7])
 def test_any_number_of_processes_gives_the_same_outputs_in_the_same_order(
-    conditions: Conditions, process: Callable[..., Any], world: int, total: int
+    conditions: Conditions, world: int, total: int
 ) -> None:
     prompts, noises = PROMPTS[:total], NOISES[:total]
     asked = settings(batch=2, guidance=2.0)
     whole = sample(Echo(), conditions, prompts, noises, 0, asked, CPU)
 
     def made_by(index: int, of_all: list[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
-        one = process(index, world, of_all)
+        one = Process(index, world, of_all)
         return sample_shared(Echo(), conditions, prompts, noises, 0, asked, one), one.given
 
     handed_in = [given[0] for _, given in map(made_by, range(world)) if given]
