@@ -175,18 +175,6 @@ def test_other_weights_or_another_scale_have_latents_of_their_own(
     assert torch.allclose(load(tmp_path / "scaled").encode(images), 2 * first, atol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_weights_in_half_precision_are_used_in_single(
-    folder: Path, load: Load, tmp_path: Path, dtype: torch.dtype
-) -> None:
-    half = AutoencoderKL.from_pretrained(folder).to(dtype)
-    half.save_pretrained(tmp_path / "half")
-    images = random_images(2, 16)
-    latents = load(tmp_path / "half").encode(images)
-    assert latents.dtype == torch.float32
-    assert torch.allclose(latents, direct(half.float(), images), atol=1e-5)
-
-
 def test_a_pipelines_own_vae_is_found_in_it(tiny_pipeline: Path, load: Load) -> None:
     codec = load(tiny_pipeline)
     assert (codec.channels, codec.factor) == (4, 8)
@@ -212,27 +200,3 @@ def test_the_ceiling_of_patches_one_level_off_is_known() -> None:
     off[1, :, :4] = 151  # half of the pixels of one image, by 51 / 255 = 0.2
     latents = PatchCodec(2).encode(off)
     assert round_trip_rmse(PatchCodec(2), images, latents) == pytest.approx(0.2 / 2**0.5)
-
-
-@pytest.mark.parametrize(
-    ("path", "message"),
-    [
-        ("{}/file", "codec.path=.*/file is a file; a model folder or hub id is needed"),
-        ("{}/absent", "codec.path=.*/absent: no such folder, and not a hub id"),
-        ("absent", "codec.path=absent: no such folder"),
-        ("a/b/c", "codec.path=a/b/c: no such folder"),
-        ("~/vae", "codec.path=~/vae: no such folder"),
-        ("../vae", "no such folder"),
-        ("{}/empty", "cannot read its vae"),
-        ("{}/unet-only", "cannot read its vae"),
-        ("a b/c d", "a b/c d: cannot read its vae"),
-    ],
-)
-def test_what_is_no_vae_is_refused_in_one_line(tmp_path: Path, path: str, message: str) -> None:
-    (tmp_path / "file").touch()
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "unet-only" / "unet").mkdir(parents=True)
-    config = Codec(kind="sd_vae", patch=8, path=path.format(tmp_path))
-    with pytest.raises(ValueError, match=message) as error:
-        load_codec(config, tmp_path / "cache")
-    assert "\n" not in str(error.value) and not (tmp_path / "cache").exists()

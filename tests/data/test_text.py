@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import subprocess
 import sys
 from importlib import resources
@@ -189,21 +188,6 @@ def test_clip_attends_to_its_padding_and_never_exceeds_its_length(
     assert rows.shape == (4, 77, 32) and rows[0, -1].any()
 
 
-def test_clip_weights_in_half_precision_are_used_in_single(
-    tiny_pipeline: Path, tmp_path: Path
-) -> None:
-    from transformers import CLIPTextModel, CLIPTokenizer
-
-    half = CLIPTextModel.from_pretrained(tiny_pipeline, subfolder="text_encoder").half()
-    half.save_pretrained(tmp_path / "half" / "text_encoder")
-    tokenizer = CLIPTokenizer.from_pretrained(tiny_pipeline, subfolder="tokenizer")
-    tokenizer.save_pretrained(tmp_path / "half" / "tokenizer")
-    rows = embed(TEXTS, text("clip", 77, tmp_path / "half"), tmp_path / "cache")
-    assert rows.dtype == torch.float32
-    full = embed(TEXTS, text("clip", 77, tiny_pipeline), tmp_path / "cache")
-    assert torch.allclose(rows, full, atol=0.02)
-
-
 def test_changed_weights_behind_the_same_path_are_read_again(
     tiny_pipeline: Path, tmp_path: Path
 ) -> None:
@@ -220,53 +204,3 @@ def test_changed_weights_behind_the_same_path_are_read_again(
             weight.mul_(1.5)
     model.save_pretrained(folder / "text_encoder")
     assert not torch.allclose(embed(TEXTS, config, tmp_path / "cache"), first, atol=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("path", "message"),
-    [
-        ("{}/file", "text.path=.*/file is a file"),
-        ("{}/absent", "text.path=.*/absent: no such folder"),
-        ("{}/empty", "cannot read its tokenizer"),
-        ("nonsense", "text.path=nonsense: no such folder"),
-    ],
-)
-def test_what_is_no_pipeline_is_refused_in_one_line(
-    tmp_path: Path, path: str, message: str
-) -> None:
-    (tmp_path / "file").touch()
-    (tmp_path / "empty").mkdir()
-    config = Text(encoder="clip", path=path.format(tmp_path), tokens=77)
-    with pytest.raises(ValueError, match=message) as error:
-        embed(TEXTS, config, tmp_path / "cache")
-    assert "\n" not in str(error.value)
-
-
-def test_damaged_text_encoders_are_refused_in_one_line(tiny_pipeline: Path, tmp_path: Path) -> None:
-    shutil.copytree(tiny_pipeline / "tokenizer", tmp_path / "clip" / "tokenizer")
-    shutil.copytree(tiny_pipeline / "text_encoder", tmp_path / "clip" / "text_encoder")
-    weights = tmp_path / "clip" / "text_encoder" / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1000])
-    with pytest.raises(ValueError, match="cannot read its text_encoder") as error:
-        embed(TEXTS, text("clip", 77, tmp_path / "clip"), tmp_path / "cache")
-    assert "\n" not in str(error.value)
-
-
-def test_pickled_text_encoders_are_refused(
-    tiny_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from transformers import CLIPTextModel, CLIPTokenizer
-
-    model = CLIPTextModel.from_pretrained(tiny_pipeline, subfolder="text_encoder")
-    model.config.save_pretrained(tmp_path / "clip" / "text_encoder")
-    torch.save(model.state_dict(), tmp_path / "clip" / "text_encoder" / "pytorch_model.bin")
-    tokenizer = CLIPTokenizer.from_pretrained(tiny_pipeline, subfolder="tokenizer")
-    tokenizer.save_pretrained(tmp_path / "clip" / "tokenizer")
-
-    def unpickled(*_: object, **__: object) -> None:
-        raise AssertionError("unpickled")
-
-    monkeypatch.setattr(torch, "load", unpickled)
-    with pytest.raises(ValueError, match="cannot read its text_encoder") as error:
-        embed(TEXTS, text("clip", 77, tmp_path / "clip"), tmp_path / "cache")
-    assert "\n" not in str(error.value)
