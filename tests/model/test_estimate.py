@@ -15,12 +15,11 @@ from support.training import Train, Training, narrow
 
 from byheart.model import estimate as module
 from byheart.model.estimate import Estimate, threads_that_pay
-from byheart.model.unet import parameters
+from byheart.model.memory import state_bytes
 
 
-def estimate(run: Training, unet: UNet2DConditionModel, **changes: Any) -> Estimate:
-    config = replace(run.config, **changes)
-    return module.estimate(unet, run.given, 5, config, run.accelerator, Path())
+def estimate(run: Training, unet: UNet2DConditionModel) -> Estimate:
+    return module.estimate(unet, run.given, 5, run.config, run.accelerator, Path())
 
 
 @contextmanager
@@ -38,27 +37,7 @@ def test_expecting_teaches_the_network_nothing(training: Train) -> None:
         expected = estimate(run, unet)
     assert torch.equal(torch.get_rng_state(), random)
     assert expected.train > 0 and expected.sample > 0
-
-
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_the_memory_it_expects_is_that_of_what_there_is_after_a_step(
-    training: Train, optimizer: str
-) -> None:
-    run = training(narrow("fit.batch=2", "budget.steps=10", f"fit.optimizer={optimizer}"))
-    state = run.begin()
-    next(run.steps(state))
-    moments = sum(
-        value.numel()
-        for kept in state.optimizer.state.values()
-        for name, value in kept.items()
-        if name != "step"
-    )
-    count = parameters(state.unet)
-    assert count < moments <= 2 * count
-    # Weights, gradients, moments, the average; four bytes each.
-    assert estimate(run, state.unet).memory == 4 * (3 * count + moments)
-    without = estimate(run, state.unet, fit=replace(run.config.fit, ema=0.0))
-    assert without.memory == 4 * (2 * count + moments)
+    assert expected.memory == state_bytes(unet, run.config.fit)
 
 
 class Full:

@@ -120,20 +120,18 @@ def test_out_of_memory_on_the_way_back_what_was_computed_is_let_go(
         assert torch.allclose(weight, other.unet.state_dict()[name], atol=2e-5), name
 
 
-@pytest.mark.parametrize("most", [1, 2, 3])
+@pytest.mark.parametrize("most", [1, 2])
 def test_out_of_memory_smaller_parts_give_the_same_result(
     training: Train, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    run = training(narrow("budget.steps=5", "fit.batch=6"))
-    one = run.finished()
-    other = run.begin()
+    run = training(narrow("budget.steps=3", "fit.batch=6"))
+    one, other = run.finished(), run.begin()
     small = Small(other.unet, most)
     monkeypatch.setattr(other.unet, "forward", small)
-    losses = [float(step.loss) for step in run.steps(other)]
-    assert max(small.sizes) <= most and sum(small.sizes) == 5 * 6
+    assert len(list(run.steps(other))) == other.step == 3
+    assert max(small.sizes) <= most and sum(small.sizes) == 3 * 6
     for name, weight in one.unet.state_dict().items():
         assert torch.allclose(weight, other.unet.state_dict()[name], atol=2e-5), name
-    assert len(losses) == 5 and other.step == 5
 
 
 def test_a_single_sample_cannot_be_halved(training: Train, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,11 +59,6 @@ def test_stable_diffusions_own_betas_can_be_made_to_end_in_pure_noise() -> None:
     assert torch.allclose(line.alphas_cumprod.double().sqrt(), rescaled(sd), atol=1e-4)
 
 
-def test_the_noise_cannot_be_asked_for_where_it_says_nothing_about_the_image() -> None:
-    with pytest.raises(ValueError, match="type schedule=sd"):
-        compose("fit.prediction=epsilon", "schedule=exact")
-
-
 # ----------------------------------------------------------------------------- targets and loss
 
 

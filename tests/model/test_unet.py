@@ -22,8 +22,6 @@ from byheart.config import Config
 from byheart.model.objective import build_schedule
 from byheart.model.unet import build_unet, parameters
 
-PRESETS = ("narrow", "tiny", "small", "sd15", "sd21")
-
 
 def on_paper(config: Config, channels: int = 4, side: int = 64) -> UNet2DConditionModel:
     """The network without the memory for it."""
@@ -46,9 +44,8 @@ def test_the_full_presets_have_exactly_stable_diffusions_parameters(
     assert {w.shape[1] for name, w in unet.named_parameters() if "attn2.to_k" in name} == {width}
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_has_stable_diffusions_topology(preset: str) -> None:
-    unet = on_paper(compose(f"unet={preset}"))
+def test_the_full_shape_has_stable_diffusions_topology() -> None:
+    unet = on_paper(compose("unet=sd15"))
     down = [type(block).__name__ for block in unet.down_blocks]
     up = [type(block).__name__ for block in unet.up_blocks]
     assert down == ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"]
@@ -60,7 +57,7 @@ def test_every_preset_has_stable_diffusions_topology(preset: str) -> None:
     assert [block.downsamplers is not None for block in unet.down_blocks] == [True] * 3 + [False]
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", ["narrow", "tiny", "small", "sd21"])
 def test_only_widths_tell_a_preset_from_the_full_shape(preset: str) -> None:
     full = on_paper(compose("unet=sd15")).state_dict()
     own = on_paper(compose(f"unet={preset}")).state_dict()
