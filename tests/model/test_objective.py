@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler
 from support.training import SHAPE, compose
 from torch import Tensor
 
+from byheart.model.ideal import IdealDenoiser
 from byheart.model.objective import build_schedule, loss, target
-
-
-def column(values: Tensor) -> Tensor:
-    return values[:, None, None, None]
-
 
 # --------------------------------------------------------------------------------- the schedule
 
@@ -24,9 +21,8 @@ def test_sd_is_stable_diffusions_schedule() -> None:
     betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
     by_hand = torch.from_numpy(np.cumprod(1 - betas))
     assert torch.allclose(schedule.alphas_cumprod.double(), by_hand, rtol=1e-4)
-    assert float(schedule.alphas_cumprod[-1].sqrt()) == pytest.approx(
-        0.068265, abs=1e-6
-    )  # Lin, 3.1
+    last = float(schedule.alphas_cumprod[-1].sqrt())
+    assert last == pytest.approx(0.068265, abs=1e-6)  # Lin, 3.1
     assert schedule.final_alpha_cumprod == schedule.alphas_cumprod[0] < 1
     assert schedule.config.prediction_type == "sample" and not schedule.config.clip_sample
     schedule.set_timesteps(50)
@@ -68,7 +64,7 @@ def test_targets_are_the_papers_formulas(kind: str) -> None:
     x0, noise = torch.randn(2, 5, 4, 3, 3, generator=draws, dtype=torch.float64)
     t = torch.tensor([0, 1, 420, 998, 999])
     schedule = build_schedule(compose(f"schedule={kind}"))
-    a = column(schedule.alphas_cumprod.double()[t])
+    a = schedule.alphas_cumprod.double()[t][:, None, None, None]
     by_hand = {
         "sample": x0,
         "epsilon": noise,
@@ -77,24 +73,6 @@ def test_targets_are_the_papers_formulas(kind: str) -> None:
     for prediction, expected in by_hand.items():
         schedule.register_to_config(prediction_type=prediction)
         assert torch.allclose(target(schedule, x0, noise, t), expected, rtol=0, atol=1e-12)
-
-
-class Knows(torch.nn.Module):
-    """The right answer for a training set of one picture, from x_t and t alone; plus an error."""
-
-    def __init__(self, schedule: DDIMScheduler, x0: Tensor, error: float = 0.0) -> None:
-        super().__init__()
-        self.schedule, self.x0, self.error = schedule, x0, error
-
-    def forward(self, x: Tensor, t: Tensor, prompt: Tensor, return_dict: bool) -> tuple[Tensor]:
-        a = column(self.schedule.alphas_cumprod.to(x.dtype)[t])
-        noise = (x - a.sqrt() * self.x0) / (1 - a).sqrt()
-        answers = {
-            "sample": self.x0.expand_as(x),
-            "epsilon": noise,
-            "v_prediction": a.sqrt() * noise - (1 - a).sqrt() * self.x0,
-        }
-        return (answers[self.schedule.config.prediction_type] + self.error,)
 
 
 @pytest.mark.parametrize("prediction", ["sample", "v_prediction", "epsilon"])
@@ -107,7 +85,12 @@ def test_who_knows_the_picture_has_no_loss_and_who_errs_by_a_half_has_a_quarter(
     noise = torch.randn(6, *SHAPE, generator=draws)
     t, prompt = torch.tensor([0, 1, 100, 500, 998, 999]), torch.zeros(6, 1, 1)
     images = x0.expand_as(noise)
-    perfect = loss(Knows(schedule, x0), schedule, images, noise, t, prompt)
+    knows = IdealDenoiser(schedule, x0)
+    perfect = loss(knows, schedule, images, noise, t, prompt)
     assert float(perfect) == 0 if prediction == "sample" else float(perfect) < 1e-9
-    wrong = loss(Knows(schedule, x0, error=0.5), schedule, images, noise, t, prompt)
+
+    def errs(*given: Any, **options: Any) -> tuple[Tensor]:
+        return (knows(*given, **options)[0] + 0.5,)
+
+    wrong = loss(errs, schedule, images, noise, t, prompt)
     assert float(wrong) == pytest.approx(0.25, rel=1e-4)
