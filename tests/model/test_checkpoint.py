@@ -200,14 +200,6 @@ def test_an_interrupted_save_leaves_the_older_one_and_nothing_half(
     assert read_back(tmp_path) == truth[1]
 
 
-def test_what_a_killed_process_left_is_swept_away(tmp_path: Path) -> None:
-    (tmp_path / ".step-00000001.999999.part").mkdir()
-    (tmp_path / ".step-00000001.999999.part" / "unet.safetensors").write_bytes(b"half")
-    assert newest_valid(tmp_path) == (None, [])
-    saved(tmp_path, fresh(), 1)
-    assert names(tmp_path) == ["step-00000001"]
-
-
 def test_a_final_checkpoint_holds_the_weights_and_their_average_only(tmp_path: Path) -> None:
     state = fresh()
     advance(state)

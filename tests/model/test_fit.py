@@ -29,6 +29,7 @@ def bytes_of(state: State) -> tuple[dict[str, bytes], list[bytes]]:
     ("warmup", "decay", "step", "expected"),
     [
         (0.1, 0.2, 0, 0.1),  # the first of ten steps up
+        (0.1, 0.2, 4, 0.5),
         (0.1, 0.2, 9, 1.0),
         (0.1, 0.2, 50, 1.0),
         (0.1, 0.2, 90, 0.5),
