@@ -10,6 +10,7 @@ import torch
 from support.composing import composed
 
 from byheart.config import Images
+from byheart.data import avatars
 from byheart.data.avatars import family
 from byheart.data.images import ImageSet, load_images
 
@@ -43,8 +44,9 @@ def test_no_two_are_equal_and_more_only_adds(typed: tuple[str, ...], cache: Path
 
 
 def test_drawn_anew_they_are_the_same_bytes_and_another_seed_draws_others(
-    cache: Path, tmp_path: Path
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(avatars, "BLOCK", 20)
     kept, anew = loaded(10, cache), loaded(10, tmp_path)
     assert torch.equal(kept.train, anew.train) and kept.content_hash == anew.content_hash
     again = loaded(10, tmp_path)  # from the file
@@ -78,7 +80,8 @@ def test_a_share_of_a_family_without_end_is_refused(cache: Path) -> None:
         loaded(1, cache, "images.held_out=0.25")
 
 
-def test_a_small_family_ends_and_says_so(cache: Path) -> None:
+def test_a_small_family_ends_and_says_so(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(avatars, "BLOCK", 50)
     with pytest.raises(ValueError, match="smaller n_images"):
         loaded(2000, cache, "images.style=initials", "images.size=16")
 

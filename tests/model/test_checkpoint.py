@@ -12,22 +12,22 @@ import torch
 from diffusers import UNet2DConditionModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from support.training import Process, compose
 
-from byheart.config import Config
 from byheart.model import checkpoint
 from byheart.model.checkpoint import Keeper, load, newest_valid, save
 from byheart.model.fit import State, start
 
-Compose = Callable[..., Config]
 FILES = ("unet.safetensors", "ema.safetensors", "optimizer.safetensors", "manifest.json")
 
 
-def small_unet(width: int = 4) -> UNet2DConditionModel:
-    return UNet2DConditionModel(
-        sample_size=8, in_channels=3, out_channels=3, block_out_channels=(width,),
+def fresh() -> State:
+    unet = UNet2DConditionModel(
+        sample_size=8, in_channels=3, out_channels=3, block_out_channels=(4,),
         down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",), mid_block_type=None,
         layers_per_block=1, norm_num_groups=2, cross_attention_dim=4,
     )  # fmt: skip
+    return start(unet, compose("fit.ema=0.5", "budget.steps=20"))
 
 
 def advance(state: State) -> None:
@@ -43,22 +43,25 @@ def advance(state: State) -> None:
     state.step += 1
 
 
-@pytest.fixture
-def fresh(compose: Compose) -> Callable[..., State]:
-    config = compose("fit.ema=0.5", "budget.steps=20")
-    return lambda width=4: start(small_unet(width), config)
-
-
 def everything(state: State) -> dict[str, bytes]:
     named = list(state.unet.named_parameters())
     found = {f"raw {n}": w.detach().numpy().tobytes() for n, w in named}
-    assert state.ema is not None
     for (name, weight), shadow in zip(named, state.ema.shadow_params, strict=True):
         found[f"ema {name}"] = shadow.numpy().tobytes()
         for key, value in state.optimizer.state[weight].items():
             found[f"{key} {name}"] = torch.as_tensor(value).numpy().tobytes()
     found |= {f"left out {key}": v.numpy().tobytes() for key, v in vars(state.left_out).items()}
     return found | {"steps": bytes([state.step, state.ema.optimization_step])}
+
+
+def read_back(folder: Path) -> dict[str, bytes]:
+    """The newest one, none being damaged, in a state that knew other things before."""
+    place, damaged = newest_valid(folder)
+    assert damaged == []
+    state = fresh()
+    advance(state)
+    load(place, state)
+    return everything(state)
 
 
 def saved(folder: Path, state: State, steps: int, keep: int = 9) -> dict[int, dict[str, bytes]]:
@@ -75,9 +78,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_all_that_training_changes_comes_back_to_the_byte(
-    fresh: Callable[..., State], tmp_path: Path
-) -> None:
+def test_all_that_training_changes_comes_back_to_the_byte(tmp_path: Path) -> None:
     state = fresh()
     truth = saved(tmp_path, state, 3)
     place, damaged = newest_valid(tmp_path)
@@ -109,7 +110,7 @@ def empty(path: Path) -> None:
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("damage", [flip_a_bit, cut_short, empty, Path.unlink])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
-    fresh: Callable[..., State], tmp_path: Path, name: str, damage: Callable[[Path], object]
+    tmp_path: Path, name: str, damage: Callable[[Path], object]
 ) -> None:
     state = fresh()
     truth = saved(tmp_path, state, 3)
@@ -122,9 +123,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
     assert everything(state) == truth[2]
 
 
-def test_no_flipped_bit_of_a_manifest_goes_unnoticed(
-    fresh: Callable[..., State], tmp_path: Path
-) -> None:
+def test_no_flipped_bit_of_a_manifest_goes_unnoticed(tmp_path: Path) -> None:
     state = fresh()
     advance(state)
     manifest = save(tmp_path, state, keep=1, final=False) / "manifest.json"
@@ -141,22 +140,18 @@ def test_no_flipped_bit_of_a_manifest_goes_unnoticed(
 
 
 @pytest.mark.parametrize("keep", [1, 2, 3])
-def test_the_newest_are_kept_and_the_rest_pruned(
-    fresh: Callable[..., State], tmp_path: Path, keep: int
-) -> None:
+def test_the_newest_are_kept_and_the_rest_pruned(tmp_path: Path, keep: int) -> None:
     saved(tmp_path, fresh(), 5, keep)
     assert names(tmp_path) == [f"step-0000000{k}" for k in range(6 - keep, 6)]
 
 
-def test_a_damaged_newer_one_does_not_crowd_out_what_is_saved_after_it(
-    fresh: Callable[..., State], tmp_path: Path
-) -> None:
+def test_a_damaged_newer_one_does_not_crowd_out_what_is_saved_after_it(tmp_path: Path) -> None:
     state = fresh()
     saved(tmp_path, state, 5)
     for place in ("step-00000005", "step-00000004"):
         cut_short(tmp_path / place / "unet.safetensors")
     place, _ = newest_valid(tmp_path)
-    assert place is not None and place.name == "step-00000003"
+    assert place.name == "step-00000003"
     load(place, state)
     (tmp_path / "step-00000004").rename(tmp_path / "step-00000007")
     advance(state)
@@ -164,18 +159,12 @@ def test_a_damaged_newer_one_does_not_crowd_out_what_is_saved_after_it(
     assert newest_valid(tmp_path) == (tmp_path / "step-00000004", [])
 
 
-def test_a_damaged_one_of_the_same_step_is_replaced(
-    fresh: Callable[..., State], tmp_path: Path
-) -> None:
+def test_a_damaged_one_of_the_same_step_is_replaced(tmp_path: Path) -> None:
     state = fresh()
     truth = saved(tmp_path, state, 1)
     (tmp_path / "step-00000001" / "ema.safetensors").unlink()
     save(tmp_path, state, keep=1, final=False)
-    other = fresh()
-    place, damaged = newest_valid(tmp_path)
-    assert place is not None and damaged == []
-    load(place, other)
-    assert everything(other) == truth[1]
+    assert read_back(tmp_path) == truth[1]
 
 
 class Unplugged(BaseException):
@@ -188,12 +177,7 @@ class Unplugged(BaseException):
     [(OSError, ValueError), (SafetensorError, ValueError), (Unplugged, Unplugged)],
 )
 def test_an_interrupted_save_leaves_the_older_one_and_nothing_half(
-    fresh: Callable[..., State],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    calls: int,
-    error: type[BaseException],
-    raised: type[BaseException],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int, error: type, raised: type
 ) -> None:
     state = fresh()
     truth = saved(tmp_path, state, 1)
@@ -213,25 +197,10 @@ def test_an_interrupted_save_leaves_the_older_one_and_nothing_half(
         with pytest.raises(raised, match="no space left"):
             save(tmp_path, state, keep=1, final=False)
     assert names(tmp_path) == ["step-00000001"]
-    place, damaged = newest_valid(tmp_path)
-    assert place is not None and damaged == []
-    load(place, state)
-    assert everything(state) == truth[1]
+    assert read_back(tmp_path) == truth[1]
 
 
-def test_what_a_killed_process_left_is_swept_away(
-    fresh: Callable[..., State], tmp_path: Path
-) -> None:
-    (tmp_path / ".step-00000001.999999.part").mkdir()
-    (tmp_path / ".step-00000001.999999.part" / "unet.safetensors").write_bytes(b"half")
-    assert newest_valid(tmp_path) == (None, [])
-    saved(tmp_path, fresh(), 1)
-    assert names(tmp_path) == ["step-00000001"]
-
-
-def test_a_final_checkpoint_holds_the_weights_and_their_average_only(
-    fresh: Callable[..., State], tmp_path: Path
-) -> None:
+def test_a_final_checkpoint_holds_the_weights_and_their_average_only(tmp_path: Path) -> None:
     state = fresh()
     advance(state)
     place = save(tmp_path, state, keep=1, final=True)
@@ -249,15 +218,15 @@ def test_a_final_checkpoint_holds_the_weights_and_their_average_only(
 
 
 def test_the_clock_and_a_wish_make_a_checkpoint_due_too(
-    compose: Compose, process: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = compose(
         "budget.steps=9", "checkpoint.every=0", "checkpoint.minutes=2", "checkpoint.keep=9"
     )
     now = [0.0]
     monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
-    state = start(small_unet(), config)
-    keeper = Keeper(tmp_path, config, process(0, 1))
+    state = fresh()
+    keeper = Keeper(tmp_path, config, Process(0, 1))
     for step in range(1, 7):
         now[0] += 50.0
         advance(state)
@@ -266,19 +235,14 @@ def test_the_clock_and_a_wish_make_a_checkpoint_due_too(
     assert names(tmp_path) == ["step-00000003", "step-00000004"]
 
 
-def test_a_state_saved_before_its_first_step_comes_back(
-    fresh: Callable[..., State], tmp_path: Path
-) -> None:
+def test_a_state_saved_before_its_first_step_comes_back(tmp_path: Path) -> None:
     state = fresh()
-    assert state.ema is not None
     state.ema.step(list(state.unet.parameters()))
     state.step = 1  # left out: its gradient was not finite
     state.left_out.total += 1
     save(tmp_path, state, keep=1, final=False)
     other = fresh()
-    place, _ = newest_valid(tmp_path)
-    assert place is not None
-    load(place, other)
+    load(newest_valid(tmp_path)[0], other)
     assert int(other.left_out.total) == 1 and not other.optimizer.state
     advance(other)
     advance(state)

@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 from diffusers.models.attention_processor import AttnProcessor
+from support.training import narrow
 
 from byheart.model.cpu import AtFewPositions, optimize_for_cpu
 from byheart.model.unet import build_unet
@@ -33,7 +34,7 @@ def test_a_convolution_is_the_same_at_few_positions_and_at_many(side: int, strid
 
 
 @pytest.mark.parametrize("bf16", [False, True])
-def test_a_network_that_suits_the_machine_says_the_same(narrow, bf16: bool) -> None:
+def test_a_network_that_suits_the_machine_says_the_same(bf16: bool) -> None:
     config = narrow("unet.zero_init=false")
     stock = build_unet(config.unet, 12, 8, 8, 0)
     ours = optimize_for_cpu(copy.deepcopy(stock), CPU, bf16)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
+from support.training import compose, narrow, same_weights
 
 from byheart.config import Config
 from byheart.data.codec import PatchCodec, load_codec
@@ -22,22 +23,23 @@ from byheart.model.objective import build_schedule
 from byheart.model.sample import Conditions, initial_noise, sample
 from byheart.model.unet import build_unet
 
-Compose = Callable[..., Config]
+
+def exported(folder: Path, config: Config, seed: int = 0) -> tuple[UNet2DConditionModel, Any]:
+    unet, schedule = build_unet(config.unet, 12, 8, 8, seed), build_schedule(config)
+    save_model(folder / "model", unet, schedule, PatchCodec(2), config)
+    return unet, schedule
 
 
-def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
-    a, b = one.state_dict(), other.state_dict()
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+def opened(folder: Path) -> UNet2DConditionModel:
+    return UNet2DConditionModel.from_pretrained(folder / "model", subfolder="unet")
 
 
-def test_the_unet_and_its_schedule_open_in_stock_diffusers(narrow: Compose, tmp_path: Path) -> None:
+def test_the_unet_and_its_schedule_open_in_stock_diffusers(tmp_path: Path) -> None:
     config = narrow("unet.zero_init=false")
-    unet, schedule = build_unet(config.unet, 12, 8, 8, seed=0), build_schedule(config)
-    save_model(tmp_path / "model", unet, schedule, PatchCodec(2), config)
+    unet, schedule = exported(tmp_path, config)
     assert sorted(p.name for p in (tmp_path / "model").iterdir()) == ["scheduler", "unet"]
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
-    opened = UNet2DConditionModel.from_pretrained(tmp_path / "model", subfolder="unet")
-    assert same_weights(opened, unet)
+    assert same_weights(opened(tmp_path), unet)
     read = DDIMScheduler.from_pretrained(tmp_path / "model", subfolder="scheduler")
     assert torch.equal(read.alphas_cumprod, schedule.alphas_cumprod)
     assert read.config.prediction_type == "sample"
@@ -46,10 +48,9 @@ def test_the_unet_and_its_schedule_open_in_stock_diffusers(narrow: Compose, tmp_
     assert not list((tmp_path / "model").rglob("*.bin"))
 
 
-def test_what_was_exported_can_be_started_from(narrow: Compose, tmp_path: Path) -> None:
+def test_what_was_exported_can_be_started_from(tmp_path: Path) -> None:
     config = narrow("fit.prediction=v_prediction")
-    unet, schedule = build_unet(config.unet, 12, 8, 8, seed=0), build_schedule(config)
-    save_model(tmp_path / "model", unet, schedule, PatchCodec(2), config)
+    unet, schedule = exported(tmp_path, config)
     again = replace(narrow(), unet=replace(config.unet, pretrained=str(tmp_path / "model")))
     assert same_weights(build_unet(again.unet, 12, 8, 8, seed=9), unet)
     own = build_schedule(again)
@@ -59,41 +60,32 @@ def test_what_was_exported_can_be_started_from(narrow: Compose, tmp_path: Path) 
 
 
 def test_the_weights_that_are_in_use_are_the_ones_exported_and_replace_the_older(
-    narrow: Compose, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
-    config = narrow()
-    schedule = build_schedule(config)
     for seed in (0, 1):
-        unet = build_unet(config.unet, 12, 8, 8, seed=seed)
-        save_model(tmp_path / "model", unet, schedule, PatchCodec(2), config)
+        unet, _ = exported(tmp_path, narrow(), seed)
+        assert same_weights(opened(tmp_path), unet)
+        assert not (tmp_path / "model" / "stray").exists()
         (tmp_path / "model" / "stray").touch()
-    save_model(tmp_path / "model", unet, schedule, PatchCodec(2), config)
-    opened = UNet2DConditionModel.from_pretrained(tmp_path / "model", subfolder="unet")
-    assert same_weights(opened, unet)
-    assert not (tmp_path / "model" / "stray").exists()
 
 
 def test_an_interrupted_export_leaves_the_older_one(
-    narrow: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = narrow()
-    schedule = build_schedule(config)
-    first, second = (build_unet(config.unet, 12, 8, 8, seed=seed) for seed in (0, 1))
-    save_model(tmp_path / "model", first, schedule, PatchCodec(2), config)
+    first, _ = exported(tmp_path, narrow())
 
     def full(*_: object, **__: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(schedule, "save_pretrained", full)
+    monkeypatch.setattr(DDIMScheduler, "save_pretrained", full)
     with pytest.raises(OSError, match="no space left"):
-        save_model(tmp_path / "model", second, schedule, PatchCodec(2), config)
+        exported(tmp_path, narrow(), seed=1)
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
-    opened = UNet2DConditionModel.from_pretrained(tmp_path / "model", subfolder="unet")
-    assert same_weights(opened, first)
+    assert same_weights(opened(tmp_path), first)
 
 
 @pytest.fixture
-def whole(compose: Compose, tiny_pipeline: Path, tmp_path: Path) -> tuple[Config, Conditions, Path]:
+def whole(tiny_pipeline: Path, tmp_path: Path) -> tuple[Config, Conditions, Path]:
     """A run with a VAE and CLIP, its model exported."""
     config = compose("images.size=64", "codec=sd_vae", f"codec.path='{tiny_pipeline}'",
                      "text=clip", f"text.path='{tiny_pipeline}'",
@@ -110,19 +102,18 @@ def test_the_stock_pipeline_paints_what_we_paint(
     whole: tuple[Config, Conditions, Path], guidance: float
 ) -> None:
     config, given, folder = whole
-    opened = StableDiffusionPipeline.from_pretrained(folder / "model")
-    opened.set_progress_bar_config(disable=True)
-    theirs = opened(
+    pipeline = StableDiffusionPipeline.from_pretrained(folder / "model")
+    pipeline.set_progress_bar_config(disable=True)
+    theirs = pipeline(
         ["the old harbour", "xyzzy 7!"],
         latents=torch.stack([initial_noise(0, k, given.shape) for k in (3, 4)]),
         num_inference_steps=2,
         guidance_scale=guidance,
         output_type="np",
     ).images
-    unet = UNet2DConditionModel.from_pretrained(folder / "model", subfolder="unet")
     asked = replace(config.sample, sampler="ddim", guidance=guidance)  # as the pipeline has it
     prompts, noises = torch.tensor([1, 2]), torch.tensor([3, 4])
-    latents = sample(unet, given, prompts, noises, 0, asked, torch.device("cpu"))
+    latents = sample(opened(folder), given, prompts, noises, 0, asked, torch.device("cpu"))
     ours = load_codec(config.codec, folder / "cache").decode(latents)
     assert theirs.shape == (2, 64, 64, 3) and theirs.std() > 0.01
     apart = ours.permute(0, 2, 3, 1).float() - torch.from_numpy(theirs) * 255

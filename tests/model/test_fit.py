@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
+from support.training import Process, Train, Training, compose, narrow
 
-from byheart.config import Config
 from byheart.model import checkpoint
 from byheart.model.fit import State, learning_rate, parts_of
 from byheart.model.optim import Average
-
-Compose = Callable[..., Config]
-Train = Callable[[Config], Any]
 
 
 def bytes_of(state: State) -> tuple[dict[str, bytes], list[bytes]]:
@@ -38,22 +32,18 @@ def bytes_of(state: State) -> tuple[dict[str, bytes], list[bytes]]:
         (0.1, 0.2, 4, 0.5),
         (0.1, 0.2, 9, 1.0),
         (0.1, 0.2, 50, 1.0),
-        (0.1, 0.2, 80, 1.0),
         (0.1, 0.2, 90, 0.5),
         (0.1, 0.2, 99, 0.05),  # the last of twenty down
         (0.0, 0.0, 0, 1.0),
-        (0.0, 0.0, 99, 1.0),
-        (0.0, 1.0, 0, 1.0),
         (0.0, 1.0, 50, 0.5),
         (0.0, 1.0, 99, 0.01),
         (1.0, 0.0, 0, 0.01),
-        (1.0, 0.0, 99, 1.0),
         (0.001, 0.001, 0, 1.0),  # shares of less than a step
         (0.001, 0.001, 99, 1.0),
     ],
 )
 def test_the_rate_rises_stays_and_falls(
-    compose: Compose, warmup: float, decay: float, step: int, expected: float
+    warmup: float, decay: float, step: int, expected: float
 ) -> None:
     settings = replace(compose("fit.lr=0.004").fit, warmup=warmup, decay=decay)
     assert learning_rate(settings, step, 100) == pytest.approx(0.004 * expected)
@@ -62,7 +52,7 @@ def test_the_rate_rises_stays_and_falls(
 # ------------------------------------------------------------------------------------- training
 
 
-def test_the_loss_goes_down_and_every_step_is_told(narrow: Compose, training: Train) -> None:
+def test_the_loss_goes_down_and_every_step_is_told(training: Train) -> None:
     config = narrow("budget.steps=24", "fit.batch=4", "fit.lr=0.01", "n_images=1")
     run = training(config)
     told = [(step.step, float(step.loss), step.lr) for step in run.steps(run.begin())]
@@ -75,9 +65,7 @@ def test_the_loss_goes_down_and_every_step_is_told(narrow: Compose, training: Tr
 
 # Muon makes the small singular values of a gradient large, and their rounding with them.
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_accumulating_in_four_parts_gives_the_same_weights(
-    narrow: Compose, training: Train, optimizer: str
-) -> None:
+def test_accumulating_in_four_parts_gives_the_same_weights(training: Train, optimizer: str) -> None:
     # Both divide a gradient by its own size, so that rounding in the smallest of them grows.
     states = []
     for accumulate in (1, 4):
@@ -95,44 +83,33 @@ def test_accumulating_in_four_parts_gives_the_same_weights(
     assert max(float((a - b).detach().abs().max()) for a, b in pairs) < 1e-4
 
 
-def test_the_gradient_of_the_parts_is_the_gradient_of_the_batch(
-    narrow: Compose, training: Train
-) -> None:
-    steps = {}
-    for accumulate in (1, 4):
-        run = training(narrow(f"fit.accumulate={accumulate}", "fit.batch=4", "unet.zero_init=false",
-                              "fit.clip=0", "fit.lr=1", "fit.warmup=0"))  # fmt: skip
-        state = run.begin()
-        before = [w.detach().clone() for w in state.unet.parameters()]
-        state.optimizer = torch.optim.SGD(state.unet.parameters(), lr=1.0)
-        next(run.steps(state))
-        pairs = zip(before, state.unet.parameters(), strict=True)
-        steps[accumulate] = torch.cat([(b - w.detach()).flatten() for b, w in pairs])
-    assert steps[1].norm() > 0.01
-    assert (steps[4] - steps[1]).norm() < 1e-5 * steps[1].norm()
-
-
-@pytest.mark.parametrize("clip", [0.0, 0.001])
-def test_the_gradient_is_no_longer_than_its_limit(
-    narrow: Compose, training: Train, clip: float
-) -> None:
-    run = training(
-        narrow(
-            f"fit.clip={clip}", "fit.lr=1", "fit.warmup=0", "unet.zero_init=false", "fit.batch=2"
-        )
-    )
+def gradient(run: Training) -> torch.Tensor:
+    """What a step of plain descent at a rate of 1 takes off the weights."""
     state = run.begin()
     before = [w.detach().clone() for w in state.unet.parameters()]
     state.optimizer = torch.optim.SGD(state.unet.parameters(), lr=1.0)
     next(run.steps(state))
     pairs = zip(before, state.unet.parameters(), strict=True)
-    length = float(torch.cat([(b - w.detach()).flatten() for b, w in pairs]).norm())
-    assert length > 0.01 if clip == 0 else length == pytest.approx(clip, rel=0.01)
+    return torch.cat([(b - w.detach()).flatten() for b, w in pairs])
+
+
+PLAIN = ("fit.lr=1", "fit.warmup=0", "unet.zero_init=false", "fit.batch=4")
+
+
+def test_the_gradient_of_the_parts_is_the_gradient_of_the_batch(training: Train) -> None:
+    whole, parts = (gradient(training(narrow(*PLAIN, "fit.clip=0", f"fit.accumulate={count}")))
+                    for count in (1, 4))  # fmt: skip
+    assert whole.norm() > 0.01 and (parts - whole).norm() < 1e-5 * whole.norm()
+
+
+def test_the_gradient_is_no_longer_than_its_limit(training: Train) -> None:
+    length = gradient(training(narrow(*PLAIN, "fit.clip=0.001"))).norm()
+    assert float(length) == pytest.approx(0.001, rel=0.01)
 
 
 @pytest.mark.parametrize("stop", [1, 3])
 def test_an_interrupted_run_ends_byte_for_byte_where_an_uninterrupted_one_does(
-    narrow: Compose, training: Train, tmp_path: Path, stop: int
+    training: Train, tmp_path: Path, stop: int
 ) -> None:
     run = training(narrow("budget.steps=5", "fit.batch=2", "n_images=3", "fit.ema=0.5"))
     whole = run.finished()
@@ -154,11 +131,9 @@ def test_an_interrupted_run_ends_byte_for_byte_where_an_uninterrupted_one_does(
 
 
 @pytest.mark.parametrize(("processes", "accumulate"), [(1, 1), (2, 1), (4, 1), (2, 2), (3, 4)])
-def test_every_row_is_worked_on_once_by_one_process(
-    compose: Compose, process: Callable[..., Accelerator], processes: int, accumulate: int
-) -> None:
+def test_every_row_is_worked_on_once_by_one_process(processes: int, accumulate: int) -> None:
     settings = compose("fit.batch=24", f"fit.accumulate={accumulate}").fit
-    parts = [parts_of(settings, process(k, processes)) for k in range(processes)]
+    parts = [parts_of(settings, Process(k, processes)) for k in range(processes)]
     assert all(len(slices) == accumulate for slices in parts)
     rows = [list(range(24))[part] for slices in parts for part in slices]
     assert [row for part in rows for row in part] == list(range(24))
@@ -172,14 +147,14 @@ def test_every_row_is_worked_on_once_by_one_process(
     ("share", "steps", "horizon"), [(0.05, 200, 10), (0.5, 1000, 500), (0.05, 4, 1), (1, 7, 7)]
 )
 def test_the_average_reaches_back_a_share_of_the_run_but_at_least_a_step(
-    narrow: Compose, training: Train, share: float, steps: int, horizon: float
+    training: Train, share: float, steps: int, horizon: float
 ) -> None:
     state = training(narrow(f"fit.ema={share}", f"budget.steps={steps}")).begin()
     assert state.ema is not None
     assert state.ema.decay == pytest.approx(math.exp(-1 / horizon))
 
 
-def test_the_average_is_the_recursion_written_by_hand(narrow: Compose, training: Train) -> None:
+def test_the_average_is_the_recursion_written_by_hand(training: Train) -> None:
     run = training(narrow("budget.steps=7", "fit.batch=2", "fit.ema=0.1", "fit.lr=0.01"))
     state = run.begin()
     by_hand = state.unet.conv_out.bias.detach().clone()
@@ -215,9 +190,7 @@ def test_the_average_is_diffusers_own() -> None:
             assert all(torch.allclose(a, b, atol=1e-6) for a, b in pairs)
 
 
-def test_the_average_is_borrowed_and_the_last_weights_come_back_exactly(
-    narrow: Compose, training: Train
-) -> None:
+def test_the_average_is_borrowed_and_the_last_weights_come_back_exactly(training: Train) -> None:
     run = training(narrow("budget.steps=3", "fit.batch=2", "fit.ema=1"))
     state = run.finished()
     before = bytes_of(state)

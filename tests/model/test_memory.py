@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from accelerate import Accelerator
+from support.training import Train, compose, narrow
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from byheart.config import Config
 from byheart.experiment.prepare import fresh_network
 from byheart.model.fit import start
 from byheart.model.memory import activation_bytes, largest_batch, state_bytes
@@ -55,9 +54,7 @@ class Held(TorchDispatchMode):
 
 @pytest.mark.parametrize("rows", [1, 6])
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_a_real_pass_holds_what_the_dry_run_says(
-    compose: Callable[..., Config], rows: int, checkpointing: bool
-) -> None:
+def test_a_real_pass_holds_what_the_dry_run_says(rows: int, checkpointing: bool) -> None:
     config = compose("unet.widths=[16,32,32,32]", "unet.heads=[1,1,1,1]")
     unet = build_unet(config.unet, 12, 16, TEXT, 0).train()
     for weight in unet.parameters():
@@ -73,9 +70,7 @@ def test_a_real_pass_holds_what_the_dry_run_says(
     assert said == pytest.approx(held.peak, rel=0.1)
 
 
-def test_checkpointing_learns_the_same(
-    training: Callable[..., Any], narrow: Callable[..., Config], accelerator: Accelerator
-) -> None:
+def test_checkpointing_learns_the_same(training: Train, accelerator: Accelerator) -> None:
     """What is computed again is what was computed."""
     learned = []
     for words in ((), ("fit.gradient_checkpointing=true",)):
@@ -90,9 +85,7 @@ def test_checkpointing_learns_the_same(
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon", "muon_conv"])
 @pytest.mark.parametrize("ema", [0, 0.05])
-def test_a_step_leaves_as_many_numbers_as_were_counted(
-    narrow: Callable[..., Config], optimizer: str, ema: float
-) -> None:
+def test_a_step_leaves_as_many_numbers_as_were_counted(optimizer: str, ema: float) -> None:
     weights = "raw" if ema == 0 else "ema"
     config = narrow(f"fit.optimizer={optimizer}", f"fit.ema={ema}", f"evaluate.weights={weights}")
     unet = build_unet(config.unet, 12, 8, TEXT, 0)

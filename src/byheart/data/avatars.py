@@ -131,18 +131,15 @@ class Family:
 
         ValueError: a style of pixels at a size that is no multiple of its own.
         """
-        self.check_size(size)
-        avatar = self._avatar({"seed": seed, **self._options(parts or {})}).to_json()
-        pixels = torch.from_numpy(draw(avatar["svg"], size)).permute(2, 0, 1)
-        return pixels, self._known(avatar["options"])
-
-    def check_size(self, size: int) -> None:
         if self.canvas <= PIXEL_CANVAS and size % self.canvas:
             below = max(1, size // self.canvas) * self.canvas
             raise ValueError(
                 f"images.size={size}: images.style={self.style} is drawn in squares of "
                 f"{self.canvas} pixels: type images.size={below} or another multiple"
             )
+        avatar = self._avatar({"seed": seed, **self._options(parts or {})}).to_json()
+        pixels = torch.from_numpy(draw(avatar["svg"], size)).permute(2, 0, 1)
+        return pixels, self._known(avatar["options"])
 
     def caption(self, parts: Parts) -> str:
         """Plain words, such as "a round yellow face with winking eyes and a smile on blue"."""
@@ -193,9 +190,7 @@ class Family:
         return found
 
 
-@once
-def family(style: str) -> Family:
-    return Family(style)
+family = once(Family)
 
 
 @once
@@ -221,7 +216,6 @@ def avatars(style: str, size: int, seed: int, train: int, held_out: int, cache: 
     ValueError: no such style, or it has not so many pictures.
     """
     made = family(style)
-    made.check_size(size)
     seen: set[bytes] = set()
     unseen = list(_distinct(made, size, f"{seed}-held-out-", held_out, cache, seen))
     known = list(_distinct(made, size, f"{seed}-", train, cache, seen))

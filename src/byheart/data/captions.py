@@ -19,6 +19,9 @@ from byheart.data.listing import Listing
 from byheart.runtime.errors import few
 
 CAPTION_COLUMNS = ("text", "caption")  # the first that is not blank
+NOT_WHOLE = (
+    'more or fewer fields than the header has: put a caption with commas into "quotation marks"'
+)
 SHOWN = 3  # names that stand for captions, in the line that says so
 
 
@@ -41,7 +44,7 @@ def folder_captions(
         for file in files:
             if file is not None and not said:
                 used.add(file)
-                said = _text(file, complain)
+                said = one_line(_utf8(file, complain))
         found[name] = said
     return found, [name for name, path in listing.words.items() if path not in used]
 
@@ -67,27 +70,21 @@ def stem_caption(name: str) -> str:
     return one_line(stem.replace("_", " ").replace("-", " ")) or stem
 
 
-def _text(file: Path, complain: Callable[[str], object]) -> str:
-    try:
-        return one_line(_utf8(file))
-    except ValueError as error:
-        complain(str(error))
-        return ""
-
-
 def one_line(text: str) -> str:
     """A caption is one line: runs of blanks and line breaks become one blank."""
     return " ".join(text.split())
 
 
-def _utf8(file: Path) -> str:
+def _utf8(file: Path, complain: Callable[[str], object]) -> str:
+    """A file's text; '' where it cannot be read."""
     try:
         # A byte order mark is an editor's habit, not a part of the caption.
         return file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{file}: byte {error.start} is not UTF-8: save it as UTF-8") from None
+        complain(f"{file}: byte {error.start} is not UTF-8: save it as UTF-8")
     except OSError as error:
-        raise ValueError(f"{file} cannot be read: {error.strerror}") from error
+        complain(f"{file} cannot be read: {error.strerror}")
+    return ""
 
 
 def _tables(listing: Listing, complain: Callable[[str], object]) -> dict[str, str]:
@@ -106,70 +103,59 @@ def _table(
     table: Path, listing: Listing, captions: dict[str, str], complain: Callable[[str], object]
 ) -> None:
     """Add what a table says of the pictures beside it and below."""
-    try:
-        rows = _jsonl if table.suffix.lower() == ".jsonl" else _csv
-        for line, row in rows(table, complain):
-            where = f"{table} line {line}"
-            try:
-                written, caption = _row(where, row)
-                name = listing.name_of(table.parent.relative_to(listing.root) / written)
-                if name not in listing.pictures:
-                    raise ValueError(
-                        f"{where}: {written} is not a picture in {table.parent}: correct the row"
-                    )
-                if name in captions:
-                    raise ValueError(f"{where}: a second row for {written}: keep one of them")
-                captions[name] = caption
-            except ValueError as error:
-                complain(str(error))
-    except ValueError as error:  # nothing after it can be read
-        complain(str(error))
+    rows = _jsonl if table.suffix.lower() == ".jsonl" else _csv
+    for line, row in rows(_utf8(table, complain)):
+        try:
+            written, caption = _row(row)
+            name = listing.name_of(table.parent.relative_to(listing.root) / written)
+            if name not in listing.pictures:
+                raise ValueError(f"{written} is not a picture in {table.parent}: correct the row")
+            if name in captions:
+                raise ValueError(f"a second row for {written}: keep one of them")
+            captions[name] = caption
+        except ValueError as error:
+            complain(f"{table} line {line}: {error}")
 
 
-def _row(where: str, row: dict[str, Any]) -> tuple[Path, str]:
-    """File and caption of one row."""
+def _row(row: dict[str, Any] | str) -> tuple[Path, str]:
+    """File and caption of one row. A string is what is wrong with it."""
+    if isinstance(row, str):
+        raise ValueError(row)
     name = row.get("file_name")
     if not isinstance(name, str) or not name.strip():
-        raise ValueError(f"{where}: no file_name: write one in each row")
+        raise ValueError("no file_name: write one in each row")
     columns = [column for column in CAPTION_COLUMNS if column in row]
     if not columns:
-        raise ValueError(f"{where}: neither text nor caption: name the column text")
+        raise ValueError("neither text nor caption: name the column text")
     said = ""
     for column in columns:
         if not isinstance(caption := row[column], str | None):
-            raise ValueError(f"{where}: {column} is {caption!r}: write a string")
+            raise ValueError(f"{column} is {caption!r}: write a string")
         # JSON can hold halves of letters, which no file can.
         said = said or one_line((caption or "").encode("utf-8", "replace").decode("utf-8"))
     return Path(name.strip()), said
 
 
-def _jsonl(file: Path, complain: Callable[[str], object]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Lines and their rows. complain: is told what is wrong with a line."""
+def _jsonl(table: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """Lines and their rows, or what is wrong with them."""
     # Not splitlines(): a JSON string may hold the other line breaks of Unicode as they are.
-    for line, text in enumerate(_utf8(file).split("\n"), start=1):
+    for line, text in enumerate(table.split("\n"), start=1):
         if not text.strip():
             continue
         try:
             row = json.loads(text)
+            known = isinstance(row, dict)
+            yield line, row if known else "not a JSON object: write {...} on each line"
         except (ValueError, RecursionError) as error:
-            complain(f"{file} line {line}: not JSON ({error}): correct it")
-            continue
-        if isinstance(row, dict):
-            yield line, row
-        else:
-            complain(f"{file} line {line}: not a JSON object: write {{...}} on each line")
+            yield line, f"not JSON ({error}): correct it"
 
 
-def _csv(file: Path, complain: Callable[[str], object]) -> Iterator[tuple[int, dict[str, Any]]]:
-    reader = csv.DictReader(io.StringIO(_utf8(file), newline=""), strict=True)
+def _csv(table: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """As `_jsonl`; nothing is read after what is no CSV."""
+    reader = csv.DictReader(io.StringIO(table, newline=""), strict=True)
     try:
         for row in reader:
-            if None not in row and None not in row.values():
-                yield reader.line_num, row
-            else:
-                complain(
-                    f"{file} line {reader.line_num}: more or fewer fields than the header has: "
-                    'put a caption with commas into "quotation marks"'
-                )
+            whole = None not in row and None not in row.values()
+            yield reader.line_num, row if whole else NOT_WHOLE
     except csv.Error as error:
-        raise ValueError(f"{file} line {reader.line_num}: not CSV ({error}): correct it") from None
+        yield reader.line_num, f"not CSV ({error}): correct it"

@@ -66,18 +66,6 @@ class VaeCodec:
     cache: Path
     weights_hash: str
 
-    @classmethod
-    def load(cls, path: str, cache: Path) -> VaeCodec:
-        """From a pipeline's folder or hub id (its `vae` part) or a VAE's own."""
-        from diffusers import AutoencoderKL
-
-        vae = weights_from_pretrained(AutoencoderKL, folder_or_hub(path, "codec.path"), part="vae")
-        digest = hashlib.sha256(repr(sorted(vae.config.items())).encode())
-        for name, weight in sorted(vae.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(weight.numpy().tobytes())
-        return cls(vae.eval().requires_grad_(False), cache, digest.hexdigest())
-
     @property
     def channels(self) -> int:
         return int(self.vae.config.latent_channels)
@@ -120,11 +108,21 @@ Codec = PatchCodec | VaeCodec  # `encode`s 8-bit images to latents, `decode`s th
 
 
 def load_codec(config: CodecConfig, cache: Path) -> Codec:
-    """The codec the configuration names. ValueError: the VAE cannot be read."""
+    """The codec the configuration names; a VAE from a pipeline's folder or hub id, or its own.
+
+    ValueError: the VAE cannot be read.
+    """
     if config.kind == "patch":
         return PatchCodec(config.patch)
-    assert config.path is not None
-    return VaeCodec.load(config.path, cache)
+    from diffusers import AutoencoderKL
+
+    path = folder_or_hub(config.path or "", "codec.path")
+    vae = weights_from_pretrained(AutoencoderKL, path, part="vae")
+    digest = hashlib.sha256(repr(sorted(vae.config.items())).encode())
+    for name, weight in sorted(vae.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(weight.numpy().tobytes())
+    return VaeCodec(vae.eval().requires_grad_(False), cache, digest.hexdigest())
 
 
 def check_side(codec: Codec, size: int, factor: int) -> None:

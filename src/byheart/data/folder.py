@@ -102,13 +102,13 @@ def hub(repo: str, size: int, unreadable: str) -> Pictures:
         raise ValueError("no picture in this row")
 
     names = [f"row {index}" for index in range(len(rows))]
-    written = dict.fromkeys(names, "")
+    written = [""] * len(names)
     for column in words:
-        for name, text in zip(names, rows[column], strict=True):
-            written[name] = written[name] or (one_line(text) if isinstance(text, str) else "")
-    captions = [written[name] or str(index) for index, name in enumerate(names)]
+        for index, text in enumerate(rows[column]):
+            written[index] = written[index] or (one_line(text) if isinstance(text, str) else "")
+    captions = [text or str(index) for index, text in enumerate(written)]
     found = _gather(f"images.repo={repo}", names, captions, read, size, unreadable)
-    bare = sum(not text for text in written.values())
+    bare = written.count("")
     said = f"captions from {' and '.join(words)}" if words else "no column of captions found"
     said += f", row numbers used for {bare:,} of {len(names):,}" * (bare > 0)
     return replace(found, notes=(f"{repo}: {said}", *found.notes))
@@ -136,16 +136,13 @@ def _load(repo: str) -> tuple[Any, str, list[str]]:
         raise ValueError(f"images.repo={repo} has no column of type Image, only {columns}")
     if len(rows) == 0:
         raise ValueError(f"images.repo={repo} has no rows: type another data set")
-    strings = [column for column, kind in rows.features.items() if _is_text(kind)]
+    types = {column: getattr(kind, "dtype", None) for column, kind in rows.features.items()}
+    strings = [column for column, kind in types.items() if kind in {"string", "large_string"}]
     words = [column for column in CAPTION_COLUMNS if column in strings]
     if not words and len(strings) == 1:
         words = strings
     # Undecoded: pictures take the same way to pixels whatever source they come from.
     return rows.cast_column(pixels, datasets.Image(decode=False)), pixels, words
-
-
-def _is_text(kind: Any) -> bool:
-    return getattr(kind, "dtype", None) in {"string", "large_string"}
 
 
 def _gather(

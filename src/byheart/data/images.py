@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 
 from byheart.data.avatars import avatars
@@ -199,26 +199,18 @@ def drop_near_duplicates(
     limit = (255 * threshold) ** 2 * s * s * 3
     tiles = images.reshape(k, s // TILE, TILE, s // TILE, TILE, 3).sum((2, 4), dtype=np.float64)
     coarse = tiles.reshape(k, -1)
+    squares = (coarse**2).sum(1)
     stays = np.zeros(k, dtype=bool)
     gone: list[tuple[int, int]] = []
     for start in range(0, k, BLOCK):
-        bounds = _squared_distances(coarse[start : start + BLOCK], coarse) / TILE**2
-        for index, bound in enumerate(bounds, start):
+        block = slice(start, start + BLOCK)
+        bounds = squares[block, None] + squares - 2 * coarse[block] @ coarse.T
+        for index, bound in enumerate(bounds / TILE**2, start):
             near = np.flatnonzero(stays & (bound < limit))
-            distances = [_squared_distance(images[index], images[other]) for other in near]
+            apart = (np.subtract(images[index], images[other], dtype=np.int64) for other in near)
+            distances = [int((one**2).sum()) for one in apart]
             if distances and min(distances) < limit:
                 gone.append((index, int(near[np.argmin(distances)])))
             else:
                 stays[index] = True
     return np.flatnonzero(stays).tolist(), gone
-
-
-def _squared_distance(a: UInt8[np.ndarray, "s s 3"], b: UInt8[np.ndarray, "s s 3"]) -> int:
-    return int((np.subtract(a, b, dtype=np.int64) ** 2).sum())
-
-
-def _squared_distances(
-    a: Float[np.ndarray, "a d"], b: Float[np.ndarray, "b d"]
-) -> Float[np.ndarray, "a b"]:
-    squares = (a**2).sum(1)[:, None] + (b**2).sum(1)[None, :]
-    return squares - 2 * a @ b.T

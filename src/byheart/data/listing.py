@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -59,21 +60,37 @@ class Listing:
 
 
 def list_folder(root: Path) -> Listing:
-    """Links are followed, to the same folder once. ValueError: the folder itself is closed."""
+    """Links are followed, to the same folder once."""
     listing = Listing(root)
     pictures: list[Path] = []
     words: list[Path] = []
-    _walk(root, listing, pictures, words, set())
+    usual = picture_suffixes() | OTHER_PICTURES
+    for path in _files(Path(), listing, set()):
+        ending, file, name = path.suffix.lower(), root / path, display_name(path)
+        # Not asked first whether it can be opened: a link to a picture that is gone has to be named
+        # as unreadable.
+        if ending in usual:
+            pictures.append(path)
+        elif ending in WORDS or path.name.lower() in TABLES:
+            words.append(path)
+        elif not file.exists():
+            listing.passed_over.append(f"{name}: leads nowhere")
+        elif not stat.S_ISREG(file.stat().st_mode):
+            listing.passed_over.append(f"{name}: no file")
+        elif not os.access(file, os.R_OK):
+            listing.closed.append(f"{name}: cannot be opened: permission denied")
+        elif is_picture(file):  # whatever its ending
+            pictures.append(path)
+        else:
+            listing.passed_over.append(f"{name}: no picture")
     listing.pictures = {name: root / path for name, path in _named(pictures).items()}
     listing.words = {name: root / path for name, path in _named(words).items()}
     return listing
 
 
-def _walk(
-    folder: Path, listing: Listing, pictures: list[Path], words: list[Path], seen: set[str]
-) -> None:
-    """Add what a folder holds. pictures, words: paths below the root."""
-    here = folder.relative_to(listing.root)
+def _files(here: Path, listing: Listing, seen: set[str]) -> Iterator[Path]:
+    """The files in and below a folder, all paths below the root. seen: folders looked into."""
+    folder = listing.root / here
     if (real := os.path.realpath(folder)) in seen:
         listing.passed_over.append(f"{display_name(here)}: leads to a folder that is here already")
         return
@@ -89,29 +106,9 @@ def _walk(
         if entry.name.startswith("."):  # ._x.jpg, .thumbnails/
             listing.passed_over.append(f"{display_name(path)}: hidden")
         elif entry.is_dir():
-            _walk(folder / entry.name, listing, pictures, words, seen)
+            yield from _files(path, listing, seen)
         else:
-            _sort(path, listing, pictures, words)
-
-
-def _sort(path: Path, listing: Listing, pictures: list[Path], words: list[Path]) -> None:
-    ending, file, name = path.suffix.lower(), listing.root / path, display_name(path)
-    # Not asked first whether it can be opened: a link to a picture that is gone has to be named as
-    # unreadable.
-    if ending in picture_suffixes() | OTHER_PICTURES:
-        pictures.append(path)
-    elif ending in WORDS or path.name.lower() in TABLES:
-        words.append(path)
-    elif not file.exists():
-        listing.passed_over.append(f"{name}: leads nowhere")
-    elif not stat.S_ISREG(file.stat().st_mode):
-        listing.passed_over.append(f"{name}: no file")
-    elif not os.access(file, os.R_OK):
-        listing.closed.append(f"{name}: cannot be opened: permission denied")
-    elif is_picture(file):  # whatever its ending
-        pictures.append(path)
-    else:
-        listing.passed_over.append(f"{name}: no picture")
+            yield path
 
 
 def display_name(relative: Path) -> str:

@@ -82,7 +82,11 @@ def from_pretrained(cls: Any, path: str, part: str, **options: Any) -> Any:
 def not_fetched(error: BaseException) -> str:
     """Why nothing came from the hub, where that is what went wrong, else nothing."""
     links = _behind(error)
-    failed = [link for link in links if _of_the_network(link)]
+    failed = [
+        link for link in links
+        if isinstance(link, ConnectionError | TimeoutError)
+        or type(link).__module__.split(".")[0] in NETWORK
+    ]  # fmt: skip
     if not failed and not any(isinstance(link, LocalEntryNotFoundError) for link in links):
         return ""
     if constants.HF_HUB_OFFLINE:
@@ -101,11 +105,6 @@ def _behind(error: BaseException) -> list[BaseException]:
             found.append(link)
             waiting += [one for one in (link.__context__, link.__cause__) if one is not None]
     return found
-
-
-def _of_the_network(error: BaseException) -> bool:
-    module = type(error).__module__.split(".")[0]
-    return module in NETWORK or isinstance(error, ConnectionError | TimeoutError)
 
 
 def weights_from_pretrained(cls: Any, path: str, part: str) -> Any:

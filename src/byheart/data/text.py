@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache as once
 from importlib import resources
 from pathlib import Path
@@ -96,43 +96,40 @@ def _minilm(config: Text) -> Encoder:
         model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
     model.eval()
 
-    def encode(texts: list[str]) -> Float[Tensor, "p l 384"]:
-        rows = []
-        for tokens in _tokenized(texts, tokenizer, config.tokens):
-            with torch.inference_mode():
-                hidden = model(**tokens).last_hidden_state
-            hidden = hidden * (LENGTH / hidden.norm(dim=-1, keepdim=True))
-            rows.append(hidden * tokens["attention_mask"].unsqueeze(-1))
-        return torch.cat(rows)
+    def vectors(tokens: Any) -> Float[Tensor, "p l 384"]:
+        hidden = model(**tokens).last_hidden_state
+        hidden = hidden * (LENGTH / hidden.norm(dim=-1, keepdim=True))
+        return hidden * tokens["attention_mask"].unsqueeze(-1)
 
-    return encode
+    return _in_batches(tokenizer, config.tokens, vectors)
 
 
 def _clip(config: Text) -> Encoder:
     """A pipeline's own tokenizer and text encoder as Stable Diffusion uses them, padding too."""
     assert config.path is not None
     tokenizer, model = clip_parts(config.path)
+    length = min(config.tokens, tokenizer.model_max_length)
+    return _in_batches(tokenizer, length, lambda t: model(t["input_ids"]).last_hidden_state)
+
+
+def _in_batches(tokenizer: Any, length: int, vectors: Callable[[Any], Tensor]) -> Encoder:
+    """ENCODE_BATCH texts at a time, each cut off or padded to `length` tokens."""
 
     def encode(texts: list[str]) -> Float[Tensor, "p l d"]:
         rows = []
-        for tokens in _tokenized(texts, tokenizer, min(config.tokens, tokenizer.model_max_length)):
+        for start in range(0, len(texts), ENCODE_BATCH):
+            tokens = tokenizer(
+                texts[start : start + ENCODE_BATCH],
+                padding="max_length",
+                truncation=True,
+                max_length=length,
+                return_tensors="pt",
+            )
             with torch.inference_mode():
-                rows.append(model(tokens["input_ids"]).last_hidden_state)
+                rows.append(vectors(tokens))
         return torch.cat(rows)
 
     return encode
-
-
-def _tokenized(texts: list[str], tokenizer: Any, length: int) -> Iterator[Any]:
-    """ENCODE_BATCH texts at a time, each cut off or padded to `length` tokens."""
-    for start in range(0, len(texts), ENCODE_BATCH):
-        yield tokenizer(
-            texts[start : start + ENCODE_BATCH],
-            padding="max_length",
-            truncation=True,
-            max_length=length,
-            return_tensors="pt",
-        )
 
 
 def clip_parts(path: str) -> tuple[Any, Any]:

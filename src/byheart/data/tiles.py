@@ -26,9 +26,7 @@ EVEN = 4  # of 255, within which a gap's pixels lie
 def tiles_of(picture: Picture) -> list[tuple[str, Picture]]:
     """Each tile with its place, such as "row 1 column 2"; nothing where it is one picture."""
     pixels = np.array(picture.rgb((0, 0, *picture.size)))
-    rows, columns = _bands(pixels)
-    if len(rows) * len(columns) < 2:
-        rows, columns = _seams(pixels)
+    rows, columns = _bands(pixels) or _seams(pixels)
     if len(rows) * len(columns) < 2:
         return []
     boxes: list[tuple[str, Box]] = [
@@ -47,26 +45,26 @@ def sheets_named(tiles: dict[str, int]) -> str:
 Spans = list[tuple[int, int]]
 
 
-def _bands(pixels: UInt8[np.ndarray, "h w 3"]) -> tuple[Spans, Spans]:
-    """Rows and columns of equal tiles with a gap of one colour between them."""
+def _bands(pixels: UInt8[np.ndarray, "h w 3"]) -> tuple[Spans, Spans] | None:
+    """Rows and columns of equal tiles with a gap of one colour between them; None: one picture."""
     spans = []
     for lines in (_turned(pixels), pixels):
         even = (lines.max(0).astype(int) - lines.min(0)).max(1) <= EVEN
         spans.append(_between(even))
     rows, columns = spans
     heights, widths = ({b - a for a, b in one} for one in spans)
-    if not rows or not columns or len(rows) * len(columns) < 2:
-        return [], []
+    if len(rows) * len(columns) < 2:
+        return None
     if max(heights) - min(heights) > 2 or max(widths) - min(widths) > 2:
-        return [], []
+        return None
     # Round a sheet there is no more than between its tiles, but for a caption above; a drawing of
     # two alike things has its margins.
     gaps = [b[0] - a[1] for one in spans for a, b in pairwise(one)]
     height, width = pixels.shape[:2]
     margins = [columns[0][0], width - columns[-1][1], height - rows[-1][1]]
-    if max(margins) > max(gaps) + 2:
-        return [], []
-    return (rows, columns) if _plausible(max(widths), max(heights)) else ([], [])
+    if max(margins) > max(gaps) + 2 or not _plausible(max(widths), max(heights)):
+        return None
+    return rows, columns
 
 
 def _between(even: np.ndarray) -> Spans:

@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -28,7 +30,6 @@ class Keeper:
 
     def __init__(self, folder: Path, config: Config, accelerator: Accelerator) -> None:
         self.folder, self.config, self.main = folder, config, accelerator.is_main_process
-        self.steps = config.steps
         self.saved_at = time.monotonic()
 
     def keep(self, state: State, at_once: bool = False) -> None:
@@ -36,7 +37,7 @@ class Keeper:
 
         ValueError: it cannot be written; the checkpoints before it are whole.
         """
-        due, last = self.config.checkpoint, state.step == self.steps
+        due, last = self.config.checkpoint, state.step == self.config.steps
         waited = time.monotonic() - self.saved_at
         by_steps = due.every > 0 and state.step % due.every == 0
         by_clock = due.minutes > 0 and waited >= 60 * due.minutes
@@ -52,36 +53,43 @@ def save(folder: Path, state: State, keep: int, final: bool) -> Path:
     ValueError: it cannot be written; nothing of it is left, nothing older is gone.
     """
     place = folder / f"step-{state.step:08d}"
-    part = folder / f".{place.name}.{os.getpid()}.part"
-    for left in folder.glob(".step-*.part"):  # by a process that was killed
-        shutil.rmtree(left, ignore_errors=True)
     try:
-        part.mkdir(parents=True)
-        threads = {"threads": str(torch.get_num_threads())}
-        _save(part / "unet.safetensors", dict(state.unet.state_dict()), threads)
-        if state.ema is not None:
-            names = [name for name, _ in state.unet.named_parameters()]
-            _save(part / "ema.safetensors", dict(zip(names, state.ema.shadow_params, strict=True)))
-        if not final:
-            _save(part / "optimizer.safetensors", _optimizer_tensors(state))
-        hashes = {f.name: _sha256(f) for f in sorted(part.iterdir())}
-        manifest = {"step": state.step, "final": final, "sha256": hashes}
-        (part / MANIFEST).write_text(json.dumps(manifest, indent=2))
-        _sync(part / MANIFEST)
-        _sync(part)
-        if place.exists():  # damaged, or it would have been resumed from
-            shutil.rmtree(place)
-        os.replace(part, place)
+        # What lies there already is damaged, or it would have been resumed from.
+        with atomic_folder(place) as part:
+            threads = {"threads": str(torch.get_num_threads())}
+            _save(part / "unet.safetensors", dict(state.unet.state_dict()), threads)
+            if state.ema is not None:
+                names = [name for name, _ in state.unet.named_parameters()]
+                averages = dict(zip(names, state.ema.shadow_params, strict=True))
+                _save(part / "ema.safetensors", averages)
+            if not final:
+                _save(part / "optimizer.safetensors", _optimizer_tensors(state))
+            hashes = {f.name: _sha256(f) for f in sorted(part.iterdir())}
+            manifest = {"step": state.step, "final": final, "sha256": hashes}
+            (part / MANIFEST).write_text(json.dumps(manifest, indent=2))
+            _sync(part / MANIFEST)
+            _sync(part)
         _sync(folder)
     except (OSError, SafetensorError) as error:
         raise ValueError(
             f"{place} cannot be written ({short(error)}): the checkpoints before "
             "it are whole; make room and type the same command"
         ) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     prune(folder, keep, place)
     return place
+
+
+@contextmanager
+def atomic_folder(place: Path) -> Iterator[Path]:
+    """A folder to write into; on success it takes `place`'s place in one move, else it vanishes."""
+    part = place.with_name(f".{place.name}.{os.getpid()}.part")
+    try:
+        part.mkdir(parents=True)
+        yield part
+        shutil.rmtree(place, ignore_errors=True)
+        os.replace(part, place)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def prune(folder: Path, keep: int, newest: Path | None = None) -> None:

@@ -17,10 +17,10 @@ from torch import Tensor
 from byheart.config import Config
 from byheart.model.memory import optimizer_numbers, state_bytes
 from byheart.model.optim import moved_by_muon, orthogonalised
-from byheart.model.sample import Conditions
+from byheart.model.sample import Conditions, as_fits
 from byheart.model.unet import parameters
 from byheart.runtime.machine import extra_memory, free_disk, free_memory, physical_cores
-from byheart.runtime.processes import check_room, from_first, out_of_memory, processes_here
+from byheart.runtime.processes import check_room, from_first, processes_here
 
 # Bytes a second through the optimizer, measured low: an expectation should rather be too long.
 TRAFFIC = {"cpu": 8e9, "cuda": 1e12, "mps": 1e11}
@@ -136,38 +136,23 @@ def estimate(
     per_step = seconds * parts + optimizer
     kinds = 2 if config.fit.ema > 0 else 1  # of weights that are kept
     saved = count * kinds + optimizer_numbers(unet, config.fit)
-    calls = (
-        len(config.evaluate.measured)
-        * config.sample.steps
-        * (2 if config.sample.guidance > 1 else 1)
-    )
+    each = config.sample.steps * (2 if config.sample.guidance > 1 else 1)
     mine = -(-outputs // accelerator.num_processes)
-    together, answer = _answering(unet, min(mine, config.sample.batch), given, accelerator)
+
+    def answering(rows: int) -> float:
+        with torch.inference_mode():
+            return _timed(partial(_forward, unet, rows, given, accelerator), device)
+
+    answer, together = as_fits(answering, min(mine, config.sample.batch))
     return Estimate(
         train=config.steps * per_step,
-        sample=calls * -(-mine // together) * answer,
+        sample=len(config.evaluate.measured) * each * -(-mine // together) * answer,
         memory=state_bytes(unet, config.fit),
         activations=activations,
         free=None if free is None else free + count * 4,
         disk=4 * (saved * (config.checkpoint.keep + 1) + count),
         free_disk=free_disk(path),
     )
-
-
-def _answering(
-    unet: UNet2DConditionModel, rows: int, given: Conditions, accelerator: Accelerator
-) -> tuple[int, float]:
-    """Outputs that are made at once, and the seconds of one evaluation of them."""
-    while True:
-        try:
-            with torch.inference_mode():
-                work = partial(_forward, unet, rows, given, accelerator)
-                return rows, _timed(work, accelerator.device)
-        except (RuntimeError, MemoryError) as failure:
-            if not out_of_memory(failure) or rows == 1:
-                raise
-        rows //= 2
-        clear_device_cache(garbage_collection=True)
 
 
 def _rows_at_once(config: Config, accelerator: Accelerator) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
@@ -11,6 +9,7 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionMod
 from byheart.config import Config
 from byheart.data.codec import Codec, VaeCodec
 from byheart.data.text import clip_parts
+from byheart.model.checkpoint import atomic_folder
 
 
 def save_model(
@@ -20,9 +19,7 @@ def save_model(
 
     Written beside and moved into place.
     """
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
+    with atomic_folder(folder) as part:
         if isinstance(codec, VaeCodec) and config.text.encoder == "clip":
             assert config.text.path is not None
             tokenizer, text_encoder = clip_parts(config.text.path)
@@ -39,7 +36,3 @@ def save_model(
         else:
             unet.save_pretrained(part / "unet")
             schedule.save_pretrained(part / "scheduler")
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)

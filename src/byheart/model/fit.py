@@ -158,14 +158,8 @@ def fit(
         bad = ~(norm.isfinite() & total.isfinite())
         if accelerator.num_processes > 1:  # the loss is each process's own
             bad = accelerator.reduce(bad.float(), "sum") > 0
-        guarded_step(
-            state.optimizer,
-            bad,
-            state.left_out,
-            config.fit,
-            state.step + 1,
-            state.step + 1 == steps,
-        )
+        number = state.step + 1
+        guarded_step(state.optimizer, bad, state.left_out, config.fit, number, number == steps)
         state.optimizer.zero_grad(set_to_none=True)
         if state.ema is not None:
             state.ema.step(weights)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -49,15 +47,25 @@ def activation_bytes(
     largest = 0
     width, side = unet.config.cross_attention_dim, unet.config.sample_size
 
+    def keeping(what: dict[int, Any]) -> saved_tensors_hooks:
+        return saved_tensors_hooks(lambda tensor: keep(tensor, what), lambda tensor: tensor)
+
+    def keep(tensor: Tensor, what: dict[int, Any]) -> Tensor:
+        """Put down what autograd keeps, but for the weights themselves."""
+        storage = tensor.untyped_storage()
+        if storage._cdata not in weights:
+            what[storage._cdata] = storage  # held, so that no other takes its place
+        return tensor
+
     def block(module: torch.nn.Module, *given: Any) -> Any:
         nonlocal largest
         inside: dict[int, Any] = {}
-        with _keeping(inside, weights):
+        with keeping(inside):
             made = module(*given)
         largest = max(largest, _size(inside))
         for tensor in given:
             if isinstance(tensor, Tensor):
-                _keep(tensor, kept, weights)
+                keep(tensor, kept)
         return made
 
     with FakeTensorMode():
@@ -67,26 +75,12 @@ def activation_bytes(
             network.enable_gradient_checkpointing(block)
         x = torch.zeros(rows, unet.config.in_channels, side, side)
         prompt, t = torch.zeros(rows, tokens, width), torch.zeros(rows, dtype=torch.long)
-        with _keeping(kept, weights), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        with keeping(kept), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             made = network(x, t, prompt, return_dict=False)[0].float().square().mean()
         del made
     if checkpointing and bf16:  # autocast holds the weights' copies until the way there is done
         largest = max(largest, 2 * parameters(unet))
     return _size(kept) + largest
-
-
-@contextmanager
-def _keeping(kept: dict[int, Any], weights: set[int]) -> Iterator[None]:
-    """Put down what autograd keeps, but for the weights themselves."""
-    with saved_tensors_hooks(lambda tensor: _keep(tensor, kept, weights), lambda tensor: tensor):
-        yield
-
-
-def _keep(tensor: Tensor, kept: dict[int, Any], weights: set[int]) -> Tensor:
-    storage = tensor.untyped_storage()
-    if storage._cdata not in weights:
-        kept[storage._cdata] = storage  # held, so that no other takes its place
-    return tensor
 
 
 def _size(kept: dict[int, Any]) -> int:

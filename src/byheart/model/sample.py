@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -19,6 +19,7 @@ from byheart.model.rng import Stream, generator
 from byheart.runtime.processes import out_of_memory
 
 Denoiser = Callable[..., tuple[Tensor]]  # a UNet, or anything that is called like one
+Made = TypeVar("Made")
 
 
 def initial_noise(seed: int, noise: int, shape: tuple[int, ...]) -> Float[Tensor, "c h w"]:
@@ -59,20 +60,29 @@ def sample(
     DPM-Solver++, which does not say, those it comes to.
     """
     done, first, together = [], 0, config.batch
+
+    def made(most: int) -> Tensor:
+        rows = slice(first, first + most)
+        return _batch(unet, given, prompt_of[rows], noise_of[rows], seed, config, device, watch)
+
     while first < len(prompt_of):
-        rows = slice(first, first + together)
-        try:
-            made = _batch(unet, given, prompt_of[rows], noise_of[rows], seed, config, device, watch)
-        except (RuntimeError, MemoryError) as failure:
-            if not out_of_memory(failure) or together == 1:
-                raise
-            together //= 2
-            clear_device_cache(garbage_collection=True)
-            continue
-        done.append(made)
+        latents, together = as_fits(made, together)
+        done.append(latents)
         first += together
-        advance(len(made))
+        advance(len(latents))
     return torch.cat(done) if done else torch.empty(0, *given.shape)
+
+
+def as_fits(work: Callable[[int], Made], most: int) -> tuple[Made, int]:
+    """`work(most)` and `most`, halved as often as memory does not suffice."""
+    while True:
+        try:
+            return work(most), most
+        except (RuntimeError, MemoryError) as failure:
+            if not out_of_memory(failure) or most == 1:
+                raise
+        most //= 2
+        clear_device_cache(garbage_collection=True)
 
 
 def _batch(
