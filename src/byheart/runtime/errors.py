@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import sys
 from collections.abc import Sequence
 
 from hydra.errors import HydraException
@@ -13,6 +14,11 @@ from safetensors import SafetensorError
 FAILURE, USER_MISTAKE, INTERRUPTED = 1, 2, 130  # exit codes
 MISTAKES = (HydraException, OmegaConfBaseException, ValueError)
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}  # of a disk
+
+
+def say(words: str) -> None:
+    """A line on standard error."""
+    print(f"byheart: {words}", file=sys.stderr, flush=True)
 
 
 def mistake(error: BaseException) -> str | None:

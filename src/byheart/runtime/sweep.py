@@ -18,13 +18,12 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from byheart.config import Config, read
+from byheart.config import Config, declare, read
 from byheart.runtime.errors import FAILURE, USER_MISTAKE, mistake, one_line
 from byheart.runtime.files import check_writable
 from byheart.runtime.launchers import launch, why_it_died
 
 Task = Callable[[Config], str]
-Say = Callable[[str | None], None]  # a line on standard error; None: nothing
 
 
 @dataclass(frozen=True)
@@ -53,13 +52,8 @@ class Outcome:
     code: int = 0  # exit code
     folder: str = ""
 
-    @property
-    def cell(self) -> str:
-        """Its words in the table."""
-        return f"failed: {self.words}" if self.code else self.words
 
-
-def sweep(task: Task, configs: Path, words: Sequence[str], say: Say) -> list[Outcome]:
+def sweep(task: Task, configs: Path, words: Sequence[str]) -> list[Outcome]:
     """Every run that the words ask for. A failed one is named at once, and the others go on.
 
     ValueError: words that no run can be made of, a root that cannot be written to, or a launcher
@@ -70,7 +64,7 @@ def sweep(task: Task, configs: Path, words: Sequence[str], say: Say) -> list[Out
     jobs, launcher, settings = _jobs(configs, words)
     check_writable(Path(jobs[0].folder))
     if launcher == "basic":
-        return [report_outcome(attempt(task, job), say) for job in jobs]
+        return [_reported(attempt(task, job)) for job in jobs]
     for place, count in Counter(f"{job.folder}/{job.config.run}" for job in jobs).items():
         if count > 1:
             raise ValueError(
@@ -81,12 +75,13 @@ def sweep(task: Task, configs: Path, words: Sequence[str], say: Say) -> list[Out
     for job, back in launch(RemoteRun(task, os.getcwd()), jobs, launcher, settings):
         if isinstance(back, Exception):
             back = Outcome(job.run, f"its process died: {why_it_died(back)}", FAILURE, job.folder)
-        found[id(job)] = report_outcome(back, say)
+        found[id(job)] = _reported(back)
     return [found[id(job)] for job in jobs]
 
 
 def _jobs(configs: Path, words: Sequence[str]) -> tuple[list[Job], str, dict[str, Any]]:
     """The runs in their order, the launcher's name and its settings."""
+    declare()
     each = _parsed(words)
     with initialize_config_dir(str(configs), version_base="1.3"):
         plain = [values[0] for values in each.values() if len(values) == 1]
@@ -161,18 +156,13 @@ class RemoteRun:
         return DelayedSubmission(self, job)
 
 
-def report_outcome(outcome: Outcome, say: Say) -> Outcome:
+def _reported(outcome: Outcome) -> Outcome:
     """The outcome, after naming the run if it failed."""
     from byheart.runtime.processes import report_failure  # torch
 
     if outcome.code == USER_MISTAKE:
-        say(report_failure(f"{outcome.run}: {outcome.words}", USER_MISTAKE))
+        report_failure(f"{outcome.run}: {outcome.words}", USER_MISTAKE)
     elif outcome.code:
         words = f"{outcome.run} failed: {outcome.words}; the other runs go on"
-        say(report_failure(words, outcome.code))
+        report_failure(words, outcome.code)
     return outcome
-
-
-def print_table(outcomes: Sequence[Outcome]) -> None:
-    width = max(len(outcome.run) for outcome in outcomes)
-    print("\n".join(f"{o.run:{width}}  {o.cell}" for o in outcomes), flush=True)
