@@ -51,7 +51,7 @@ def test_every_run_in_the_readme_is_a_valid_configuration(command, monkeypatch):
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("byheart ")])
 def test_every_byheart_command_in_the_readme_is_understood(command, capsys, tmp_path, monkeypatch):
     """Without the run it speaks of it may only miss the run. What takes minutes is only read."""
-    from byheart.bench.run import PARTS
+    from byheart.bench.cli import PARTS
     from byheart.cli import _parser, main
 
     for long in ("bench", "lesson", "audit"):

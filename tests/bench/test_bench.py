@@ -16,8 +16,9 @@ from byheart.bench import memorize as memorizing
 from byheart.bench import run as door
 from byheart.bench import speed as module
 from byheart.bench import speed as stopwatch
+from byheart.bench.cli import PARTS
 from byheart.bench.memorize import DECAY, ExampleTrainer, memorize, tried
-from byheart.bench.run import PARTS, run_bench, table
+from byheart.bench.run import run_bench, table
 from byheart.bench.speed import (
     Bench,
     audit_seconds,

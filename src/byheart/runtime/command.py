@@ -259,30 +259,24 @@ def help_text(configs: Path) -> str:
     out += [f"  {line}" for line in _settings((configs / "overfit.yaml").read_text("utf-8"), "")]
     for group in sorted(p for p in configs.iterdir() if p.is_dir()):
         out += ["", f"{group.name}= (type {group.name}=<one of these>):"]
-        files = sorted(group.glob("*.yaml"))
-        for file in files:
-            lines = file.read_text("utf-8").splitlines()
+        explained: list[str] = []
+        for file in sorted(group.glob("*.yaml")):
+            text = file.read_text("utf-8")
+            lines = text.splitlines()
             summary = next(x for x in lines if x.startswith("#") and "@package" not in x)
             out.append(f"  {summary.removeprefix('# ')}")
-        texts = [
-            text for file in files if "/hydra/launcher" not in (text := file.read_text("utf-8"))
-        ]
-        explained = max((_settings(text, group.name + ".") for text in texts), key=len, default=[])
+            explained = max(explained, _settings(text, f"{group.name}."), key=len)
         out += [f"    {line}" for line in explained]
     return "\n".join(out)
 
 
 def _settings(yaml: str, prefix: str) -> list[str]:
-    """'key = value   comment' for every commented value of a YAML file."""
-    lines, section = [], ""
-    for line in yaml.splitlines():
-        found = re.match(r"( *)(\w+): *(.*?)(?: +# (.*))?$", line)
-        if not found or line.startswith(("#", "defaults")):
-            continue
-        indent, key, value, comment = found.groups()
-        if not indent:
-            section = "" if value else f"{key}."
-        if comment:
-            name = f"{prefix}{section if indent else ''}{key}"
+    """'key=value   comment' for every commented setting of a YAML file."""
+    sections: list[str] = []
+    lines, known = [], settings()
+    for indent, key, value, comment in re.findall(r"^( *)(\w+): *(.*?)(?: +# (.*))?$", yaml, re.M):
+        sections[len(indent) // 2 :] = [key]
+        name = prefix + ".".join(sections)
+        if comment and name in known:
             lines.append(f"{name}={value}".ljust(33) + " " + comment)
     return lines
