@@ -72,7 +72,9 @@ def test_a_matrix_products_rate_is_its_operations_by_its_time(
 def test_the_bare_step_learns_what_the_loop_learns(here: Bench) -> None:
     """Same network, batch and optimizer: after one step the same weights."""
     alone, state = (start(here.unet(), here.setup.config) for _ in range(2))
-    module._bare(here, alone)[1]()
+    parts = module._parts(here, alone)
+    for name in module.BARE:
+        parts[name]()
     next(here.loop(state, here.setup.config))
     initial = here.unet().state_dict()
     both = zip(alone.unet.named_parameters(), state.unet.parameters(), strict=True)
