@@ -15,7 +15,7 @@ from support.composing import CONFIGS
 from byheart.config import Config
 from byheart.config import settings as declared
 from byheart.runtime import command
-from byheart.runtime.command import run_command
+from byheart.runtime.command import help_text, run_command
 
 
 def type_(*words: str, **environment: str) -> tuple[int, str, list[Config]]:
@@ -26,7 +26,6 @@ def type_(*words: str, **environment: str) -> tuple[int, str, list[Config]]:
         patch.setattr(sys, "argv", ["train/overfit.py", *words])
         for name in ("RANK", "BYHEART_TRACEBACK"):
             patch.delenv(name, raising=False)
-        patch.setenv("HYDRA_FULL_ERROR", "0")  # the command sets it; the patch takes it back
         for name, value in environment.items():
             patch.setenv(name, value)
         code = run_command(seen.append, CONFIGS)
@@ -34,10 +33,16 @@ def type_(*words: str, **environment: str) -> tuple[int, str, list[Config]]:
 
 
 def test_what_is_right_reaches_the_task_once() -> None:
-    code, error, seen = type_("n_images=3", "fit.lr=0.5", "unet=small", "captions.shared='a, b'")
+    words = ("n_images=3", "fit.lr=0.5", "unet=small", "captions.shared='a, b'")
+    code, error, seen = type_(*words, "evaluate.rule.reach=0.25")
     assert (code, error, len(seen)) == (0, "", 1)
     assert (seen[0].n_images, seen[0].fit.lr, seen[0].unet.preset) == (3, 0.5, "small")
-    assert seen[0].captions.shared == "a, b"
+    assert (seen[0].captions.shared, seen[0].evaluate.rule.reach) == ("a, b", 0.25)
+
+
+def test_the_help_names_every_setting_as_it_is_typed() -> None:
+    named = {line.split("=")[0].strip() for line in help_text(CONFIGS).splitlines()}
+    assert named >= {*declared()}
 
 
 # Each: what is typed, then what the one line must hold: the setting, and what is allowed.
@@ -204,7 +209,6 @@ def test_a_value_error_of_the_task_is_the_users_and_any_other_is_ours(
         raise RuntimeError("a fault of ours")
 
     monkeypatch.setattr(sys, "argv", ["train/overfit.py"])
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
     assert run_command(mistaken, CONFIGS) == 2
     assert capsys.readouterr().err == "byheart: the folder is full: type root=…\n"
     with pytest.raises(RuntimeError, match="a fault of ours"):

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -221,12 +221,15 @@ def memory(here: Bench) -> dict[str, Any]:
     unet, fit = here.unet(), here.setup.config.fit
     state, step = state_bytes(unet, fit), step_bytes(unet, fit)
     tokens = here.setup.conditions.prompts.shape[1]
-    cards: dict[str, list[int]] = {}
-    for name, (size, bf16) in CARDS.items():
-        cards[name] = []
-        for checkpointing in (False, True):
-            one, two = (activation_bytes(unet, k, tokens, bf16, checkpointing) for k in (1, 2))
-            cards[name].append(largest_batch(size, state, step, one, two))
+
+    @cache
+    def of_one_and_two(bf16: bool, checkpointing: bool) -> list[int]:
+        return [activation_bytes(unet, k, tokens, bf16, checkpointing) for k in (1, 2)]
+
+    cards = {
+        name: [largest_batch(size, state, step, *of_one_and_two(bf16, c)) for c in (False, True)]
+        for name, (size, bf16) in CARDS.items()
+    }
     return {"state_bytes": state, "step_bytes": step, "samples_at_once": cards}
 
 
