@@ -29,7 +29,7 @@ def forked(work: Callable[..., object], *arguments: object, said: Path) -> BaseP
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["support.forked"])
     # The server does not look for what it is to import where pytest does.
-    with patch.dict(os.environ, {SERVER: "1", "PYTHONPATH": str(Path(__file__).parents[1])}):
+    with patch.dict(os.environ, {SERVER: "1", "PYTHONPATH": os.pathsep.join(sys.path)}):
         forkserver.ensure_running()
     said.touch()
     process = context.Process(target=_printed, args=(work, arguments, str(said)))
