@@ -58,7 +58,7 @@ def early_answer(configs: Path) -> int | None:
                 return 0
     except Exception as error:
         line = mistake(error)
-        if line is None or os.environ.get("BYHEART_TRACEBACK"):
+        if line is None:
             return None  # to come again where it is told
         if os.environ.get("RANK", "0") == "0":
             say(line)
@@ -105,7 +105,7 @@ def run_command(
         return getattr(stop, "code", INTERRUPTED)
     except Exception as error:
         line = mistake(error)
-        if line is None or os.environ.get("BYHEART_TRACEBACK"):
+        if line is None:
             raise
         report_failure(line, USER_MISTAKE)
         return USER_MISTAKE

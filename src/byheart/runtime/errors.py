@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -22,7 +23,10 @@ def say(words: str) -> None:
 
 
 def mistake(error: BaseException) -> str | None:
-    """One line for what the user can mend; None: it is our fault."""
+    """One line for what the user can mend. None: it is our fault, or BYHEART_TRACEBACK=1 asks to be
+    shown where it came from."""
+    if os.environ.get("BYHEART_TRACEBACK"):
+        return None
     if isinstance(error, MISTAKES):
         return one_line(error)
     if isinstance(error, SafetensorError):  # what it writes through tells no number

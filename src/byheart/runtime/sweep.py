@@ -82,15 +82,13 @@ def sweep(task: Task, configs: Path, words: Sequence[str]) -> list[Outcome]:
 def _jobs(configs: Path, words: Sequence[str]) -> tuple[list[Job], str, dict[str, Any]]:
     """The runs in their order, the launcher's name and its settings."""
     declare()
-    each = _parsed(words)
+    plain = [values[0] for values in _parsed(words).values() if len(values) == 1]
     with initialize_config_dir(str(configs), version_base="1.3"):
-        plain = [values[0] for values in each.values() if len(values) == 1]
         whole = compose("overfit", plain, return_hydra_config=True)
         swept: Any = OmegaConf.to_container(whole.hydra.sweeper)
         # What a preset varies comes first; what is typed takes its place.
-        each = (
-            _parsed([f"{key!s}={value}" for key, value in (swept["params"] or {}).items()]) | each
-        )
+        preset = [f"{key}={value}" for key, value in (swept["params"] or {}).items()]
+        each = _parsed([*preset, *words])
         jobs = []
         for typed in product(*each.values()):
             alone = tuple(w for w in typed if not w.startswith(("cluster=", "hydra", "++hydra")))
@@ -116,7 +114,6 @@ def _parsed(words: Sequence[str]) -> dict[str, list[str]]:
 
 
 def attempt(task: Task, job: Job) -> Outcome:
-    """Do the task. BYHEART_TRACEBACK=1 shows where a mistake of the user's was found."""
     run = folder = ""
     try:
         run, folder = job.run, job.folder
@@ -124,8 +121,6 @@ def attempt(task: Task, job: Job) -> Outcome:
     except Exception as error:
         words = mistake(error)
         if words is not None:
-            if os.environ.get("BYHEART_TRACEBACK"):
-                raise
             return Outcome(run, words, USER_MISTAKE, folder)
         traceback.print_exc()  # of our own fault, at once
         return Outcome(run, f"{type(error).__name__}: {one_line(error)}", FAILURE, folder)
