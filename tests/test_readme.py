@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-from itertools import product
 from pathlib import Path
 
 import pytest
@@ -24,22 +23,16 @@ def test_the_first_commands_are_the_promised_ones():
 
 
 @pytest.mark.parametrize("command", RUNS)
-def test_every_run_in_the_readme_is_a_valid_configuration(command, monkeypatch):
-    from hydra import compose, initialize_config_dir
+def test_every_run_in_the_readme_is_a_valid_configuration(command):
+    from byheart.config import read
+    from byheart.runtime.command import check
+    from byheart.runtime.sweep import jobs_of
 
-    from byheart.config import declare, read
-
-    declare()
-    typed = re.search(r"train/overfit\.py ?(.*)", command).group(1).split()
-    words = [word for word in typed if not word.startswith("-")]
-    # Of a sweep every run; elsewhere a comma is no list of choices.
-    choices = [
-        [f"{key}={value}" for value in values.split(",")] if "-m" in typed else [f"{key}={values}"]
-        for key, _, values in (word.partition("=") for word in words)
-    ]
-    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        for overrides in product(*choices):
-            assert read(compose("overfit", overrides=list(overrides))).n_images >= 1
+    typed = [word for word in command.partition("train/overfit.py")[2].split() if word != "--help"]
+    check(typed, ROOT / "configs")
+    jobs, _, _ = jobs_of(ROOT / "configs", [word for word in typed if word != "-m"])
+    for job in jobs:
+        assert read(job.config).n_images >= 1
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("byheart ")])

@@ -61,7 +61,7 @@ def sweep(task: Task, configs: Path, words: Sequence[str]) -> list[Outcome]:
     """
     # The plugin for Ray lists none of Ray's many options, so Hydra would ask for a plus.
     words = [f"++{word}" if word.startswith("hydra.launcher.ray.") else word for word in words]
-    jobs, launcher, settings = _jobs(configs, words)
+    jobs, launcher, settings = jobs_of(configs, words)
     check_writable(Path(jobs[0].folder))
     if launcher == "basic":
         return [_reported(attempt(task, job)) for job in jobs]
@@ -79,7 +79,7 @@ def sweep(task: Task, configs: Path, words: Sequence[str]) -> list[Outcome]:
     return [found[id(job)] for job in jobs]
 
 
-def _jobs(configs: Path, words: Sequence[str]) -> tuple[list[Job], str, dict[str, Any]]:
+def jobs_of(configs: Path, words: Sequence[str]) -> tuple[list[Job], str, dict[str, Any]]:
     """The runs in their order, the launcher's name and its settings."""
     declare()
     plain = [values[0] for values in _parsed(words).values() if len(values) == 1]
