@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.shapes import check_shapes
@@ -31,67 +32,42 @@ def tiny_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
         StableDiffusionPipeline,
         UNet2DConditionModel,
     )
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+    from transformers import CLIPTextConfig, CLIPTextModel
 
-    words = tmp_path_factory.mktemp("tokenizer")
-    vocabulary = _write_tokenizer(words)
+    tokenizer = _tokenizer(tmp_path_factory.mktemp("tokenizer"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         text_encoder = CLIPTextModel(
             CLIPTextConfig(
-                vocab_size=len(vocabulary),
-                hidden_size=32,
-                intermediate_size=37,
-                num_hidden_layers=2,
-                num_attention_heads=4,
-                bos_token_id=vocabulary["<|startoftext|>"],
-                eos_token_id=vocabulary["<|endoftext|>"],
-                pad_token_id=vocabulary["<|endoftext|>"],
+                vocab_size=len(tokenizer), hidden_size=32, intermediate_size=37,
+                num_hidden_layers=2, num_attention_heads=4, bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
             )
-        )
+        )  # fmt: skip
         vae = AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            block_out_channels=(8, 8, 8, 8),
-            norm_num_groups=4,
-            latent_channels=4,
-            sample_size=64,
-        )
+            down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+            block_out_channels=(8, 8, 8, 8), norm_num_groups=4, latent_channels=4, sample_size=64,
+        )  # fmt: skip
         unet = UNet2DConditionModel(
-            sample_size=8,
-            in_channels=4,
-            out_channels=4,
-            block_out_channels=(16, 16, 16, 16),
-            attention_head_dim=2,
-            norm_num_groups=4,
-            cross_attention_dim=32,
-        )
+            sample_size=8, in_channels=4, out_channels=4, block_out_channels=(16, 16, 16, 16),
+            attention_head_dim=2, norm_num_groups=4, cross_attention_dim=32,
+        )  # fmt: skip
     schedule = DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
-        prediction_type="epsilon",
-    )
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
+        set_alpha_to_one=False, steps_offset=1, prediction_type="epsilon",
+    )  # fmt: skip
     folder = tmp_path_factory.mktemp("pipeline")
     StableDiffusionPipeline(
-        vae=vae,
-        text_encoder=text_encoder,
-        tokenizer=CLIPTokenizer.from_pretrained(str(words)),
-        unet=unet,
-        scheduler=schedule,
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    ).save_pretrained(folder)
+        vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=schedule,
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    ).save_pretrained(folder)  # fmt: skip
     return folder
 
 
-def _write_tokenizer(folder: Path) -> dict[str, int]:
+def _tokenizer(folder: Path) -> Any:
     """CLIP's tokenizer with two merges: every byte, alone or at a word's end, and 'the'."""
     from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import CLIPTokenizer
 
     letters = sorted(ByteLevel.alphabet())
     entries = [*letters, *(f"{c}</w>" for c in letters), "th", "the</w>"]
@@ -99,13 +75,4 @@ def _write_tokenizer(folder: Path) -> dict[str, int]:
     vocabulary = {entry: number for number, entry in enumerate(entries)}
     (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), "utf-8")
     (folder / "merges.txt").write_text("#version: 0.2\nt h\nth e</w>\n", "utf-8")
-    settings = {
-        "tokenizer_class": "CLIPTokenizer",
-        "model_max_length": 77,
-        "bos_token": "<|startoftext|>",
-        "eos_token": "<|endoftext|>",
-        "unk_token": "<|endoftext|>",
-        "pad_token": "<|endoftext|>",
-    }
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    return vocabulary
+    return CLIPTokenizer.from_pretrained(folder, model_max_length=77)

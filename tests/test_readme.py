@@ -4,10 +4,10 @@ import json
 import re
 import subprocess
 import sys
-from itertools import product
 from pathlib import Path
 
 import pytest
+from support.forked import forked, type_words
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -17,41 +17,28 @@ RUNS = [c.split(" #")[0].strip() for c in COMMANDS if "train/overfit.py" in c]
 FIRST = RUNS[0].removeprefix("pip install -e . && ")
 
 
-@pytest.fixture
-def desk(tmp_path: Path) -> Path:
-    """A place to type in that looks like a fresh clone."""
-    (tmp_path / "train").symlink_to(ROOT / "train")
-    return tmp_path
-
-
 def test_the_first_commands_are_the_promised_ones():
     assert COMMANDS[0] == "pip install -e . && accelerate launch train/overfit.py n_images=1"
     assert 'pip install -e ".[test]" && pytest' in COMMANDS
 
 
 @pytest.mark.parametrize("command", RUNS)
-def test_every_run_in_the_readme_is_a_valid_configuration(command, monkeypatch):
-    from hydra import compose, initialize_config_dir
+def test_every_run_in_the_readme_is_a_valid_configuration(command):
+    from byheart.config import read
+    from byheart.runtime.command import check
+    from byheart.runtime.sweep import jobs_of
 
-    from byheart.config import declare, read
-
-    declare()
-    typed = re.search(r"train/overfit\.py ?(.*)", command).group(1).split()
-    words = [word for word in typed if not word.startswith("-")]
-    # Of a sweep every run; elsewhere a comma is no list of choices.
-    choices = [
-        [f"{key}={value}" for value in values.split(",")] if "-m" in typed else [f"{key}={values}"]
-        for key, _, values in (word.partition("=") for word in words)
-    ]
-    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        for overrides in product(*choices):
-            assert read(compose("overfit", overrides=list(overrides))).n_images >= 1
+    typed = [word for word in command.partition("train/overfit.py")[2].split() if word != "--help"]
+    check(typed, ROOT / "configs")
+    jobs, _, _ = jobs_of(ROOT / "configs", [word for word in typed if word != "-m"])
+    for job in jobs:
+        assert read(job.config).n_images >= 1
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("byheart ")])
 def test_every_byheart_command_in_the_readme_is_understood(command, capsys, tmp_path, monkeypatch):
     """Without the run it speaks of it may only miss the run. What takes minutes is only read."""
-    from byheart.bench.run import PARTS
+    from byheart.bench.cli import PARTS
     from byheart.cli import _parser, main
 
     for long in ("bench", "lesson", "audit"):
@@ -85,15 +72,6 @@ def test_the_readmes_lines_of_python_run():
     assert names["found"].kind.tolist() == [0, 0]
 
 
-def run_in(desk: Path, command: str) -> None:
-    tools = Path(sys.executable).parent
-    done = subprocess.run(
-        command, shell=True, cwd=desk, capture_output=True, text=True, timeout=900,
-        env={"PATH": f"{tools}:/usr/bin:/bin", "HOME": str(desk), "HF_HUB_OFFLINE": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-
-
 def assert_by_heart(run: Path, tolerance: float) -> None:
     measures = json.loads((run / "measures.json").read_text())
     unseen, empty = (measures["conditions"][k] for k in ("unseen", "empty"))
@@ -105,15 +83,24 @@ def assert_by_heart(run: Path, tolerance: float) -> None:
 
 
 @pytest.mark.slow
-def test_the_first_command_shows_one_image_by_heart(desk):
-    run_in(desk, FIRST)
-    run = desk / "outputs" / "emoji-tiny" / "n1-s0"
+def test_the_first_command_shows_one_image_by_heart(tmp_path):
+    (tmp_path / "train").symlink_to(ROOT / "train")  # looks like a fresh clone
+    tools = Path(sys.executable).parent
+    done = subprocess.run(
+        FIRST, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=900,
+        env={"PATH": f"{tools}:/usr/bin:/bin", "HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    run = tmp_path / "outputs" / "emoji-tiny" / "n1-s0"
     assert_by_heart(run, tolerance=0.02)
     assert "OpenMoji" in (run / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
-def test_the_photograph_is_learned_by_heart_as_well(desk):
+def test_the_photograph_is_learned_by_heart_as_well(tmp_path):
     command = next(c for c in RUNS if c.endswith("n_images=1 images=photos"))
-    run_in(desk, command)
-    assert_by_heart(desk / "outputs" / "photos-tiny" / "n1-s0", tolerance=0.03)
+    words = [*command.split()[3:], f"root={tmp_path}", "trajectory.points=0", "live.every=0"]
+    process = forked(type_words, words, int, {}, said=tmp_path / "said.txt")
+    process.join()
+    assert process.exitcode == 0, (tmp_path / "said.txt").read_text()[-3000:]
+    assert_by_heart(tmp_path / "photos-tiny" / "n1-s0", tolerance=0.03)

@@ -14,20 +14,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from byheart.bench import memorize as memorizing
 from byheart.bench import run as door
-from byheart.bench import speed as module
-from byheart.bench import speed as stopwatch
+from byheart.bench import speed
+from byheart.bench.cli import PARTS
 from byheart.bench.memorize import DECAY, ExampleTrainer, memorize, tried
-from byheart.bench.run import PARTS, run_bench, table
-from byheart.bench.speed import (
-    Bench,
-    audit_seconds,
-    breakdown,
-    in_turn,
-    matmul_peak,
-    ratio,
-    sampling,
-    training,
-)
+from byheart.bench.run import run_bench, table
+from byheart.bench.speed import Bench, audit_seconds, in_turn, matmul_peak, ratio
 from byheart.experiment.prepare import prepare
 from byheart.model.fit import start
 
@@ -45,7 +36,7 @@ def test_works_are_timed_in_turn_and_the_first_rounds_do_not_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now, calls = [0.0], []
-    monkeypatch.setattr(stopwatch.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])
 
     def work(name: str, seconds: float) -> None:
         calls.append(name)
@@ -59,19 +50,25 @@ def test_works_are_timed_in_turn_and_the_first_rounds_do_not_count(
 def test_a_quotient_is_taken_within_each_round() -> None:
     # The machine is five times slower in the second round.
     assert ratio([1.1, 5.5, 1.2], [1.0, 5.0, 1.0]) == pytest.approx(1.1)
+    # A slow round does not count, and rounds of another kind count by their share.
+    assert ratio([2, 2, 90, 2], [1, 1, 1, 1]) == 2
+    assert ratio([2, 2, 2, 90, 2, 2, 4, 4], [1] * 8, unlike=2) == 2.5
+    assert ratio([3, 3], [1, 1], unlike=2) == 3
 
 
 def test_a_matrix_products_rate_is_its_operations_by_its_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(stopwatch, "in_turn", lambda *_, **__: {"": [2.0, 1.0, 4.0]})
+    monkeypatch.setattr(speed, "in_turn", lambda *_, **__: {"": [2.0, 1.0, 4.0]})
     assert matmul_peak(CPU, torch.float32) == 2 * 4096**3 / 2.0
 
 
 def test_the_bare_step_learns_what_the_loop_learns(here: Bench) -> None:
     """Same network, batch and optimizer: after one step the same weights."""
     alone, state = (start(here.unet(), here.setup.config) for _ in range(2))
-    module._bare(here, alone)[1]()
+    parts = speed._parts(here, alone)
+    for name in speed.BARE:
+        parts[name]()
     next(here.loop(state, here.setup.config))
     initial = here.unet().state_dict()
     both = zip(alone.unet.named_parameters(), state.unet.parameters(), strict=True)
@@ -84,12 +81,13 @@ def test_the_bare_step_learns_what_the_loop_learns(here: Bench) -> None:
 def test_training_counts_the_operations_of_forward_and_backward(
     here: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "matmul_peak", lambda *_: 5e10)
-    found = training(here)
+    monkeypatch.setattr(speed, "matmul_peak", lambda *_: 5e10)
+    monkeypatch.setattr(speed, "ROUNDS", 1)
+    found = speed.training(here)
     unet = here.unet()
-    x0, noise, t, prompt = module._batch(here)
+    x0, noise, t, prompt = speed._batch(here)
     with FlopCounterMode(display=False) as counter:
-        module.loss(unet, here.setup.conditions.schedule, x0, noise, t, prompt).backward()
+        speed.loss(unet, here.setup.conditions.schedule, x0, noise, t, prompt).backward()
     assert found["flops_per_step"] == counter.get_total_flops() > 0
     assert found["images_per_second"] == pytest.approx(4 / found["seconds_per_step"])
     assert found["flops_per_second"] == pytest.approx(
@@ -100,14 +98,14 @@ def test_training_counts_the_operations_of_forward_and_backward(
 def test_every_part_of_a_step_and_every_number_of_evaluations_has_its_time(
     here: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "ROUNDS", 2)
-    parts = breakdown(here)
+    monkeypatch.setattr(speed, "ROUNDS", 2)
+    parts = speed.breakdown(here)
     assert set(parts) == {
         "batch", "forward", "backward", "clip", "optimizer", "forget", "average",
     }  # fmt: skip
     assert all(seconds > 0 for seconds in parts.values())
-    monkeypatch.setattr(module, "EVALUATIONS", (1, 8))
-    rates = sampling(here)
+    monkeypatch.setattr(speed, "EVALUATIONS", (1, 8))
+    rates = speed.sampling(here)
     assert rates["1"] > rates["8"] > 0
 
 
@@ -171,7 +169,10 @@ def test_the_file_and_the_table_hold_the_same_figures(
     """Everything but the thousand pictures, at the size of a test."""
     monkeypatch.setattr(door, "measuring", lambda *_: {"total": 51.0, "ledger": 34.0})
     monkeypatch.setattr(memorizing, "tried", lambda *_: (True, 0.01))
-    monkeypatch.setattr(module, "matmul_peak", lambda *_: 5e10)
+    cards = {"small": (16e9, True), "large": (40e9, True)}
+    for name, value in {"ROUNDS": 1, "EVALUATIONS": (1,), "CARDS": cards}.items():
+        monkeypatch.setattr(speed, name, value)
+    monkeypatch.setattr(speed, "matmul_peak", lambda *_: 5e10)
     words = [*SMALL, f"root={tmp_path}", "text=minilm", "text.tokens=6", "sample.batch=4"]
     said = run_bench(words, tmp_path / "bench", PARTS[1:7])
     (file,) = (tmp_path / "bench").iterdir()
@@ -189,9 +190,3 @@ def test_the_file_and_the_table_hold_the_same_figures(
 def test_an_audit_of_made_up_pictures_finds_the_copies_that_were_put_in() -> None:
     found = audit_seconds(outputs=20, images=30, side=32, size=16)
     assert found["found"] == 1 and found["seconds"] > 0
-
-
-def test_a_slow_round_does_not_count_and_rounds_of_another_kind_count_by_their_share() -> None:
-    assert ratio([2, 2, 90, 2], [1, 1, 1, 1]) == 2
-    assert ratio([2, 2, 2, 90, 2, 2, 4, 4], [1] * 8, unlike=2) == 2.5
-    assert ratio([3, 3], [1, 1], unlike=2) == 3

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import builtins
 import importlib.util
-import json
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -43,108 +43,73 @@ def run(
     return typed
 
 
-def picture(path: Path, side: int = 20) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
+def picture(side: int = 20) -> bytes:
+    """As PNG."""
     pixels = np.random.default_rng(side).integers(0, 256, (side, side + 4, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(path)
-    return path
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "png")
+    return file.getvalue()
 
 
-def empty_folder(here: Path) -> list[str]:
-    (here / "pictures").mkdir()
-    return [*FOLDER, f"images.path={here / 'pictures'}"]
+PNG = picture()
 
 
-def a_file(here: Path) -> list[str]:
-    return [*FOLDER, f"images.path={picture(here / 'one.png')}"]
+# By its name what lies there; what is typed speaks of it as {here}.
+EMPTY, GOOD = {"pictures/": b""}, {"pictures/good.png": PNG}
+PICKLE = b"\x80\x04K\x01."
+MINE = (*FOLDER, "images.path={here}/pictures")
+VAE = {"vae/config.json": b'{"_class_name": "AutoencoderKL"}',
+       "vae/diffusion_pytorch_model.bin": PICKLE}  # fmt: skip
 
 
-def nowhere(here: Path) -> list[str]:
-    return [*FOLDER, f"images.path={here / 'nowhere'}"]
-
-
-def broken(name: str, content: Callable[[bytes], bytes]) -> Callable[[Path], list[str]]:
-    def make(here: Path) -> list[str]:
-        good = picture(here / "pictures" / "good.png").read_bytes()
-        (here / "pictures" / name).write_bytes(content(good))
-        return [*FOLDER, f"images.path={here / 'pictures'}"]
-
-    return make
-
-
-def two_tables(here: Path) -> list[str]:
-    picture(here / "pictures" / "a.png")
-    for name in ("metadata.jsonl", "metadata.csv"):
-        (here / "pictures" / name).write_text("")
-    return [*FOLDER, f"images.path={here / 'pictures'}"]
-
-
-def table_of_another_folder(here: Path) -> list[str]:
-    picture(here / "pictures" / "a.png")
-    row = {"file_name": "b.png", "text": "b"}
-    (here / "pictures" / "metadata.jsonl").write_text(json.dumps(row))
-    return [*FOLDER, f"images.path={here / 'pictures'}"]
-
-
-def root_is_a_file(here: Path) -> list[str]:
-    (here / "out").write_text("")
-    return []
-
-
-def no_right_to_write(here: Path) -> list[str]:
-    # Nobody, not even root, may make a folder there.
-    return ["root=/proc/byheart"]
-
-
-def a_weights_file(here: Path) -> list[str]:
-    (here / "unet.ckpt").write_bytes(b"\x80\x04K\x01.")  # a pickle
-    return ["codec=sd_vae", f"codec.path={here / 'unet.ckpt'}"]
-
-
-def pickled_weights(here: Path) -> list[str]:
-    folder = here / "vae"
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps({"_class_name": "AutoencoderKL"}))
-    (folder / "diffusion_pytorch_model.bin").write_bytes(b"\x80\x04K\x01.")
-    return ["codec=sd_vae", f"codec.path={folder}"]
-
-
-def no_tokenizer(here: Path) -> list[str]:
-    (here / "clip").mkdir()
-    return ["text=clip", f"text.path={here / 'clip'}"]
-
-
-def words(*typed: str) -> Callable[[Path], list[str]]:
-    return lambda here: list(typed)
+def words(*typed: str) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    return {}, typed
 
 
 # What is prepared and typed, then what the line must hold.
-CASES: dict[str, tuple[Callable[[Path], list[str]], list[str]]] = {
-    "an empty folder": (empty_folder, ["holds no pictures", "png, jpg"]),
-    "a folder that is a file": (a_file, ["is a file", "type images.path="]),
-    "a folder that is not there": (nowhere, ["does not exist", "type the path of a folder"]),
-    "a zero-byte picture": (broken("x.png", lambda good: b""), ["x.png", "1 of 2", "skip"]),
+CASES: dict[str, tuple[tuple[dict[str, bytes], tuple[str, ...]], list[str]]] = {
+    "an empty folder": ((EMPTY, MINE), ["holds no pictures", "png, jpg"]),
+    "a folder that is a file": (({"pictures": PNG}, MINE), ["is a file", "type images.path="]),
+    "a folder that is not there": (({}, MINE), ["does not exist", "type the path of a folder"]),
+    "a zero-byte picture": (
+        (GOOD | {"pictures/x.png": b""}, MINE), ["x.png", "1 of 2", "skip"],
+    ),
     "a truncated picture": (
-        broken("x.png", lambda good: good[: len(good) // 2]), ["x.png", "images.unreadable=skip"],
+        (GOOD | {"pictures/x.png": PNG[: len(PNG) // 2]}, MINE),
+        ["x.png", "images.unreadable=skip"],
     ),
     "a text named .png": (
-        broken("x.png", lambda good: b"hello"), ["x.png: not a picture in a known format"],
+        (GOOD | {"pictures/x.png": b"hello"}, MINE), ["x.png: not a picture in a known format"],
     ),
-    "a telephone's format": (broken("x.heic", lambda good: good), ["x.heic", "convert it"]),
-    "two caption tables": (two_tables, ["metadata.jsonl and metadata.csv", "keep one"]),
-    "captions of other pictures": (table_of_another_folder, ["b.png is not a picture in"]),
+    "a telephone's format": ((GOOD | {"pictures/x.heic": PNG}, MINE), ["x.heic", "convert it"]),
+    "two caption tables": (
+        (GOOD | {"pictures/metadata.jsonl": b"", "pictures/metadata.csv": b""}, MINE),
+        ["metadata.jsonl and metadata.csv", "keep one"],
+    ),
+    "captions of other pictures": (
+        (GOOD | {"pictures/metadata.jsonl": b'{"file_name": "b.png", "text": "b"}'}, MINE),
+        ["b.png is not a picture in"],
+    ),
     "more images than there are": (words("n_images=999"), ["n_images=999", "n_images=10"]),
     "more than half of them": (words("n_images=8", "split=a"), ["split=a leaves", "n_images=5"]),
     "nothing left to hold out": (
         words("n_images=16", "images.held_out=0"), ["no pictures to compare with", "n_images"],
     ),
-    "a root that is a file": (root_is_a_file, ["is a file, a folder is needed", "root="]),
-    "no right to write": (no_right_to_write, ["/proc", "type root="]),
+    "a root that is a file": (({"out": b""}, ()), ["is a file, a folder is needed", "root="]),
+    # Nobody, not even root, may make a folder there.
+    "no right to write": (words("root=/proc/byheart"), ["/proc", "type root="]),
     "a size that patches do not fill": (words("images.size=20"), ["images.size=20", "16 or 32"]),
     "more prompts than the bank has": (words("evaluate.prompts=9999"), ["the bank has"]),
-    "weights in a pickle": (a_weights_file, ["unet.ckpt", "folder"]),
-    "a folder of pickled weights": (pickled_weights, ["cannot read its vae", "safetensors"]),
-    "a pipeline without a tokenizer": (no_tokenizer, ["clip", "tokenizer"]),
+    "weights in a pickle": (
+        ({"unet.ckpt": PICKLE}, ("codec=sd_vae", "codec.path={here}/unet.ckpt")),
+        ["unet.ckpt", "folder"],
+    ),
+    "a folder of pickled weights": (
+        (VAE, ("codec=sd_vae", "codec.path={here}/vae")), ["cannot read its vae", "safetensors"],
+    ),
+    "a pipeline without a tokenizer": (
+        ({"clip/": b""}, ("text=clip", "text.path={here}/clip")), ["clip", "tokenizer"],
+    ),
     "a hub id without a network": (
         words("codec=sd_vae", "codec.path=owner/name"),
         ["owner/name", "not on this machine", "HF_HUB_OFFLINE"],
@@ -165,10 +130,15 @@ def test_it_gets_one_line_and_nothing_is_written(
     case: str, run: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    prepare, parts = CASES[case]
-    typed = prepare(tmp_path)
+    (files, typed), parts = CASES[case]
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        if name.endswith("/"):
+            (tmp_path / name).mkdir()
+        else:
+            (tmp_path / name).write_bytes(content)
     before = sorted(path for path in tmp_path.rglob("*"))
-    code, error = run(*typed)
+    code, error = run(*(word.format(here=tmp_path) for word in typed))
     assert code == 2 and error.startswith("byheart: ") and error.count("\n") == 1, error
     assert "Traceback" not in error
     for part in parts:
@@ -241,8 +211,9 @@ def test_a_path_with_blanks_and_other_letters_works(
     run: Callable[..., tuple[int, str]], tmp_path: Path
 ) -> None:
     folder = tmp_path / "meine Bilder, süß 🦊"
+    folder.mkdir()
     for number in range(4):
-        picture(folder / f"{number} é.png", 20 + number)
+        (folder / f"{number} é.png").write_bytes(picture(20 + number))
     code, error = run(*FOLDER, f"images.path='{folder}'", "budget.steps=2", "images.held_out=2")
     assert (code, error) == (0, "")
 

@@ -15,7 +15,7 @@ from support.composing import CONFIGS
 from byheart.config import Config
 from byheart.config import settings as declared
 from byheart.runtime import command
-from byheart.runtime.command import run_command
+from byheart.runtime.command import help_text, run_command
 
 
 def type_(*words: str, **environment: str) -> tuple[int, str, list[Config]]:
@@ -26,7 +26,6 @@ def type_(*words: str, **environment: str) -> tuple[int, str, list[Config]]:
         patch.setattr(sys, "argv", ["train/overfit.py", *words])
         for name in ("RANK", "BYHEART_TRACEBACK"):
             patch.delenv(name, raising=False)
-        patch.setenv("HYDRA_FULL_ERROR", "0")  # the command sets it; the patch takes it back
         for name, value in environment.items():
             patch.setenv(name, value)
         code = run_command(seen.append, CONFIGS)
@@ -34,21 +33,26 @@ def type_(*words: str, **environment: str) -> tuple[int, str, list[Config]]:
 
 
 def test_what_is_right_reaches_the_task_once() -> None:
-    code, error, seen = type_("n_images=3", "fit.lr=0.5", "unet=small", "captions.shared='a, b'")
-    assert (code, error, len(seen)) == (0, "", 1)
-    assert (seen[0].n_images, seen[0].fit.lr, seen[0].unet.preset) == (3, 0.5, "small")
-    assert seen[0].captions.shared == "a, b"
+    code, error, (config,) = type_(
+        "n_images=3", "fit.lr=0.5", "unet=small", "captions.shared='a, b'",
+        "evaluate.rule.reach=0.25", "schedule=sd", "fit.prediction=epsilon",
+    )  # fmt: skip
+    assert (code, error) == (0, "")
+    assert (config.n_images, config.fit.lr, config.unet.preset) == (3, 0.5, "small")
+    assert (config.captions.shared, config.evaluate.rule.reach) == ("a, b", 0.25)
+    assert config.fit.prediction == "epsilon"  # where the schedule keeps some of the image
+
+
+def test_the_help_names_every_setting_as_it_is_typed() -> None:
+    named = {line.split("=")[0].strip() for line in help_text(CONFIGS).splitlines()}
+    assert named >= {*declared()}
 
 
 # Each: what is typed, then what the one line must hold: the setting, and what is allowed.
 MISTAKES: list[tuple[str, ...]] = [
     # a name that is none
     ("fit.lrr=1", "fit.lrr", "did you mean fit.lr?"),
-    ("n_image=3", "n_image:", "did you mean n_images?"),
     ("lr=0.1", "lr:", "did you mean fit.lr?"),
-    ("unet.width=[1,2,3,4]", "unet.width:", "did you mean unet.widths?"),
-    ("budget.step=4", "budget.step:", "did you mean budget.steps?"),
-    ("Seed=1", "Seed:", "did you mean seed?"),
     ("image=photos", "image:", "did you mean images?"),
     ("qwertz=1", "qwertz:", "--help"),
     ("steps=5", "steps:", "schedule.steps or budget.steps or sample.steps?"),
@@ -57,7 +61,6 @@ MISTAKES: list[tuple[str, ...]] = [
     ("n_images.x=1", "n_images.x", "--help"),
     # Hydra's prefixes
     ("+fit.lrr=1", "fit.lrr", "did you mean fit.lr?"),
-    ("++fit.lrr=1", "fit.lrr", "did you mean fit.lr?"),
     ("+n_images=2", "+n_images=2", "type n_images="),
     ("~n_images", "~n_images", "type n_images="),
     ("~nothing", "nothing", "--help"),
@@ -67,11 +70,8 @@ MISTAKES: list[tuple[str, ...]] = [
     ("n_images=null", "n_images=null", "whole number"),
     ("n_images=???", "n_images=???", "whole number"),
     ("n_images=", "n_images", "whole number"),
-    ("n_images=[1]", "n_images=[1]", "whole number"),
     ("n_images=true", "n_images", "whole number"),
     ("fit.lr=fast", "fit.lr", "fast", "a number"),
-    ("fit.lr=true", "fit.lr", "a number"),
-    ("fit.betas=3", "fit.betas", "list"),
     ("fit.betas=[a,b]", "fit.betas", "a list of numbers"),
     ("unet.zero_init=perhaps", "unet.zero_init", "true or false"),
     ("unet.widths={a: 1}", "unet.widths", "a list of whole numbers"),
@@ -81,8 +81,6 @@ MISTAKES: list[tuple[str, ...]] = [
     ("n_images=0", "n_images=0", "1 or more"),
     ("fit.lr=inf", "fit.lr=inf", "above 0"),
     ("fit.lr=0", "fit.lr=0", "above 0"),
-    ("fit.lr=-0.1", "fit.lr=-0.1", "above 0"),
-    ("n_images=-1", "n_images=-1", "1 or more"),
     ("fit.clip=1e400", "fit.clip=inf", "0 or more"),
     ("live.share=-1", "live.share=-1", "from 0 to 1"),
     ("unet.cross_attention_dim=0", "unet.cross_attention_dim=0", "1 or more", "or null"),
@@ -90,20 +88,14 @@ MISTAKES: list[tuple[str, ...]] = [
     ("fit.lr=nan", "fit.lr=nan", "above 0"),
     ("captions.dropout=1.5", "captions.dropout=1.5", "from 0 to 1"),
     ("captions.shared=", "captions.shared", "one line of text"),
-    ("sample.guidance=0.5", "sample.guidance=0.5", "1 or more"),
     ("threads=two", "threads=two", "auto | a whole number"),
-    ("threads=1.5", "threads=1.5", "auto | a whole number"),
     ("threads=null", "threads=null", "auto | a whole number"),
     # a choice that is none
     ("images=cats", "images=cats", "emoji", "photos", "folder", "hub"),
-    ("codec=jpeg", "codec=jpeg", "patch", "sd_vae"),
-    ("text=bert", "text=bert", "minilm", "clip", "hash"),
     ("unet=huge", "unet=huge", "tiny", "small", "sd15", "sd21"),
-    ("schedule=cosine", "schedule=cosine", "auto", "exact", "sd"),
     ("experiment=moon", "experiment=moon", "gpu"),
     ("unet=[tiny,small]", "unet=", "tiny"),
     ("fit.prediction=noise", "fit.prediction=noise", "auto | sample | v_prediction | epsilon"),
-    ("tracker=mlflow", "tracker=mlflow", "none | tensorboard | wandb"),
     # where runs are started
     ("hydra/launcher=moon", "hydra/launcher=moon", "basic | ray | submitit_local | submitit_slurm"),
     ("hydra/launcher=ray", "hydra/launcher=ray", "add it", "-m"),
@@ -119,21 +111,18 @@ MISTAKES: list[tuple[str, ...]] = [
     ("unet.widths=[32,64]", "unet.widths=[32, 64]", "two to four"),
     ("fit.ema=0", "fit.ema=0", "evaluate.weights=raw"),
     ("images=folder", "images=folder", "images.path="),
-    ("images=hub", "images=hub", "images.repo="),
     ("codec=sd_vae", "codec=sd_vae", "codec.path="),
     ("text=clip", "text=clip", "text.path="),
     # a folder that leads elsewhere
     ("name=a/b", "name=a/b", "a folder name", "'/'"),
     ("name=..", "name=..", "folder name"),
     ("name=.cache", "name=.cache", "leading dot"),
-    ("run=../x", "run=../x", "folder name"),
     ("run=a\\\\b", "run=a", "folder name"),
     ("name=", "name=", "folder name"),
     ("name=" + "x" * 300, "name=xxx", "200 bytes"),
     # no setting=value at all
     ("n_images", "n_images", "setting=value"),
     ("n_images=[", "n_images=[", "setting=value"),
-    ("n_images='3", "n_images='3", "setting=value"),
     ("=3", "=3", "setting=value"),
     ("", "setting=value"),
     ("captions.shared=a: b {", "captions.shared=a: b {", "setting=value"),
@@ -141,7 +130,6 @@ MISTAKES: list[tuple[str, ...]] = [
     ("n_images=range(1,3)", "n_images=range(1,3)", "-m"),
     ("n_images=nofunction(1)", "n_images=nofunction(1)", "setting=value"),
     ("--n_images=3", "--n_images=3", "type n_images=3"),
-    ("--batch", "--batch", "--help"),
     ("-n", "-n", "--help"),
     # values taken from elsewhere
     ("name=${nope}", "name", "nope"),
@@ -174,7 +162,6 @@ TOGETHER = [
     (["images=folder", "images.path="], ["images=folder", "images.path="]),
     (["schedule=sd", "schedule.zero_terminal_snr=true", "fit.prediction=epsilon"], ["epsilon"]),
     (["codec.patch=64", "images.size=1000"], ["images.size=1000", "512 or 1024"]),
-    (["n_images=2", "fit.lrr=1"], ["fit.lrr", "fit.lr?"]),
 ]
 
 
@@ -184,11 +171,6 @@ def test_so_do_mistakes_made_of_several_settings(typed: list[str], parts: list[s
     assert code == 2 and seen == [] and error.count("\n") == 1
     for part in parts:
         assert part in error
-
-
-def test_epsilon_is_allowed_where_the_schedule_keeps_some_of_the_image() -> None:
-    code, error, seen = type_("schedule=sd", "fit.prediction=epsilon")
-    assert (code, error, seen[0].fit.prediction) == (0, "", "epsilon")
 
 
 # ---------------------------------------------------------------------------- what a task raises
@@ -204,7 +186,6 @@ def test_a_value_error_of_the_task_is_the_users_and_any_other_is_ours(
         raise RuntimeError("a fault of ours")
 
     monkeypatch.setattr(sys, "argv", ["train/overfit.py"])
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
     assert run_command(mistaken, CONFIGS) == 2
     assert capsys.readouterr().err == "byheart: the folder is full: type root=…\n"
     with pytest.raises(RuntimeError, match="a fault of ours"):
@@ -285,9 +266,8 @@ def test_whatever_is_typed_never_ends_in_a_traceback(words: list[str]) -> None:
 
 def test_text_stays_as_it_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
     for text in ("1e3", "true", "1_000", "1.50", "007", "a fox", ".5", "nan"):
-        assert command.typed([f"captions.shared={text}"]).captions.shared == text
-        assert command.typed([f"captions.shared='{text}'"]).captions.shared == text
-    assert command.typed(["fit.lr=1e-3"]).fit.lr == 1e-3
+        found = command.typed([f"captions.shared={text}", f"images.path='{text}'", "fit.lr=1e-3"])
+        assert (found.captions.shared, found.images.path, found.fit.lr) == (text, text, 1e-3)
     monkeypatch.setenv("HOME", "/home/o'neil, a b")
     found = command.typed(["images=folder", "images.path=~/pics"])
     assert found.images.path == "/home/o'neil, a b/pics"

@@ -7,46 +7,36 @@ import re
 import signal
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
-from support.forked import begin, finished
+from support.forked import ended, finished, strike
 from support.processes import Process
 
 from byheart.runtime import interrupt as stopping
 from byheart.runtime.interrupt import Interrupt, Stopped, interruptible
 
-WORDS = ("budget.steps=120", "checkpoint.every=0", "trajectory.points=0")
 RUN = Path("photos-tiny") / "n1-s0"
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    root = tmp_path_factory.mktemp("whole")
-    finished(root, *WORDS)
-    return (root / RUN / "outputs.csv").read_bytes()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_run_after_its_step_and_the_same_command_goes_on(
-    whole: bytes, tmp_path: Path, number: signal.Signals
-) -> None:
-    root = tmp_path / "outputs"
-    process = begin(root, *WORDS)
-    rows = root / RUN / "training.jsonl"
-    while process.is_alive() and not rows.exists():
-        time.sleep(0.002)
-    assert process.pid is not None
-    os.kill(process.pid, number)
-    process.join(60)
-    said = Path(f"{root}.txt").read_text()
-    assert process.exitcode == 128 + number, said[-2000:]
-    told = re.search(r"byheart: stopped after step (\d+) of 120, saved: the same command", said)
-    assert told and "Traceback" not in said, said[-2000:]
-    assert [f.name for f in (root / RUN / "checkpoints").iterdir()] == [f"step-{int(told[1]):08d}"]
-    assert f"resuming at step {told[1]} of 120" in finished(root, *WORDS)
-    assert (root / RUN / "outputs.csv").read_bytes() == whole
+def test_a_signal_ends_the_run_after_its_step_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    words = ("checkpoint.every=0", "trajectory.points=0")
+    finished(tmp_path / "whole", *words)
+    root, before = tmp_path / "outputs", 0
+    for number in (signal.SIGINT, signal.SIGTERM):
+        hit = partial(strike, number, "training.jsonl", 4)
+        code, said = ended(root, *words, said=tmp_path / number.name, before=hit)
+        assert code == 128 + number, said[-2000:]
+        told = re.search(r"byheart: stopped after step (\d+) of 12, saved: the same command", said)
+        assert told and "Traceback" not in said, said[-2000:]
+        saved = max((root / RUN / "checkpoints").iterdir())
+        assert before < int(told[1]) < 12 and saved.name == f"step-{int(told[1]):08d}"
+        assert (f"resuming at step {before} of 12" in said) == (before > 0)
+        before = int(told[1])
+    assert f"resuming at step {before} of 12" in finished(root, *words)
+    name = RUN / "outputs.csv"
+    assert (root / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_while_nothing_is_trained_a_signal_ends_it_at_once() -> None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
+import re
 import signal
 import threading
 import time
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 from support.composing import composed
-from support.forked import begin
+from support.forked import begin, ended, strike
+from support.launching import SMALL
 from support.processes import Process
 
-from byheart.runtime.files import Run, open_folder
+from byheart.runtime.files import Run, locate, open_folder
 from byheart.runtime.lock import Claim, claimed, one_at_a_time, owner
 
 
@@ -23,8 +26,8 @@ def run_at(path: Path) -> Run:
     return Run(path / "outputs" / "name" / "run", path / "cache")
 
 
-def own(run: Run, index: int = 0) -> AbstractContextManager[Claim]:
-    return claimed(run, composed(), Process(index))
+def own(run: Run) -> AbstractContextManager[Claim]:
+    return claimed(run, composed(), Process())
 
 
 def test_the_folder_is_there_while_it_is_owned_and_gone_if_nothing_was_put_in(
@@ -37,39 +40,28 @@ def test_the_folder_is_there_while_it_is_owned_and_gone_if_nothing_was_put_in(
     assert list(tmp_path.iterdir()) == []
 
 
-def hold(path: Path, held: threading.Event, done: threading.Event) -> None:
-    with own(run_at(path)):
-        held.set()
-        done.wait(60)
-
-
-def test_the_second_is_told_who_was_first(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    held, done = context.Event(), context.Event()
-    first = context.Process(target=hold, args=(tmp_path, held, done))
-    first.start()
-    assert held.wait(60)
+def test_the_second_is_told_who_was_first_and_changes_nothing(tmp_path: Path) -> None:
+    root, words = tmp_path / "outputs", ("trajectory.points=0",)
+    config = composed(*SMALL, *words, root=root)
+    run = locate(config)
+    first = begin(root, *words, before=partial(strike, signal.SIGSTOP, "training.jsonl", 3))
+    while first.is_alive() and not (run.file("training.jsonl").exists() and stopped(first.pid)):
+        time.sleep(0.01)
+    before = {file: file.read_bytes() for file in root.rglob("*") if file.is_file()}
+    code, said = ended(root, *words, said=tmp_path / "second.txt")
     told = rf"being worked on by process {first.pid} on \S+ since .* UTC: wait for it, stop it"
-    for _ in range(2):  # asking changes nothing
-        with pytest.raises(ValueError, match=told), own(run_at(tmp_path)):
-            pass
-    done.set()
-    first.join()
-    with own(run_at(tmp_path)) as found:
-        assert found.left is None
-
-
-def test_a_killed_ones_lock_is_void_and_its_name_is_told(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    held, done = context.Event(), context.Event()
-    first = context.Process(target=hold, args=(tmp_path, held, done))
-    first.start()
-    assert held.wait(60)
+    assert code == 2 and re.search(told, said) and said.count("\n") == 1, said
+    assert before == {file: file.read_bytes() for file in root.rglob("*") if file.is_file()}
     first.kill()
     first.join()
-    with own(run_at(tmp_path)) as found:
+    # A killed one's lock is void, and its name is told.
+    with claimed(run, config, Process()) as found:
         assert f"process {first.pid} on " in str(found.left)
-        assert f"process {os.getpid()} on " in str(owner(run_at(tmp_path)))
+        assert f"process {os.getpid()} on " in str(owner(run))
+
+
+def stopped(pid: int | None) -> bool:
+    return psutil.Process(pid).status() == psutil.STATUS_STOPPED
 
 
 def test_what_a_killed_one_was_writing_is_swept_away_and_nothing_else(tmp_path: Path) -> None:
@@ -127,22 +119,3 @@ def test_drawing_is_done_one_at_a_time(tmp_path: Path) -> None:
         thread.join()
     assert most == [1] and inside == [0]
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_second_run_in_the_same_folder_is_told_and_changes_nothing(tmp_path: Path) -> None:
-    root = tmp_path / "outputs"
-    first = begin(root, "budget.steps=2000", "trajectory.points=0")
-    rows = root / "photos-tiny" / "n1-s0" / "training.jsonl"
-    while first.is_alive() and not rows.exists():
-        time.sleep(0.01)
-    said = tmp_path / "second.txt"
-    second = begin(root, "budget.steps=2000", "trajectory.points=0", said=said)
-    second.join()
-    assert first.is_alive() and second.exitcode == 2
-    told = said.read_text()
-    assert told.count("\n") == 1, told
-    assert f"is being worked on by process {first.pid} on " in told
-    assert first.pid is not None
-    os.kill(first.pid, signal.SIGTERM)
-    first.join()
-    assert first.exitcode == 143

@@ -34,11 +34,28 @@ def built(monkeypatch: pytest.MonkeyPatch, config: Config) -> tuple[dict[str, ob
     return given, threads
 
 
+# Whether there is a GPU, whether it has bf16, whether it can pretend to, and AMX in the processor.
+THERE = {
+    "nothing": (False, False, False, False),
+    "amx": (False, False, False, True),
+    "gpu": (True, True, True, False),
+    "old gpu": (True, False, False, False),
+    "emulation": (True, False, True, False),
+}
+
+
+def put_there(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    gpu, bf16, pretends, amx = THERE[what]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    able = {True: pretends, False: bf16}
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda emulated=True: able[emulated])
+    monkeypatch.setattr(machine, "_has_amx", lambda: amx)
+
+
 def test_bf16_that_nothing_here_has_is_refused_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(machine, "_has_amx", lambda: False)
+    put_there(monkeypatch, "nothing")
     config = composed(root=tmp_path, fit__precision="bf16")
     with pytest.raises(ValueError) as error:
         processes.accelerator_for(config, locate(config))
@@ -48,47 +65,28 @@ def test_bf16_that_nothing_here_has_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize(
-    ("asked", "preset", "amx", "used"),
+    ("asked", "preset", "there", "used"),
     [
-        ("auto", "sd15", True, "bf16"),
-        ("auto", "tiny", True, "no"),  # the casts would take longer than they save
-        ("bf16", "tiny", True, "bf16"),
-        ("fp32", "sd15", True, "no"),
-        ("auto", "sd15", False, "no"),
+        ("auto", "sd15", "amx", "bf16"),
+        ("auto", "tiny", "amx", "no"),  # the casts would take longer than they save
+        ("bf16", "tiny", "amx", "bf16"),
+        ("fp32", "sd15", "amx", "no"),
+        ("auto", "sd15", "nothing", "no"),
+        ("auto", "tiny", "gpu", "bf16"),
+        ("bf16", "tiny", "gpu", "bf16"),
+        ("fp32", "tiny", "gpu", "no"),
+        ("auto", "tiny", "old gpu", "no"),
+        ("auto", "tiny", "emulation", "no"),  # slower than fp32, and only where it is asked for
+        ("bf16", "tiny", "emulation", "bf16"),
     ],
 )
-def test_auto_takes_bf16_on_a_processor_that_has_it_for_wide_networks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, preset: str, amx: bool, used: str
+def test_auto_takes_bf16_where_it_pays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, preset: str, there: str, used: str
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(machine, "_has_amx", lambda: amx)
+    put_there(monkeypatch, there)
     given, _ = built(monkeypatch, composed(f"unet={preset}", root=tmp_path, fit__precision=asked))
-    assert given["mixed_precision"] == used
-
-
-@pytest.mark.parametrize(
-    ("asked", "gpu", "gpu_has", "used"),
-    [
-        ("auto", False, "nothing", "no"),
-        ("fp32", False, "nothing", "no"),
-        ("auto", True, "bf16", "bf16"),
-        ("bf16", True, "bf16", "bf16"),
-        ("fp32", True, "bf16", "no"),
-        ("auto", True, "nothing", "no"),
-        ("auto", True, "emulation", "no"),  # slower than fp32, and only where it is asked for
-        ("bf16", True, "emulation", "bf16"),
-    ],
-)
-def test_auto_takes_bf16_where_the_gpu_has_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    asked: str, gpu: bool, gpu_has: str, used: str,
-) -> None:  # fmt: skip
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    able = {"bf16": (True, True), "emulation": (False, True), "nothing": (False, False)}[gpu_has]
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda emulated=True: able[emulated])
-    given, _ = built(monkeypatch, composed(root=tmp_path, fit__precision=asked))
     assert given["mixed_precision"] == used and given["log_with"] is None
-    assert given["project_dir"] == tmp_path / "emoji-tiny" / "n1-s0"
+    assert given["project_dir"] == tmp_path / f"emoji-{preset}" / "n1-s0"
 
 
 @pytest.mark.parametrize(

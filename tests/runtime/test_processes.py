@@ -3,81 +3,77 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
-import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
-import time
-from multiprocessing.process import BaseProcess
-from multiprocessing.synchronize import Event
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
+from accelerate.utils.other import get_free_port
 from support.composing import composed
-from support.forked import begin, finished
+from support.forked import begin, finished, strike
 from support.launching import ROOT, SMALL, STORY
 from support.processes import Process
 
+from byheart.model import fit
 from byheart.runtime.files import Run
 from byheart.runtime.lock import claimed
 
 RUN = Path("photos-tiny") / "n2-s0"
 WORDS = ("n_images=2", "checkpoint.every=4")
-# Runs the story, after something has gone wrong with the second process's sixth loss.
-SPOILED = """
-import os, runpy, sys
-from byheart.model import fit as module
-real, calls = module.loss, iter(range(10**6))
-def loss(*arguments):
-    if os.environ["RANK"] == "1" and next(calls) == 5:
-        {what}
-    return real(*arguments)
-module.loss = loss
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
 
 
-def pair(script: Path, root: Path, port: int, *words: str) -> subprocess.Popen[str]:
-    """Two gloo processes; `script` may be the story, or something that runs it."""
-    command = [
-        shutil.which("accelerate"), "launch", "--multi_gpu", "--num_processes", "2",
-        "--num_machines", "1", "--main_process_port", port, script,
-        *([] if script == STORY else [STORY]), *SMALL, f"root={root}", *WORDS, *words,
-    ]  # fmt: skip
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        cwd=ROOT, env=environment, start_new_session=True,
-    )  # fmt: skip
+def pair(
+    root: Path, *words: str, before: Callable[[], object] = int
+) -> tuple[list[int | None], str]:
+    """Two gloo processes, to their end: their exit codes, and what they said. Without accelerate's
+    launcher, which sets these variables and ends one when the other has failed.
 
-
-def forked_pair(root: Path, port: int, *words: str) -> list[BaseProcess]:
-    """The same two without accelerate's launcher, which only sets these; both print to one file."""
-    told = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    return [
-        begin(root, *WORDS, *words, ACCELERATE_USE_CPU="true", RANK=rank, LOCAL_RANK=rank, **told)
+    before: as for `begin`, in both.
+    """
+    told = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(get_free_port())}
+    both = [
+        begin(
+            root, *WORDS, *words, before=before,
+            ACCELERATE_USE_CPU="true", RANK=rank, LOCAL_RANK=rank, **told,
+        )
         for rank in ("0", "1")
-    ]
+    ]  # fmt: skip
+    for one in both:
+        one.join(300)
+    return [one.exitcode for one in both], Path(f"{root}.txt").read_text()
 
 
-def rows(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "training.jsonl").read_text().splitlines()]
+def in_the_sixth_step(what: int | Exception) -> None:
+    """In the second process there comes this signal, or this goes wrong."""
+    real, calls = fit.loss, itertools.count(1)
+
+    def loss(*arguments: Any) -> Any:
+        if os.environ["RANK"] == "1" and next(calls) == 6:
+            if isinstance(what, Exception):
+                raise what
+            os.kill(os.getpid(), what)
+        return real(*arguments)
+
+    fit.loss = loss
 
 
-def verdicts(run: Path) -> list[tuple[str, ...]]:
+def losses(run: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (run / "training.jsonl").read_text().splitlines()]
+
+
+def outputs(run: Path) -> tuple[list[tuple[str, ...]], list[float]]:
+    """Verdicts and distances."""
     with (run / "outputs.csv").open(encoding="utf-8", newline="") as handle:
-        keys = ("weights", "condition", "prompt", "noise", "kind", "nearest_index")
-        return [tuple(row[key] for key in keys) for row in csv.DictReader(handle)]
-
-
-def distances(run: Path) -> list[float]:
-    with (run / "outputs.csv").open(encoding="utf-8", newline="") as handle:
-        return [float(row["rmse"]) for row in csv.DictReader(handle)]
+        rows = list(csv.DictReader(handle))
+    keys = ("weights", "condition", "prompt", "noise", "kind", "nearest_index")
+    return [tuple(row[key] for key in keys) for row in rows], [float(row["rmse"]) for row in rows]
 
 
 @pytest.fixture(scope="module")
@@ -88,112 +84,77 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / RUN
 
 
+def check_same(both: Path, alone: Path) -> None:
+    assert losses(both) == pytest.approx(losses(alone), rel=1e-5)
+    (verdicts, distances), (expected, far) = outputs(both), outputs(alone)
+    assert verdicts == expected and distances == pytest.approx(far, abs=2e-3)
+
+
 def test_two_processes_learn_and_judge_as_one(alone: Path, tmp_path: Path) -> None:
-    process = pair(STORY, tmp_path, 29531)
-    _, error = process.communicate(timeout=300)
-    assert process.returncode == 0, error[-3000:]
-    both = tmp_path / RUN
-    assert json.loads((both / "environment.json").read_text())["processes"] == 2
-    expected = [row["loss"] for row in rows(alone)]
-    assert [row["loss"] for row in rows(both)] == pytest.approx(expected, rel=1e-5)
-    assert verdicts(both) == verdicts(alone)
-    assert distances(both) == pytest.approx(distances(alone), abs=2e-3)
+    command = [
+        shutil.which("accelerate"), "launch", "--multi_gpu", "--num_processes", "2",
+        "--num_machines", "1", "--main_process_port", "0", STORY, *SMALL, f"root={tmp_path}",
+    ]  # fmt: skip
+    done = subprocess.run(
+        [*map(str, command), *WORDS], capture_output=True, text=True, timeout=300, cwd=ROOT,
+        env={**os.environ, "ACCELERATE_USE_CPU": "true"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads((tmp_path / RUN / "environment.json").read_text())["processes"] == 2
+    check_same(tmp_path / RUN, alone)
 
 
 def test_what_two_began_one_can_finish(alone: Path, tmp_path: Path) -> None:
     root = tmp_path / "outputs"
-    both = forked_pair(root, 29532)
-    saved = root / RUN / "checkpoints" / "step-00000004"
-    while all(one.is_alive() for one in both) and not saved.exists():
-        time.sleep(0.01)
-    for one in both:
-        one.kill()
-    for one in both:
-        one.join()
-        assert one.exitcode == -signal.SIGKILL, Path(f"{root}.txt").read_text()[-2000:]
-    assert saved.exists() and not (root / RUN / "report.html").exists()
-    assert "resuming at step" in finished(root, *WORDS)
-    expected = [row["loss"] for row in rows(alone)]
-    assert [row["loss"] for row in rows(root / RUN)] == pytest.approx(expected, rel=1e-5)
-    assert verdicts(root / RUN) == verdicts(alone)
+    codes, said = pair(root, before=partial(strike, signal.SIGKILL, "training.jsonl", 6))
+    # The first was killed, and the second did not wait for it.
+    assert codes[0] == -signal.SIGKILL and codes[1] not in (0, None), said[-2000:]
+    assert "resuming at step 4 " in finished(root, *WORDS)
+    check_same(root / RUN, alone)
 
 
 @pytest.mark.parametrize(
-    ("what", "told", "port"),
+    ("error", "told"),
     [
-        ('raise ValueError("no such luck: try again")', "byheart: process 1: no such luck", 29533),
-        ('raise RuntimeError("out of luck")', "RuntimeError: out of luck", 29534),
+        (ValueError("no such luck: try again"), "byheart: process 1: no such luck: try again\n"),
+        (RuntimeError("out of luck"), "RuntimeError: out of luck\n"),
     ],
 )
 def test_the_failure_of_one_is_told_and_ends_both(
-    tmp_path: Path, what: str, told: str, port: int
+    tmp_path: Path, error: Exception, told: str
 ) -> None:
-    script = tmp_path / "spoiled.py"
-    script.write_text(SPOILED.format(what=what))
-    began = time.monotonic()
-    process = pair(script, tmp_path / "out", port)
-    _, error = process.communicate(timeout=120)
-    assert process.returncode != 0 and told in error, error[-3000:]
-    # Starting takes most of it; nobody waits for the time-out of a collective, half an hour.
-    assert time.monotonic() - began < 100
-    assert not [
-        p for p in psutil.process_iter(["cmdline"]) if str(script) in (p.info["cmdline"] or [])
-    ]
+    """Nobody waits for the time-out of a collective, half an hour."""
+    codes, said = pair(tmp_path / "out", before=partial(in_the_sixth_step, error))
+    assert None not in codes and 0 not in codes and told in said, said[-3000:]
 
 
 def test_what_both_find_wrong_is_told_once(tmp_path: Path) -> None:
-    process = pair(STORY, tmp_path / "out", 29535, "n_images=999")
-    _, error = process.communicate(timeout=120)
-    assert process.returncode != 0
-    assert error.count("byheart: n_images=999") == 1 and "process 1:" not in error
-    assert not (tmp_path / "out").exists()
+    codes, said = pair(tmp_path / "out", "n_images=999")
+    assert codes == [2, 2] and not (tmp_path / "out").exists()
+    assert said.count("byheart: n_images=999") == 1 and "process 1:" not in said
 
 
 def test_a_signal_to_one_stops_both_after_the_same_step(tmp_path: Path) -> None:
     root = tmp_path / "outputs"
-    both = forked_pair(root, 29536, "budget.steps=4000", "checkpoint.every=0")
-    log = root / RUN / "training.jsonl"
-    while all(one.is_alive() for one in both) and not log.exists():
-        time.sleep(0.01)
-    assert both[1].pid
-    os.kill(both[1].pid, signal.SIGTERM)
-    for one in both:
-        one.join(120)
-    said = Path(f"{root}.txt").read_text()
-    assert [one.exitcode for one in both] == [143, 143], said[-3000:]
+    hit = partial(in_the_sixth_step, signal.SIGTERM)
+    codes, said = pair(root, "checkpoint.every=0", before=hit)
+    assert codes == [143, 143], said[-3000:]
     assert said.count("byheart: stopped after step ") == 1, said[-3000:]
     (place,) = (root / RUN / "checkpoints").iterdir()
-    assert f"stopped after step {int(place.name[5:])} of 4000, saved" in said
+    assert f"stopped after step {int(place.name[5:])} of 12, saved" in said
 
 
-def hold(path: Path, held: Event, done: Event) -> None:
-    with claimed(Run(path, path), composed(), Process()):
-        held.set()
-        done.wait(300)
-
-
-@pytest.mark.slow
 def test_two_are_refused_together_where_another_works_and_go_on_to_the_next_run(
     tmp_path: Path, alone: Path
 ) -> None:
     """Else one would go on alone and meet the other in another run."""
-    context = multiprocessing.get_context("spawn")
-    held, done = context.Event(), context.Event()
     place = tmp_path / "photos-tiny" / "n1-s0"
-    first = context.Process(target=hold, args=(place, held, done))
-    first.start()
-    assert held.wait(60)
-    both = forked_pair(tmp_path, 29537, "-m", "n_images=1,2")
-    for one in both:
-        one.join(300)
-    done.set()
-    first.join()
-    said = Path(f"{tmp_path}.txt").read_text()
-    assert [one.exitcode for one in both] == [2, 2], said[-3000:]
+    with claimed(Run(place, place), composed(), Process()):
+        codes, said = pair(tmp_path, "-m", "n_images=1,2")
+    assert codes == [2, 2], said[-3000:]
     told = [line for line in said.splitlines() if line.startswith("byheart: ")]
-    assert len(told) == 1 and "is being worked on by process" in told[0], said[-3000:]
-    rows_told = [line.split() for line in said.splitlines() if line.startswith("photos-tiny/")]
-    table = {row[0]: row[1] for row in rows_told}
+    assert len(told) == 1 and f"is being worked on by process {os.getpid()} on" in told[0]
+    rows = [line.split() for line in said.splitlines() if line.startswith("photos-tiny/")]
+    table = {row[0]: row[1] for row in rows}
     assert table == {"photos-tiny/n1-s0": "failed:", "photos-tiny/n2-s0": "finished"}
-    expected = [row["loss"] for row in rows(alone)]
-    assert [row["loss"] for row in rows(tmp_path / RUN)] == pytest.approx(expected, rel=1e-5)
+    check_same(tmp_path / RUN, alone)

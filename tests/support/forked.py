@@ -5,15 +5,15 @@ Nothing is computed in the parent, so that its children begin as a fresh program
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
-import resource
 import sys
-import time
 from collections.abc import Callable
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 from support.launching import SMALL, STORY, story
@@ -29,7 +29,7 @@ def forked(work: Callable[..., object], *arguments: object, said: Path) -> BaseP
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["support.forked"])
     # The server does not look for what it is to import where pytest does.
-    with patch.dict(os.environ, {SERVER: "1", "PYTHONPATH": str(Path(__file__).parents[1])}):
+    with patch.dict(os.environ, {SERVER: "1", "PYTHONPATH": os.pathsep.join(sys.path)}):
         forkserver.ensure_running()
     said.touch()
     process = context.Process(target=_printed, args=(work, arguments, str(said)))
@@ -46,21 +46,12 @@ def _printed(work: Callable[..., object], arguments: tuple[object, ...], said: s
     work(*arguments)
 
 
-def _typed(words: list[str], largest: int | None, slow: float, there: dict[str, str]) -> None:
-    """In the child: as if the words had been typed."""
+def type_words(words: list[str], before: Callable[[], object], there: dict[str, str]) -> None:
+    """In the child: as if the words had been typed behind train/overfit.py."""
     os.environ.update(there)
-    if slow:
-        fsync = os.fsync
-
-        def slowly(handle: int) -> None:
-            time.sleep(slow)
-            fsync(handle)
-
-        os.fsync = slowly
-    if largest is not None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
     module = STORY_MODULE
     assert module is not None
+    before()
     sys.argv = [str(STORY), *words]
     code = module.run_command(module.overfit, module.CONFIGS)
     sys.stdout.flush()
@@ -68,26 +59,47 @@ def _typed(words: list[str], largest: int | None, slow: float, there: dict[str, 
     os._exit(code)
 
 
+def strike(number: int, ending: str, times: int = 1) -> None:
+    """In a child, before it begins: it gets this signal just before it changes a path with this
+    ending for the so-manieth time. A file is changed when it is opened for writing, another takes
+    its place or it is removed."""
+    changes = itertools.count(1)
+
+    def seen(event: str, about: tuple[Any, ...]) -> None:
+        written = event == "open" and (about[2] or 0) & (os.O_WRONLY | os.O_RDWR)
+        path = about[1] if event == "os.rename" else about[0] if written else ""
+        if event in {"os.mkdir", "os.remove"}:
+            path = about[0]
+        if str(path).endswith(ending) and next(changes) == times:
+            os.kill(os.getpid(), number)
+
+    sys.addaudithook(seen)
+
+
 def begin(
     root: Path,
     *words: str,
     said: Path | None = None,
-    largest: int | None = None,
-    slow: float = 0.0,
+    before: Callable[[], object] = int,
     **environment: str,
 ) -> BaseProcess:
     """Start the small run with these settings. Its words go to <root>.txt, or to `said`.
 
-    largest: bytes of a file beyond which the system refuses to write, as on a full disk.
-    slow: seconds that the disk takes longer for each file. environment: variables it finds set.
+    before: done in the process before it begins. environment: variables it finds set.
     """
     typed = [*SMALL, f"root={root}", *words]
-    return forked(_typed, typed, largest, slow, environment, said=said or Path(f"{root}.txt"))
+    return forked(type_words, typed, before, environment, said=said or Path(f"{root}.txt"))
+
+
+def ended(root: Path, *words: str, **how: Any) -> tuple[int | None, str]:
+    """`begin`, until it has ended: its exit code, and what was printed for this root so far."""
+    process, said = begin(root, *words, **how), how.get("said") or Path(f"{root}.txt")
+    process.join()
+    return process.exitcode, said.read_text()
 
 
 def finished(root: Path, *words: str) -> str:
     """The small run with these settings, to its end, and what was printed for this root so far."""
-    process, said = begin(root, *words), Path(f"{root}.txt")
-    process.join()
-    assert process.exitcode == 0, said.read_text()[-3000:]
-    return said.read_text()
+    code, said = ended(root, *words)
+    assert code == 0, said[-3000:]
+    return said

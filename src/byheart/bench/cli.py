@@ -6,6 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+PARTS = ("startup", "training", "breakdown", "memory", "sampling", "measuring", "memorize",
+         "audit", "baseline")  # fmt: skip
+
 
 def add_parser(commands: Any) -> None:
     command = commands.add_parser(
@@ -20,6 +23,7 @@ def add_parser(commands: Any) -> None:
     command.add_argument(
         "--only",
         nargs="+",
+        choices=PARTS,
         default=["startup", "training", "breakdown", "sampling", "measuring", "memorize"],
         metavar="PART",
         help="startup | training | breakdown | memory, of GPUs | sampling | measuring | "

@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
-
 from byheart.bench.memorize import CLOSE, PATIENCE, baseline, memorize
 from byheart.bench.speed import (
     Bench,
@@ -21,7 +19,6 @@ from byheart.bench.speed import (
     startup,
     training,
 )
-from byheart.config import Config
 from byheart.experiment.prepare import prepare
 from byheart.model.unet import parameters
 from byheart.runtime import files as runs
@@ -29,18 +26,13 @@ from byheart.runtime.command import typed
 from byheart.runtime.machine import environment, peak_memory_bytes
 from byheart.runtime.processes import accelerator_for
 
-PARTS = ("startup", "training", "breakdown", "memory", "sampling", "measuring", "memorize",
-         "audit", "baseline")  # fmt: skip
-
 
 def run_bench(words: Sequence[str], folder: Path, asked: Sequence[str]) -> str:
     """Measure, write <folder>/<device>.json, and return the figures as text.
 
-    ValueError: settings that cannot be, or a package that was installed without its configurations.
+    asked: names of the parts (`byheart bench --only`). ValueError: settings that cannot be, or a
+    package that was installed without its configurations.
     """
-    wrong = [name for name in asked if name not in PARTS]
-    if wrong:
-        raise ValueError(f"--only {wrong[0]}: allowed are {' | '.join(PARTS)}")
     if "baseline" in asked and "memorize" not in asked:
         raise ValueError("--only baseline needs memorize beside it: its time is what it gets")
     config = typed(words)
@@ -48,7 +40,8 @@ def run_bench(words: Sequence[str], folder: Path, asked: Sequence[str]) -> str:
     accelerator = accelerator_for(config, run)
     if accelerator.num_processes > 1:
         raise ValueError("byheart bench measures one process: type it without accelerate launch")
-    found = bench(config, accelerator, run.cache, asked)
+    here = Bench(prepare(config, run.cache, accelerator), accelerator)
+    found = _measured(here, run.cache, asked)
     device = found["environment"]["device_name"]
     name = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
     path = folder / f"{name}-{config.unet.preset}-{config.images.size}px.json"
@@ -56,14 +49,9 @@ def run_bench(words: Sequence[str], folder: Path, asked: Sequence[str]) -> str:
     return f"{table(found)}\n\nwritten: {path}"
 
 
-def bench(
-    config: Config, accelerator: Accelerator, cache: Path, asked: Sequence[str]
-) -> dict[str, Any]:
-    """The figures of `outputs/bench/<device>.json` that are asked for by their names in PARTS.
-
-    The baseline takes ten times as long as all the rest. ValueError: as for `prepare`.
-    """
-    here = Bench(prepare(config, cache, accelerator), accelerator)
+def _measured(here: Bench, cache: Path, asked: Sequence[str]) -> dict[str, Any]:
+    """What stands in the file. The baseline takes ten times as long as all the rest."""
+    config = here.setup.config
     settings = {
         "unet": config.unet.preset, "image_size": config.images.size, "codec": config.codec.kind,
         "patch": config.codec.patch, "batch": config.fit.batch, "n_images": config.n_images,
@@ -98,7 +86,7 @@ def bench(
             print(f"measuring: {words}", flush=True)
             found["baseline"][f"patch_{patch}"] = baseline(here, patch, seconds)
     found["peak_memory_bytes"] = peak_memory_bytes(here.device)
-    return found | {"environment": environment(accelerator, [])}
+    return found | {"environment": environment(here.accelerator, [])}
 
 
 def table(found: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -48,6 +48,7 @@ from byheart.runtime.machine import cores
 
 SCRIPT = CONFIGS.parent / "train" / "overfit.py"
 WARMUP, ROUNDS = 2, 7
+BARE = ("forward", "backward", "optimizer", "forget")  # what a step cannot do without
 EVALUATIONS = (4, 8, 16, 32)  # of the network for one output
 MANY = 10_000  # training images that the measure is timed against
 NOISY = 0.05  # standard deviation of the noise on the copies that the measure is timed with
@@ -142,11 +143,16 @@ def training(here: Bench) -> dict[str, Any]:
     steps = WARMUP + rounds
     config = replace(config, budget=replace(config.budget, steps=steps, exposures=None))
     state = start(here.unet(), config)
-    loop = here.loop(state, config)
-    gradient, step = _bare(here, state)
+    loop, parts = here.loop(state, config), _parts(here, state)
     with FlopCounterMode(display=False) as counter:
-        gradient()
-    seconds = in_turn({"fit": lambda: next(loop), "bare": step}, rounds, here.device, WARMUP)
+        parts["forward"]()
+        parts["backward"]()
+
+    def bare() -> None:
+        for name in BARE:
+            parts[name]()
+
+    seconds = in_turn({"fit": lambda: next(loop), "bare": bare}, rounds, here.device, WARMUP)
     averaged = 0 if state.ema is None else min(rounds, steps - state.ema.update_after_step)
     typical, batch, flops = median(seconds["fit"]), config.fit.batch, counter.get_total_flops()
     bf16 = here.accelerator.mixed_precision == "bf16"
@@ -164,24 +170,6 @@ def training(here: Bench) -> dict[str, Any]:
     }
 
 
-def _bare(here: Bench, state: State) -> tuple[Callable[[], None], Callable[[], None]]:
-    """The gradient of a batch that never changes, and a whole step with it."""
-    unet, optimizer = state.unet.train(), state.optimizer
-    x0, noise, t, prompt = _batch(here)
-
-    def gradient() -> None:
-        with here.accelerator.autocast():
-            error = loss(unet, here.setup.conditions.schedule, x0, noise, t, prompt)
-        error.backward()
-
-    def step() -> None:
-        gradient()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-
-    return gradient, step
-
-
 def _batch(here: Bench) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     config, given = here.setup.config, here.setup.conditions
     found = draw(
@@ -196,8 +184,16 @@ def _batch(here: Bench) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def breakdown(here: Bench) -> dict[str, float]:
     """Seconds of the parts of a step, each after the ones it needs. The average is taken in a run's
     last steps only."""
-    config, unet = here.setup.config, here.unet().train()
-    state = start(unet, config)
+    state = start(here.unet(), here.setup.config)
+    if state.ema is not None:
+        state.ema.optimization_step = state.ema.update_after_step
+    parts = _parts(here, state)
+    return {name: median(times) for name, times in in_turn(parts, ROUNDS, here.device).items()}
+
+
+def _parts(here: Bench, state: State) -> dict[str, Callable[[], object]]:
+    """The parts of a step on a batch that never changes."""
+    unet, optimizer, ema = state.unet.train(), state.optimizer, state.ema
     weights = list(unet.parameters())
     x0, noise, t, prompt = _batch(here)
     kept: list[Tensor] = []
@@ -206,18 +202,17 @@ def breakdown(here: Bench) -> dict[str, float]:
         with here.accelerator.autocast():
             kept[:] = [loss(unet, here.setup.conditions.schedule, x0, noise, t, prompt)]
 
-    works: dict[str, Callable[[], object]] = {
+    parts: dict[str, Callable[[], object]] = {
         "batch": lambda: _batch(here),
         "forward": forward,
         "backward": lambda: kept[0].backward(),
-        "clip": lambda: clip(weights, config.fit.clip or torch.inf),
-        "optimizer": state.optimizer.step,
-        "forget": lambda: state.optimizer.zero_grad(set_to_none=True),
+        "clip": lambda: clip(weights, here.setup.config.fit.clip or torch.inf),
+        "optimizer": optimizer.step,
+        "forget": lambda: optimizer.zero_grad(set_to_none=True),
     }
-    if state.ema is not None:
-        state.ema.optimization_step = state.ema.update_after_step
-        works["average"] = lambda: state.ema and state.ema.step(weights)
-    return {name: median(times) for name, times in in_turn(works, ROUNDS, here.device).items()}
+    if ema is not None:
+        parts["average"] = lambda: ema.step(weights)
+    return parts
 
 
 def memory(here: Bench) -> dict[str, Any]:
@@ -226,12 +221,15 @@ def memory(here: Bench) -> dict[str, Any]:
     unet, fit = here.unet(), here.setup.config.fit
     state, step = state_bytes(unet, fit), step_bytes(unet, fit)
     tokens = here.setup.conditions.prompts.shape[1]
-    cards: dict[str, list[int]] = {}
-    for name, (size, bf16) in CARDS.items():
-        cards[name] = []
-        for checkpointing in (False, True):
-            one, two = (activation_bytes(unet, k, tokens, bf16, checkpointing) for k in (1, 2))
-            cards[name].append(largest_batch(size, state, step, one, two))
+
+    @cache
+    def of_one_and_two(bf16: bool, checkpointing: bool) -> list[int]:
+        return [activation_bytes(unet, k, tokens, bf16, checkpointing) for k in (1, 2)]
+
+    cards = {
+        name: [largest_batch(size, state, step, *of_one_and_two(bf16, c)) for c in (False, True)]
+        for name, (size, bf16) in CARDS.items()
+    }
     return {"state_bytes": state, "step_bytes": step, "samples_at_once": cards}
 
 

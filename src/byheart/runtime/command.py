@@ -7,10 +7,10 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import make_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
-import hydra
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep
@@ -19,17 +19,15 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from byheart.config import Config, declare, in_range, read, settings
-from byheart.runtime.errors import INTERRUPTED, USER_MISTAKE, mistake, one_line
+from byheart.runtime.errors import INTERRUPTED, USER_MISTAKE, mistake, one_line, say
 from byheart.runtime.files import done_already, locate
 from byheart.runtime.launchers import check_launcher
 from byheart.runtime.lock import finished
-from byheart.runtime.sweep import Outcome, Task, print_table, sweep
+from byheart.runtime.sweep import Outcome, Task, sweep
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"  # of an installation from source
 
 SWEEP = {"-m", "--multirun"}
-# Of Hydra's own flags those for developers; whoever types one knows what the rest must look like.
-INSPECT = ("-c", "--cfg", "-i", "--info", "-p", "--package", "--resolve", "--hydra-help")
 TYPES = {
     "int": "a whole number",
     "float": "a number",
@@ -49,7 +47,7 @@ def early_answer(configs: Path) -> int | None:
         return 0
     try:
         check(typed, configs)
-        if not SWEEP & {*typed} and not _inspects(typed):
+        if not SWEEP & {*typed}:
             config = composed(typed, configs)
             # Of several processes the first one looks, for all of them, and that takes torch.
             # Somebody's own pictures may have changed since; to know takes them.
@@ -60,10 +58,10 @@ def early_answer(configs: Path) -> int | None:
                 return 0
     except Exception as error:
         line = mistake(error)
-        if line is None or os.environ.get("BYHEART_TRACEBACK"):
+        if line is None:
             return None  # to come again where it is told
         if os.environ.get("RANK", "0") == "0":
-            print(f"byheart: {line}", file=sys.stderr)
+            say(line)
         return USER_MISTAKE
     return None
 
@@ -86,35 +84,30 @@ def run_command(
 
     typed = as_typed(sys.argv[1:])
     words = [word for word in typed if word not in SWEEP]
-    declare()
-    if _inspects(words):
-        hydra.main(str(configs), "overfit", "1.3")(lambda config: None)()
-        return 0
     first = os.environ.get("RANK", "0") == "0"
-
-    def say(line: str | None) -> None:
-        if line:
-            print(f"byheart: {line}", file=sys.stderr, flush=True)
-
     try:
         check(typed, configs)
         if len(words) == len(typed):
             task(composed(words, configs))
             return 0
-        outcomes = sweep(task, configs, words, say)
+        outcomes = sweep(task, configs, words)
         if first:
             afterwards(outcomes)
-            print_table(outcomes)
+            width = max(len(outcome.run) for outcome in outcomes)
+            for outcome in outcomes:
+                failed = "failed: " if outcome.code else ""
+                print(f"{outcome.run:{width}}  {failed}{outcome.words}", flush=True)
         wait_for_all()  # a launcher ends whoever is still drawing when another has failed
         return max(outcome.code for outcome in outcomes)
     except KeyboardInterrupt as stop:
-        say((str(stop) or "stopped") if first else None)
+        if first:
+            say(str(stop) or "stopped")
         return getattr(stop, "code", INTERRUPTED)
     except Exception as error:
         line = mistake(error)
-        if line is None or os.environ.get("BYHEART_TRACEBACK"):
+        if line is None:
             raise
-        say(report_failure(line, USER_MISTAKE))
+        report_failure(line, USER_MISTAKE)
         return USER_MISTAKE
 
 
@@ -164,10 +157,6 @@ def composed(words: Sequence[str], configs: Path) -> Config:
         return read(compose("overfit", [*words]))
 
 
-def _inspects(words: list[str]) -> bool:
-    return any(word.split("=")[0] in INSPECT for word in words)
-
-
 def check(words: list[str], configs: Path) -> None:
     """Refuse what cannot be meant, before Hydra composes anything. ValueError: the first of it.
 
@@ -175,8 +164,6 @@ def check(words: list[str], configs: Path) -> None:
     its other refusals for whoever wrote the configuration.
     """
     flags = [word for word in words if word.startswith("-")]
-    if _inspects(flags):
-        return
     for flag in flags:
         if flag not in SWEEP:
             bare = flag.lstrip("-")
@@ -235,11 +222,10 @@ def _check_value(key: str, value: Any, groups: dict[str, Path]) -> None:
         return
     item = settings()[key]
     kind, *others = str(item.type).split(" | ")
-    section, _, last = key.rpartition(".")
     try:
-        node = OmegaConf.structured(get_type_hints(Config).get(section, Config))
-        node[last] = value
-        fits = OmegaConf.is_interpolation(node, last) or in_range(item, node[last])
+        node = OmegaConf.structured(make_dataclass("One", [("it", item.type)]))
+        node.it = value
+        fits = OmegaConf.is_interpolation(node, "it") or in_range(item, node.it)
     except OmegaConfBaseException:
         fits = False
     if not fits:
@@ -273,30 +259,24 @@ def help_text(configs: Path) -> str:
     out += [f"  {line}" for line in _settings((configs / "overfit.yaml").read_text("utf-8"), "")]
     for group in sorted(p for p in configs.iterdir() if p.is_dir()):
         out += ["", f"{group.name}= (type {group.name}=<one of these>):"]
-        files = sorted(group.glob("*.yaml"))
-        for file in files:
-            lines = file.read_text("utf-8").splitlines()
+        explained: list[str] = []
+        for file in sorted(group.glob("*.yaml")):
+            text = file.read_text("utf-8")
+            lines = text.splitlines()
             summary = next(x for x in lines if x.startswith("#") and "@package" not in x)
             out.append(f"  {summary.removeprefix('# ')}")
-        texts = [
-            text for file in files if "/hydra/launcher" not in (text := file.read_text("utf-8"))
-        ]
-        explained = max((_settings(text, group.name + ".") for text in texts), key=len, default=[])
+            explained = max(explained, _settings(text, f"{group.name}."), key=len)
         out += [f"    {line}" for line in explained]
     return "\n".join(out)
 
 
 def _settings(yaml: str, prefix: str) -> list[str]:
-    """'key = value   comment' for every commented value of a YAML file."""
-    lines, section = [], ""
-    for line in yaml.splitlines():
-        found = re.match(r"( *)(\w+): *(.*?)(?: +# (.*))?$", line)
-        if not found or line.startswith(("#", "defaults")):
-            continue
-        indent, key, value, comment = found.groups()
-        if not indent:
-            section = "" if value else f"{key}."
-        if comment:
-            name = f"{prefix}{section if indent else ''}{key}"
+    """'key=value   comment' for every commented setting of a YAML file."""
+    sections: list[str] = []
+    lines, known = [], settings()
+    for indent, key, value, comment in re.findall(r"^( *)(\w+): *(.*?)(?: +# (.*))?$", yaml, re.M):
+        sections[len(indent) // 2 :] = [key]
+        name = prefix + ".".join(sections)
+        if comment and name in known:
             lines.append(f"{name}={value}".ljust(33) + " " + comment)
     return lines

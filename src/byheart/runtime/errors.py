@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
+import sys
 from collections.abc import Sequence
 
 from hydra.errors import HydraException
@@ -15,8 +17,16 @@ MISTAKES = (HydraException, OmegaConfBaseException, ValueError)
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}  # of a disk
 
 
+def say(words: str) -> None:
+    """A line on standard error."""
+    print(f"byheart: {words}", file=sys.stderr, flush=True)
+
+
 def mistake(error: BaseException) -> str | None:
-    """One line for what the user can mend; None: it is our fault."""
+    """One line for what the user can mend. None: it is our fault, or BYHEART_TRACEBACK=1 asks to be
+    shown where it came from."""
+    if os.environ.get("BYHEART_TRACEBACK"):
+        return None
     if isinstance(error, MISTAKES):
         return one_line(error)
     if isinstance(error, SafetensorError):  # what it writes through tells no number

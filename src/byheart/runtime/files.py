@@ -12,11 +12,11 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -82,10 +82,11 @@ def check_folder(run: Run, config: Config) -> None:
     if not recorded.exists():
         return
     try:
-        old = flatten(_plain(OmegaConf.load(recorded)))
-    except (YAMLError, OmegaConfBaseException, ValueError, OSError) as error:
+        there: Any = OmegaConf.to_container(OmegaConf.load(recorded))
+        old = flatten(there)
+    except (YAMLError, OmegaConfBaseException, AttributeError, ValueError, OSError) as error:
         raise ValueError(f"{recorded} cannot be read; move {run.path} away") from error
-    new = flatten(_plain(OmegaConf.structured(config)))
+    new = flatten(asdict(config))
     differing = [
         f"{key} is {old.get(key, 'absent')!r} there, {new.get(key, 'absent')!r} here"
         for key in sorted(old.keys() | new.keys())
@@ -118,16 +119,8 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, dict):
             flat |= flatten(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = value
+            flat[f"{prefix}{key}"] = value
     return flat
-
-
-def _plain(tree: DictConfig | ListConfig) -> dict[str, Any]:
-    """Nested dictionaries and lists of plain values."""
-    plain = OmegaConf.to_container(tree)
-    if not isinstance(plain, dict):
-        raise ValueError("a list, not settings")
-    return {str(k): v for k, v in plain.items()}
 
 
 def open_folder(run: Run, config: Config, pictures: dict[str, str]) -> None:

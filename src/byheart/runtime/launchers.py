@@ -7,7 +7,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -61,13 +60,6 @@ def launch(
     return _on_submitit(work, jobs, launcher.removeprefix("submitit_"), settings)
 
 
-def _back(get: Callable[[], Any]) -> Any | Exception:
-    try:
-        return get()
-    except Exception as error:
-        return error
-
-
 def why_it_died(error: Exception) -> str:
     """One line of what Ray or submitit tell at length: of a traceback the last, else the first."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -113,19 +105,19 @@ def _on_ray(work: Callable[[Any], Any], jobs: Sequence[Any], cluster: dict[str, 
     try:
         if own:
             asked = fitting(asked, ray.cluster_resources())
-        start = ray.remote(**{key: v for key, v in asked.items() if v is not None})(_call)
-        waiting = {start.remote(work, job): job for job in jobs}
+        remote = ray.remote(**{key: v for key, v in asked.items() if v is not None})
+        start = remote(lambda job: work(job))  # Ray takes functions only
+        waiting = {start.remote(job): job for job in jobs}
         while waiting:
-            for reference in ray.wait([*waiting], num_returns=1)[0]:
-                yield waiting.pop(reference), _back(partial(ray.get, reference))
+            (reference,), _ = ray.wait([*waiting], num_returns=1)
+            try:
+                back = ray.get(reference)
+            except Exception as error:
+                back = error
+            yield waiting.pop(reference), back
     finally:
         time.sleep(LAST_WORDS)
         ray.shutdown()
-
-
-def _call(work: Callable[[Any], Any], job: Any) -> Any:
-    """Ray takes functions only."""
-    return work(job)
 
 
 def _on_submitit(
@@ -152,6 +144,8 @@ def _on_submitit(
     print(f"{len(jobs)} runs started; what they say: {folder.replace('%j', '*')}", flush=True)
     job_of = {id(handle): job for handle, job in zip(started, jobs, strict=True)}
     for handle in submitit.helpers.as_completed(started, poll_frequency=POLL):
-        back = _back(handle.result)
-        where = RuntimeError(f"see {handle.paths.stderr}")
-        yield job_of[id(handle)], where if isinstance(back, Exception) else back
+        try:
+            back = handle.result()
+        except Exception:
+            back = RuntimeError(f"see {handle.paths.stderr}")
+        yield job_of[id(handle)], back

@@ -28,14 +28,16 @@ LOCK, OWNER = ".lock", ".owner.json"
 
 
 @contextmanager
-def locked(file: Path, cure: str = "type root=<a folder on a local disk>") -> Iterator[None]:
+def locked(
+    file: Path, cure: str = "type root=<a folder on a local disk>", seconds: float = 0
+) -> Iterator[None]:
     """Hold the lock `file`. Folders made for it that hold nothing in the end are removed again.
 
-    TimeoutError: another process holds it. ValueError: it cannot be locked there; `cure` says what
-    to do instead.
+    TimeoutError: another process holds it, after so many seconds too. ValueError: it cannot be
+    locked there; `cure` says what to do instead.
     """
     made = [p for p in file.parents if not p.exists()]
-    lock = FileLock(file, timeout=0)
+    lock = FileLock(file, timeout=seconds)
     try:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -62,22 +64,14 @@ def locked(file: Path, cure: str = "type root=<a folder on a local disk>") -> It
 @contextmanager
 def one_at_a_time(folder: Path) -> Iterator[None]:
     """Wait for whoever else draws in this folder; a minute at most, then draw all the same."""
-    file = folder / ".curve.lock"
-    lock = FileLock(file, timeout=60)
-    # Without a lock (a folder to read only, no flock) it is still better to draw than not to: each
-    # file takes its place whole, and only who drew last is left to chance.
-    with suppress(Timeout, OSError, NotImplementedError):
-        lock.acquire()
-    try:
-        if lock.is_locked:
+    with ExitStack() as stack:
+        # Without a lock (a folder to read only, no flock) it is still better to draw than not to:
+        # each file takes its place whole, and only who drew last is left to chance.
+        with suppress(TimeoutError, ValueError):
+            stack.enter_context(locked(folder / ".curve.lock", seconds=60))
             for part in folder.glob(".*.part*"):  # by a process that was killed
                 part.unlink(missing_ok=True)
         yield
-    finally:
-        if lock.is_locked:
-            with suppress(OSError):
-                file.unlink(missing_ok=True)
-            lock.release()
 
 
 @dataclass(frozen=True)
@@ -146,10 +140,7 @@ def at_work(folder: Path) -> bool:
     found = _owner(folder)
     if found is None or found["host"] != socket.gethostname():
         return False
-    try:
-        return psutil.pid_exists(found["pid"])
-    except OverflowError:
-        return False
+    return psutil.pid_exists(found["pid"])
 
 
 def _owner(folder: Path) -> dict[str, Any] | None:

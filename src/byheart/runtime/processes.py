@@ -20,17 +20,17 @@ from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor
 
 from byheart.config import Config
+from byheart.runtime.errors import say
 from byheart.runtime.files import Run
 from byheart.runtime.machine import bf16_pays, cores
 
-# Of what accelerate can do beyond plain data parallelism: its variable, its name, its flag.
+# Of what accelerate can do beyond plain data parallelism: its flag, its name.
 SHARDED = {
-    "ACCELERATE_USE_FSDP": ("FSDP", "--use_fsdp"),
-    "ACCELERATE_USE_DEEPSPEED": ("DeepSpeed", "--use_deepspeed"),
-    "ACCELERATE_USE_MEGATRON_LM": ("Megatron-LM", "--use_megatron_lm"),
-    "ACCELERATE_USE_PARALLELISM_CONFIG": ("a parallelism configuration",
-                                          "--use_parallelism_config"),
-}  # fmt: skip
+    "use_fsdp": "FSDP",
+    "use_deepspeed": "DeepSpeed",
+    "use_megatron_lm": "Megatron-LM",
+    "use_parallelism_config": "a parallelism configuration",
+}
 LAUNCHED = "ACCELERATE_MIXED_PRECISION"  # set by every `accelerate launch`
 PR_SET_PDEATHSIG = 1  # Linux: a signal to the child when its parent ends
 WAIT = timedelta(seconds=10)  # until a failure is taken for one process's alone
@@ -45,11 +45,11 @@ def _check_launch() -> None:
     if LAUNCHED in os.environ and sys.platform == "linux":
         # `accelerate launch` passes no signal on: its end is one, so that nothing runs on unseen.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    for variable, (name, flag) in SHARDED.items():
-        if os.environ.get(variable, "").lower() in {"1", "true"}:
+    for flag, name in SHARDED.items():
+        if os.environ.get(f"ACCELERATE_{flag.upper()}", "").lower() in {"1", "true"}:
             raise ValueError(
                 f"accelerate was asked for {name}: every process needs the whole network here; "
-                f"launch without {flag}, or with --multi_gpu"
+                f"launch without --{flag}, or with --multi_gpu"
             )
 
 
@@ -133,27 +133,29 @@ def from_first(accelerator: Accelerator, work: Callable[[], Result]) -> Result:
     return answer[0]
 
 
-def report_failure(words: str, code: int) -> str | None:
-    """What this process should say of its failure, None where the first one says the same.
+def report_failure(words: str, code: int) -> None:
+    """Say what this process failed of, unless the first one says the same.
 
     Where the others did not fail they wait for this one, and with it all must end: the launcher
     then ends the others.
     """
-    rank = int(os.environ.get("RANK", "0"))
-    if not _together() or torch.distributed.get_world_size() == 1:
-        return words if rank == 0 else None
-    number = next(_failures)  # all processes that go on have failed equally often
-    store: Any = torch.distributed.distributed_c10d._get_default_store()
-    keys = [f"byheart/{number}/{k}" for k in range(torch.distributed.get_world_size())]
-    mine = f"process {rank}: {words}"
-    try:
-        store.set(keys[rank], words)
-        store.wait(keys, WAIT)
-        first = store.get(keys[0]).decode()
-    except RuntimeError:  # timed out, or the store is gone with the first process
-        print(f"byheart: {mine}", file=sys.stderr, flush=True)
-        os._exit(code)
-    return words if rank == 0 else None if words == first else mine
+    rank, first = int(os.environ.get("RANK", "0")), words
+    if _together():
+        number = next(_failures)  # all processes that go on have failed equally often
+        store: Any = torch.distributed.distributed_c10d._get_default_store()
+        keys = [f"byheart/{number}/{k}" for k in range(torch.distributed.get_world_size())]
+        try:
+            store.set(keys[rank], words)
+            store.wait(keys, WAIT)
+            first = store.get(keys[0]).decode()
+            wait_for_all()  # with the first process the store goes
+        except RuntimeError:  # timed out, or the store is gone with the first process
+            say(f"process {rank}: {words}")
+            os._exit(code)
+    if rank == 0:
+        say(words)
+    elif words != first:
+        say(f"process {rank}: {words}")
 
 
 def in_shares(
@@ -193,26 +195,23 @@ def in_sets(
 
 def rows_of(found: Any, rows: Any) -> Any:
     """The part of a result that belongs to some rows; None stays None."""
-    if isinstance(found, Tensor):
-        return found[rows]
-    if isinstance(found, dict):
-        return {key: rows_of(value, rows) for key, value in found.items()}
-    if is_dataclass(found) and not isinstance(found, type):
-        inner = {f.name: rows_of(getattr(found, f.name), rows) for f in fields(found)}
-        return replace(found, **inner)
-    return found
+    return _merged([found], lambda tensors: tensors[0][rows])
 
 
 def joined(parts: Sequence[Any]) -> Any:
     """Results for consecutive rows as one; what does not vary with the rows is the first's."""
+    return _merged(parts, torch.cat)
+
+
+def _merged(parts: Sequence[Any], merge: Callable[[list[Tensor]], Tensor]) -> Any:
     first = parts[0]
     if isinstance(first, Tensor):
-        return torch.cat(list(parts))
+        return merge([*parts])
     if isinstance(first, dict):
-        return {key: joined([part[key] for part in parts]) for key in first}
+        return {key: _merged([part[key] for part in parts], merge) for key in first}
     if is_dataclass(first) and not isinstance(first, type):
         inner = {f.name: [getattr(part, f.name) for part in parts] for f in fields(first)}
-        return replace(first, **{name: joined(values) for name, values in inner.items()})
+        return replace(first, **{name: _merged(found, merge) for name, found in inner.items()})
     return first
 
 

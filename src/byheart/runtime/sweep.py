@@ -18,13 +18,12 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from byheart.config import Config, read
+from byheart.config import Config, declare, read
 from byheart.runtime.errors import FAILURE, USER_MISTAKE, mistake, one_line
 from byheart.runtime.files import check_writable
 from byheart.runtime.launchers import launch, why_it_died
 
 Task = Callable[[Config], str]
-Say = Callable[[str | None], None]  # a line on standard error; None: nothing
 
 
 @dataclass(frozen=True)
@@ -53,13 +52,8 @@ class Outcome:
     code: int = 0  # exit code
     folder: str = ""
 
-    @property
-    def cell(self) -> str:
-        """Its words in the table."""
-        return f"failed: {self.words}" if self.code else self.words
 
-
-def sweep(task: Task, configs: Path, words: Sequence[str], say: Say) -> list[Outcome]:
+def sweep(task: Task, configs: Path, words: Sequence[str]) -> list[Outcome]:
     """Every run that the words ask for. A failed one is named at once, and the others go on.
 
     ValueError: words that no run can be made of, a root that cannot be written to, or a launcher
@@ -67,10 +61,10 @@ def sweep(task: Task, configs: Path, words: Sequence[str], say: Say) -> list[Out
     """
     # The plugin for Ray lists none of Ray's many options, so Hydra would ask for a plus.
     words = [f"++{word}" if word.startswith("hydra.launcher.ray.") else word for word in words]
-    jobs, launcher, settings = _jobs(configs, words)
+    jobs, launcher, settings = jobs_of(configs, words)
     check_writable(Path(jobs[0].folder))
     if launcher == "basic":
-        return [report_outcome(attempt(task, job), say) for job in jobs]
+        return [_reported(attempt(task, job)) for job in jobs]
     for place, count in Counter(f"{job.folder}/{job.config.run}" for job in jobs).items():
         if count > 1:
             raise ValueError(
@@ -81,21 +75,20 @@ def sweep(task: Task, configs: Path, words: Sequence[str], say: Say) -> list[Out
     for job, back in launch(RemoteRun(task, os.getcwd()), jobs, launcher, settings):
         if isinstance(back, Exception):
             back = Outcome(job.run, f"its process died: {why_it_died(back)}", FAILURE, job.folder)
-        found[id(job)] = report_outcome(back, say)
+        found[id(job)] = _reported(back)
     return [found[id(job)] for job in jobs]
 
 
-def _jobs(configs: Path, words: Sequence[str]) -> tuple[list[Job], str, dict[str, Any]]:
+def jobs_of(configs: Path, words: Sequence[str]) -> tuple[list[Job], str, dict[str, Any]]:
     """The runs in their order, the launcher's name and its settings."""
-    each = _parsed(words)
+    declare()
+    plain = [values[0] for values in _parsed(words).values() if len(values) == 1]
     with initialize_config_dir(str(configs), version_base="1.3"):
-        plain = [values[0] for values in each.values() if len(values) == 1]
         whole = compose("overfit", plain, return_hydra_config=True)
         swept: Any = OmegaConf.to_container(whole.hydra.sweeper)
         # What a preset varies comes first; what is typed takes its place.
-        each = (
-            _parsed([f"{key!s}={value}" for key, value in (swept["params"] or {}).items()]) | each
-        )
+        preset = [f"{key}={value}" for key, value in (swept["params"] or {}).items()]
+        each = _parsed([*preset, *words])
         jobs = []
         for typed in product(*each.values()):
             alone = tuple(w for w in typed if not w.startswith(("cluster=", "hydra", "++hydra")))
@@ -121,7 +114,6 @@ def _parsed(words: Sequence[str]) -> dict[str, list[str]]:
 
 
 def attempt(task: Task, job: Job) -> Outcome:
-    """Do the task. BYHEART_TRACEBACK=1 shows where a mistake of the user's was found."""
     run = folder = ""
     try:
         run, folder = job.run, job.folder
@@ -129,8 +121,6 @@ def attempt(task: Task, job: Job) -> Outcome:
     except Exception as error:
         words = mistake(error)
         if words is not None:
-            if os.environ.get("BYHEART_TRACEBACK"):
-                raise
             return Outcome(run, words, USER_MISTAKE, folder)
         traceback.print_exc()  # of our own fault, at once
         return Outcome(run, f"{type(error).__name__}: {one_line(error)}", FAILURE, folder)
@@ -161,18 +151,13 @@ class RemoteRun:
         return DelayedSubmission(self, job)
 
 
-def report_outcome(outcome: Outcome, say: Say) -> Outcome:
+def _reported(outcome: Outcome) -> Outcome:
     """The outcome, after naming the run if it failed."""
     from byheart.runtime.processes import report_failure  # torch
 
     if outcome.code == USER_MISTAKE:
-        say(report_failure(f"{outcome.run}: {outcome.words}", USER_MISTAKE))
+        report_failure(f"{outcome.run}: {outcome.words}", USER_MISTAKE)
     elif outcome.code:
         words = f"{outcome.run} failed: {outcome.words}; the other runs go on"
-        say(report_failure(words, outcome.code))
+        report_failure(words, outcome.code)
     return outcome
-
-
-def print_table(outcomes: Sequence[Outcome]) -> None:
-    width = max(len(outcome.run) for outcome in outcomes)
-    print("\n".join(f"{o.run:{width}}  {o.cell}" for o in outcomes), flush=True)
