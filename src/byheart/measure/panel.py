@@ -43,12 +43,12 @@ class Metric:
 
 
 def panel(
-    outputs: Images,
-    train: Images,
-    held_out: Images,
+    outputs: UInt8[Tensor, "s 3 w w"],
+    train: UInt8[Tensor, "n 3 w w"],
+    held_out: UInt8[Tensor, "h 3 w w"],
     nearest: Int[Tensor, " s"],
     reference: float,
-    embed: Callable[[Images], Float[Tensor, "k d"]] | None = None,
+    embed: Callable[[UInt8[Tensor, "k 3 w w"]], Float[Tensor, "k d"]] | None = None,
 ) -> dict[str, Metric | None]:
     """The field's measures by name; None where one is undefined for these images.
 
