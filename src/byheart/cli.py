@@ -10,7 +10,8 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from decimal import Decimal
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -131,12 +132,10 @@ def _controls(typed: argparse.Namespace) -> int:
 
 def _count(word: str) -> int:
     """A whole number of 1 or more; 2.3e9 is one."""
-    try:
-        value = float(word)
+    with suppress(ArithmeticError):
+        value = Decimal(word)
         if 1 <= value <= LARGEST and value == int(value):
-            return int(word) if word.isdecimal() else int(value)
-    except (ValueError, OverflowError):
-        pass
+            return int(value)
     raise argparse.ArgumentTypeError(f"{word!r} is not a whole number from 1 to 10^18")
 
 

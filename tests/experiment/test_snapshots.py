@@ -126,8 +126,8 @@ def test_the_looks_are_log_spaced_from_a_hundredth_to_the_last_step() -> None:
     assert looks(config) == [10, 32, 100, 316, 1000]
 
 
-@pytest.mark.parametrize("steps", [2, 3, 7, 60, 120, 999, 5000])
-@pytest.mark.parametrize("share", [0.0, 0.01, 0.1, 1.0])
+@pytest.mark.parametrize("steps", [2, 7, 60, 999])
+@pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 def test_they_end_at_the_last_step_and_stay_within_their_share(
     steps: int, share: float, guidance: float

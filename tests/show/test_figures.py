@@ -17,7 +17,7 @@ def noise(count: int, side: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize(("side", "factor"), [(8, 8), (16, 4), (48, 2), (64, 1), (100, 1)])
+@pytest.mark.parametrize(("side", "factor"), [(8, 8), (48, 2), (100, 1)])
 def test_the_sheet_shows_every_output_and_its_nearest_image_pixel_by_pixel(
     side: int, factor: int
 ) -> None:

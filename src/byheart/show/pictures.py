@@ -162,9 +162,6 @@ def _column(run: Finished, condition: str, across: int) -> Iterator[Image.Image]
     if not chosen:
         return
     outputs, nearest = made.pixels[chosen], made.nearest(chosen)
-    if outputs.shape[1] != nearest.shape[1]:
-        sides = f"outputs of {outputs.shape[1]} px, training images of {nearest.shape[1]} px"
-        raise ValueError(sides)
     section: Section = (f"n = {run.n:,}", outputs, nearest)
     if made.possible is not None and place.keys() >= {*chosen}:
         section = (*section[:3], made.possible[[place[k] for k in chosen]])
