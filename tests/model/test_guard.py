@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,6 +17,14 @@ from byheart.model.optim import clip
 from byheart.model.sample import sample
 
 FULL = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes."
+
+
+@pytest.fixture(autouse=True)
+def young() -> Iterator[None]:
+    """Too little memory lets Python collect its garbage: what the tests import is none."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def weights(state: State) -> dict[str, torch.Tensor]:
