@@ -37,9 +37,11 @@ def add_parser(commands: Any) -> None:
         action="store_true",
         help="ask for a password to let people in with; or set BYHEART_LESSON_PASSWORD",
     )
-    command.set_defaults(
-        do=lambda typed: open_lesson(typed.folder, typed.host, typed.port, typed.password)
-    )
+    command.set_defaults(do=_lesson)
+
+
+def _lesson(typed: argparse.Namespace) -> None:
+    open_lesson(typed.folder, typed.host, typed.port, typed.password)
 
 
 def _port(word: str) -> int:

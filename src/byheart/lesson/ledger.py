@@ -200,11 +200,11 @@ def ledger_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer)
         yet = safe(f"There are no numbers of this sweep: {session.nothing_yet}.")
         return html if session.runs else f'<p class="faint">{yet}</p>{html}'
 
-    def filled(known: Callable[[], Ledger]) -> tuple[object, ...]:
+    def filled(known: Callable[[], Ledger]) -> tuple[object, ...] | dict[object, str]:
         try:
             found = known()
         except ValueError as error:
-            return (*[gr.skip()] * len(typed), trouble(error))
+            return {table: trouble(error)}
         whole = (found.n_images, math.isqrt(found.dimensions // 3), found.parameters)
         words = (*(f"{number:,}" for number in whole), found.precision_bits)
         return (*words, count(*words))

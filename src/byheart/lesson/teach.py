@@ -68,34 +68,35 @@ def teach_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) 
         button = gr.Button("Ask", variant="primary", elem_id="taught-ask")
     result = gr.HTML(elem_id="taught-answer", apply_default_css=False)
     seen, held = gr.State(()), gr.State(None, time_to_live=OLDEST)  # what nobody teaches goes
-    nothing_held = (None, "", gr.update(visible=False))
+    nothing_held = {held: None, preview: "", cutting: gr.update(visible=False)}
 
-    def receive(path: str) -> tuple[object, ...]:
+    def receive(path: str) -> dict[object, object]:
         """The picture is kept in memory from here on, and shown with the square that is learned."""
-        starts = [at for _, _, _, at in CUT]
         try:
             picture = teacher.receive(Path(path))
-            shown = preview_shown(picture, Crop(*starts))
-            return None, picture, shown, gr.update(visible=True), *starts, ""
         except ValueError as error:
-            return None, *[gr.skip()] * (3 + len(starts)), trouble(error)
+            return {file: None, problem: trouble(error)}
         finally:
             Path(path).unlink(missing_ok=True)
+        starts = {slider: at for slider, (_, _, _, at) in zip(cut, CUT, strict=True)}
+        square = preview_shown(picture, Crop(*starts.values()))
+        there = {held: picture, preview: square, cutting: gr.update(visible=True)}
+        return {file: None, problem: "", **there, **starts}
 
     def recut(picture: Image | None, side: float, across: float, down: float) -> str:
         return preview_shown(picture, Crop(side, across, down)) if picture else ""
 
     def begin(
         picture: Image | None, side: float, across: float, down: float, request: gr.Request
-    ) -> tuple[object, ...]:
+    ) -> dict[object, object]:
         if picture is None:
             words = trouble("no picture yet: drop one in, or choose a file")
-            return words, *nothing_held, gr.skip()
+            return {problem: words, **nothing_held}
         try:
             teacher.teach(picture, browser(request), Crop(side, across, down), here(request))
-            return "", *nothing_held, ""
         except ValueError as error:
-            return trouble(error), gr.skip(), gr.skip(), gr.skip(), gr.skip()
+            return {problem: trouble(error)}
+        return {problem: "", result: "", **nothing_held}
 
     def end(request: gr.Request) -> str:
         try:
@@ -104,12 +105,12 @@ def teach_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) 
         except ValueError as error:
             return trouble(error)
 
-    def forget(picture: Image | None, request: gr.Request) -> tuple[object, ...]:
+    def forget(picture: Image | None, request: gr.Request) -> dict[object, object]:
         pictures = len(teacher.delete(browser(request), here(request))) + (picture is not None)
         progress_shown.cache_clear()
         words = f"Deleted: {pictures} picture{'s' * (pictures != 1)}, and what was learned from "
         words = said(f"{words}{'it' if pictures == 1 else 'them'}.")
-        return words if pictures else trouble(NOTHING_SENT), *nothing_held, ""
+        return {problem: words if pictures else trouble(NOTHING_SENT), result: "", **nothing_held}
 
     def watch(before: tuple[object, ...], request: gr.Request) -> object:
         mine, look = browser(request), teacher.look()
@@ -136,13 +137,13 @@ def teach_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) 
         except ValueError as error:
             yield trouble(error)
 
-    holding = [held, preview, cutting]
-    file.upload(receive, file, [file, *holding, *cut, problem], **QUIET)
+    changed = [problem, *nothing_held, result]
+    file.upload(receive, file, [file, *cut, *changed], **QUIET)
     gr.on([one.change for one in cut], recut, [held, *cut], preview, trigger_mode="always_last",
           **QUIET)  # fmt: skip
-    teach.click(begin, [held, *cut], [problem, *holding, result], **QUIET)
+    teach.click(begin, [held, *cut], changed, **QUIET)
     stop.click(end, outputs=problem, **QUIET)
-    delete.click(forget, held, [problem, *holding, result], **QUIET)
+    delete.click(forget, held, changed, **QUIET)
     gr.on([page.load, timer.tick], watch, seen, [progress, asking, prompt, seen, result],
           **QUIET)  # fmt: skip
     gr.on([prompt.submit, button.click], ask, prompt, result, api_name="ask_taught",
