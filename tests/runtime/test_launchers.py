@@ -9,17 +9,16 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
 from support.composing import CONFIGS
 from support.forked import finished
-from support.launching import SMALL, STORY
+from support.launching import SMALL, STORY, type_here
 
 from byheart.experiment import log
 from byheart.runtime import launchers
-from byheart.runtime.command import run_command
 from byheart.runtime.files import write_text
 from byheart.runtime.launchers import fitting
 from byheart.runtime.sweep import Outcome
@@ -202,14 +201,12 @@ def test_slurm_gets_one_array_with_what_was_asked(
 
 def refused(*words: str, **environment: str) -> str:
     """The one line on standard error that says why nothing was started."""
-    error, out = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stderr(error), redirect_stdout(out):
-        patch.setattr(sys, "argv", ["train/overfit.py", *words])
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        assert run_command(lambda config: pytest.fail("a run was started"), CONFIGS) == 2
-    assert out.getvalue() == "" and error.getvalue().count("\n") == 1
-    return error.getvalue().rstrip()
+    with redirect_stdout(io.StringIO()) as out:
+        code, error = type_here(
+            lambda config: pytest.fail("a run was started"), *words, **environment
+        )
+    assert code == 2 and out.getvalue() == "" and error.count("\n") == 1
+    return error.rstrip()
 
 
 @pytest.mark.parametrize(
