@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
-
-import pytest
+from unittest.mock import patch
 
 ROOT = Path(__file__).resolve().parents[2]
 STORY = ROOT / "train" / "overfit.py"
@@ -38,13 +38,9 @@ def type_here(task: Callable[..., Any], *words: object, **environment: str) -> t
     the exit code and what stands on standard error."""
     from byheart.runtime.command import CONFIGS, run_command
 
-    error = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stderr(error):
-        patch.setattr(sys, "argv", ["train/overfit.py", *map(str, words)])
-        for name in ("RANK", "BYHEART_TRACEBACK"):
-            patch.delenv(name, raising=False)
-        for name, value in environment.items():
-            patch.setenv(name, value)
+    typed = patch.object(sys, "argv", ["train/overfit.py", *map(str, words)])
+    there = {"RANK": "0", "BYHEART_TRACEBACK": "", **environment}
+    with typed, patch.dict(os.environ, there), redirect_stderr(io.StringIO()) as error:
         code = run_command(task, CONFIGS)
     return code, error.getvalue()
 
