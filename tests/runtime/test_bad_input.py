@@ -9,8 +9,8 @@ import builtins
 import importlib.util
 import io
 import os
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support import launching
-from support.launching import SMALL, STORY
+from support.launching import SMALL
 
 FOLDER = ("images=folder", "name=mine")
 
@@ -29,18 +29,9 @@ def story() -> Any:
 
 
 @pytest.fixture
-def run(
-    story: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str]]:
+def run(story: Any, tmp_path: Path) -> Callable[..., tuple[int, str]]:
     """Type the small run with these settings into <tmp_path>/out. Exit code and stderr."""
-
-    def typed(*words: object) -> tuple[int, str]:
-        words = (f"root='{tmp_path / 'out'}'", *words)
-        monkeypatch.setattr(sys, "argv", [str(STORY), *SMALL, *map(str, words)])
-        code = story.run_command(story.overfit, story.CONFIGS)
-        return code, capsys.readouterr().err
-
-    return typed
+    return partial(launching.type_here, story.overfit, *SMALL, f"root='{tmp_path / 'out'}'")
 
 
 def picture(side: int = 20) -> bytes:

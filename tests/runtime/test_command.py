@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import io
-import sys
-from contextlib import redirect_stderr
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.composing import CONFIGS
+from support.launching import type_here
 
 from byheart.config import Config
 from byheart.config import settings as declared
 from byheart.runtime import command
-from byheart.runtime.command import help_text, run_command
+from byheart.runtime.command import help_text
 
 
 def type_(*words: str, **environment: str) -> tuple[int, str, list[Config]]:
     """Exit code, what stands on standard error, and the configurations the task was given."""
     seen: list[Config] = []
-    error = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stderr(error):
-        patch.setattr(sys, "argv", ["train/overfit.py", *words])
-        for name in ("RANK", "BYHEART_TRACEBACK"):
-            patch.delenv(name, raising=False)
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        code = run_command(seen.append, CONFIGS)
-    return code, error.getvalue(), seen
+    return *type_here(seen.append, *words, **environment), seen
 
 
 def test_what_is_right_reaches_the_task_once() -> None:
@@ -176,20 +166,16 @@ def test_so_do_mistakes_made_of_several_settings(typed: list[str], parts: list[s
 # ---------------------------------------------------------------------------- what a task raises
 
 
-def test_a_value_error_of_the_task_is_the_users_and_any_other_is_ours(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_value_error_of_the_task_is_the_users_and_any_other_is_ours() -> None:
     def mistaken(config: Config) -> None:
         raise ValueError("the folder is full:\n  type root=…")
 
     def broken(config: Config) -> None:
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr(sys, "argv", ["train/overfit.py"])
-    assert run_command(mistaken, CONFIGS) == 2
-    assert capsys.readouterr().err == "byheart: the folder is full: type root=…\n"
+    assert type_here(mistaken) == (2, "byheart: the folder is full: type root=…\n")
     with pytest.raises(RuntimeError, match="a fault of ours"):
-        run_command(broken, CONFIGS)
+        type_here(broken)
 
 
 def test_only_the_first_process_speaks() -> None:

@@ -20,6 +20,7 @@ from byheart.runtime.interrupt import Interrupt, Stopped, interruptible
 RUN = Path("photos-tiny") / "n1-s0"
 
 
+@pytest.mark.slow
 def test_a_signal_ends_the_run_after_its_step_and_the_same_command_goes_on(tmp_path: Path) -> None:
     words = ("checkpoint.every=0", "trajectory.points=0")
     finished(tmp_path / "whole", *words)

@@ -5,21 +5,19 @@ from __future__ import annotations
 import io
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
 from support.composing import CONFIGS
 from support.forked import finished
-from support.launching import SMALL, STORY
+from support.launching import SMALL, STORY, type_here
 
 from byheart.experiment import log
 from byheart.runtime import launchers
-from byheart.runtime.command import run_command
 from byheart.runtime.files import write_text
 from byheart.runtime.launchers import fitting
 from byheart.runtime.sweep import Outcome
@@ -99,9 +97,9 @@ def table(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the basic launcher leaves of a run of one image and of a run of two."""
+    """What the basic launcher leaves."""
     root = tmp_path_factory.mktemp("alone")
-    finished(root, "-m", "n_images=1,2")
+    finished(root, "-m", "n_images=2")
     return root / "photos-tiny"
 
 
@@ -112,7 +110,6 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("word", ["cluster=ray", "hydra/launcher=submitit_local"])
 def test_a_run_elsewhere_gives_the_same_bytes(word: str, alone: Path, tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "photos-tiny"
-    shutil.copytree(alone / "n1-s0", folder / "n1-s0")
     done = swept(STORY, tmp_path, "n_images=2", word, typed=SMALL)
     assert done.returncode == 0, done.stderr[-2000:]
     assert table(done) == {"photos-tiny/n2-s0": "finished"}
@@ -202,14 +199,12 @@ def test_slurm_gets_one_array_with_what_was_asked(
 
 def refused(*words: str, **environment: str) -> str:
     """The one line on standard error that says why nothing was started."""
-    error, out = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stderr(error), redirect_stdout(out):
-        patch.setattr(sys, "argv", ["train/overfit.py", *words])
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        assert run_command(lambda config: pytest.fail("a run was started"), CONFIGS) == 2
-    assert out.getvalue() == "" and error.getvalue().count("\n") == 1
-    return error.getvalue().rstrip()
+    with redirect_stdout(io.StringIO()) as out:
+        code, error = type_here(
+            lambda config: pytest.fail("a run was started"), *words, **environment
+        )
+    assert code == 2 and out.getvalue() == "" and error.count("\n") == 1
+    return error.rstrip()
 
 
 @pytest.mark.parametrize(

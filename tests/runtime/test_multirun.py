@@ -58,6 +58,7 @@ def test_a_sweep_without_a_place_or_without_a_run_leaves_nothing(tmp_path: Path)
     assert {path.name for path in tmp_path.iterdir()} == {"file", "said.txt"}
 
 
+@pytest.mark.slow
 def test_a_sweep_killed_in_the_middle_ends_with_the_same_curve(swept: Path, tmp_path: Path) -> None:
     folder = tmp_path / "photos-tiny"
     kill = partial(strike, signal.SIGKILL, "n2-own/checkpoints/step-00000008")

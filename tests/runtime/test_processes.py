@@ -144,6 +144,7 @@ def test_a_signal_to_one_stops_both_after_the_same_step(tmp_path: Path) -> None:
     assert f"stopped after step {int(place.name[5:])} of 12, saved" in said
 
 
+@pytest.mark.slow
 def test_two_are_refused_together_where_another_works_and_go_on_to_the_next_run(
     tmp_path: Path, alone: Path
 ) -> None:

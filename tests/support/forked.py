@@ -22,6 +22,8 @@ from support.launching import SMALL, STORY, story
 SERVER = "BYHEART_FORKSERVER"
 LOADED_BY = os.getpid()
 STORY_MODULE = story() if os.environ.get(SERVER) else None
+# Python's audit events that change the disk, and which of their arguments is the path.
+CHANGES = {"open": 0, "os.mkdir": 0, "os.remove": 0, "os.rename": 1}
 
 
 def forked(work: Callable[..., object], *arguments: object, said: Path) -> BaseProcess:
@@ -66,11 +68,9 @@ def strike(number: int, ending: str, times: int = 1) -> None:
     changes = itertools.count(1)
 
     def seen(event: str, about: tuple[Any, ...]) -> None:
-        written = event == "open" and (about[2] or 0) & (os.O_WRONLY | os.O_RDWR)
-        path = about[1] if event == "os.rename" else about[0] if written else ""
-        if event in {"os.mkdir", "os.remove"}:
-            path = about[0]
-        if str(path).endswith(ending) and next(changes) == times:
+        if event not in CHANGES or (event == "open" and not (about[2] or 0) & os.O_ACCMODE):
+            return
+        if str(about[CHANGES[event]]).endswith(ending) and next(changes) == times:
             os.kill(os.getpid(), number)
 
     sys.addaudithook(seen)

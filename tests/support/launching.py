@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import io
+import os
 import subprocess
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 ROOT = Path(__file__).resolve().parents[2]
 STORY = ROOT / "train" / "overfit.py"
@@ -26,6 +31,18 @@ def story() -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def type_here(task: Callable[..., Any], *words: object, **environment: str) -> tuple[int, str]:
+    """As if the words were typed behind train/overfit.py, but in this process and with this task:
+    the exit code and what stands on standard error."""
+    from byheart.runtime.command import CONFIGS, run_command
+
+    typed = patch.object(sys, "argv", ["train/overfit.py", *map(str, words)])
+    there = {"RANK": "0", "BYHEART_TRACEBACK": "", **environment}
+    with typed, patch.dict(os.environ, there), redirect_stderr(io.StringIO()) as error:
+        code = run_command(task, CONFIGS)
+    return code, error.getvalue()
 
 
 def typed(program: Sequence[object], *overrides: str) -> subprocess.CompletedProcess[str]:

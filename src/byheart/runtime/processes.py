@@ -148,7 +148,9 @@ def report_failure(words: str, code: int) -> None:
             store.set(keys[rank], words)
             store.wait(keys, WAIT)
             first = store.get(keys[0]).decode()
-            wait_for_all()  # with the first process the store goes
+            store.set(f"{keys[rank]}/read", "")
+            if rank == 0:  # with it the store goes
+                store.wait([f"{key}/read" for key in keys], WAIT)
         except RuntimeError:  # timed out, or the store is gone with the first process
             say(f"process {rank}: {words}")
             os._exit(code)
