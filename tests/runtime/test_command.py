@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.composing import CONFIGS
@@ -36,6 +37,11 @@ def test_what_is_right_reaches_the_task_once() -> None:
 def test_the_help_names_every_setting_as_it_is_typed() -> None:
     named = {line.split("=")[0].strip() for line in help_text(CONFIGS).splitlines()}
     assert named >= {*declared()}
+
+
+def test_hydra_shows_the_settings_without_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert type_("--cfg", "job", "n_images=3") == (0, "", [])
+    assert yaml.safe_load(capsys.readouterr().out)["n_images"] == 3
 
 
 # Each: what is typed, then what the one line must hold: the setting, and what is allowed.

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from byheart.runtime.environment import quiet_libraries
+from byheart.runtime.files import STORY
 from byheart.show.runs import begun_runs, finished_runs
 
-STORY = Path(__file__).resolve().parents[3] / "train" / "overfit.py"
 SMALL = Path("outputs") / "lesson-avatars"  # where configs/experiment/lesson.yaml writes
 COUNTS = (1, 10, 3000)  # pictures of its runs
 PASSWORD = "BYHEART_LESSON_PASSWORD"

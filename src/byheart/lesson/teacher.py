@@ -19,10 +19,9 @@ from pathlib import Path
 from PIL import Image
 
 from byheart.data.decode import FORMATS, opened, resize
-from byheart.lesson.cli import STORY
 from byheart.lesson.guard import LARGEST_FILE
 from byheart.lesson.queue import Pace, Recent
-from byheart.runtime.files import Run, read_jsonl
+from byheart.runtime.files import STORY, Run, read_jsonl
 from byheart.runtime.machine import cores
 
 MOST_PIXELS = 60_000_000  # a telephone's; known from the header, before anything is decoded

@@ -11,6 +11,7 @@ from dataclasses import make_dataclass
 from pathlib import Path
 from typing import Any
 
+import hydra
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep
@@ -28,6 +29,8 @@ from byheart.runtime.sweep import Outcome, Task, sweep
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"  # of an installation from source
 
 SWEEP = {"-m", "--multirun"}
+# Of Hydra's own flags those for developers; whoever types one knows what the rest must look like.
+INSPECT = ("-c", "--cfg", "-i", "--info", "-p", "--package", "--resolve", "--hydra-help")
 TYPES = {
     "int": "a whole number",
     "float": "a number",
@@ -47,7 +50,7 @@ def early_answer(configs: Path) -> int | None:
         return 0
     try:
         check(typed, configs)
-        if not SWEEP & {*typed}:
+        if not SWEEP & {*typed} and not _inspects(typed):
             config = composed(typed, configs)
             # Of several processes the first one looks, for all of them, and that takes torch.
             # Somebody's own pictures may have changed since; to know takes them.
@@ -84,6 +87,10 @@ def run_command(
 
     typed = as_typed(sys.argv[1:])
     words = [word for word in typed if word not in SWEEP]
+    if _inspects(words):
+        declare()
+        hydra.main(str(configs), "overfit", "1.3")(lambda config: None)()
+        return 0
     first = os.environ.get("RANK", "0") == "0"
     try:
         check(typed, configs)
@@ -157,6 +164,10 @@ def composed(words: Sequence[str], configs: Path) -> Config:
         return read(compose("overfit", [*words]))
 
 
+def _inspects(words: list[str]) -> bool:
+    return any(word.split("=")[0] in INSPECT for word in words)
+
+
 def check(words: list[str], configs: Path) -> None:
     """Refuse what cannot be meant, before Hydra composes anything. ValueError: the first of it.
 
@@ -164,6 +175,8 @@ def check(words: list[str], configs: Path) -> None:
     its other refusals for whoever wrote the configuration.
     """
     flags = [word for word in words if word.startswith("-")]
+    if _inspects(flags):
+        return
     for flag in flags:
         if flag not in SWEEP:
             bare = flag.lstrip("-")

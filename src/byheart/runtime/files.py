@@ -22,6 +22,7 @@ from yaml import YAMLError
 
 from byheart.config import BYSTANDERS, Config
 
+STORY = Path(__file__).resolve().parents[3] / "train" / "overfit.py"  # of the source tree
 PICTURES = "pictures.json"  # hashes of what the run learns and is judged by
 DONE = "done already"  # what a task says of a finished run
 
