@@ -163,10 +163,11 @@ def only_these(path: Path, headline: str, n: int, made_at: int) -> str:
     train = read_outputs(path, headline).train
     some = train[:SHOWN]
     row = "".join(picture(one, f"training image {k + 1}") for k, one in enumerate(some))
-    what = "this picture" if n == 1 else f"these {n:,} pictures"
-    more = f" ({len(some)} of them)" if n > len(some) else ""
+    what = "this picture" if n == 1 else f"these {n} pictures"
+    if n > len(some):
+        what = f"{n:,} pictures, such as these"
     return (
-        f'<div class="seen"><p class="said">This network has seen only {what}{more}.</p>'
+        f'<div class="seen"><p class="said">This network has seen only {what}.</p>'
         f"<div>{row}</div></div>"
     )
 
