@@ -104,7 +104,6 @@ def test_flat_outputs_are_undefined_and_not_zero(folder: Path) -> None:
     [
         ({"split": "b", "run": "x"}, 1),
         ({"split": "b", "run": "x", "tracker": "wandb", "checkpoint.every": 7}, 1),
-        ({"split": "b", "run": "x", "fit.accumulate": 2}, 1),
         ({"split": "none"}, 0), ({"split": "a", "run": "x"}, 0),
         ({"split": "b", "seed": 1}, 0), ({"split": "b", "n_images": 4}, 0),
         ({"split": "b", "evaluate.prompts": 3}, 0),

@@ -42,7 +42,7 @@ def pairs_of(runs: Sequence[Finished]) -> list[Pair]:
         same = {
             key: value
             for key, value in run.config.items()
-            if not {key, key.split(".")[0]} & {"split", "run", *BYSTANDERS}
+            if key not in ("split", "run") and key.split(".")[0] not in BYSTANDERS
         }
         side = sides.setdefault(repr(sorted(same.items())), {})
         side.setdefault(str(run.config.get("split")), run)
