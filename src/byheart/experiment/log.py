@@ -159,7 +159,7 @@ class RunLog:
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
-        """The report's time is the total's, as far as it has come."""
+        """Add its seconds to those of the part."""
         began = time.perf_counter()
         yield
         self.seconds[part] += time.perf_counter() - began

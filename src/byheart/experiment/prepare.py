@@ -54,7 +54,7 @@ class Setup:
     conditions: Conditions  # schedule, the texts' vectors, shape of a latent
     unet: UNet2DConditionModel  # fresh, or as a finished run left it
     device: torch.device
-    sscd: Callable[[Tensor], Tensor] | None = None  # its descriptors, where they are asked for
+    sscd: Callable[[Tensor], Tensor] | None = None  # descriptors of a run to be measured with them
 
     @property
     def conditioning(self) -> Conditioning:

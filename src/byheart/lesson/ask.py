@@ -190,6 +190,8 @@ def ask_part(session: Session, page: gr.Blocks, tab: gr.Tab, timer: gr.Timer) ->
     with gr.Row():
         n = gr.Radio([], label="who answers: the network of", elem_id="n", min_width=220,
                      visible=False)  # fmt: skip
+        # A page that was left open knows sizes that the server has forgotten; `Session.run` checks.
+        n.preprocess = lambda chosen: chosen
         mode = gr.Radio([*WORDS], value="shared", label="captions it was trained with",
                         elem_id="captions", min_width=220, visible=False)  # fmt: skip
     with gr.Accordion("more: a second prompt, other noises", open=False):

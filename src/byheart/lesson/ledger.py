@@ -40,11 +40,11 @@ class Measured(NamedTuple):
 
 
 def run_numbers(runs: Sequence[Finished]) -> Ledger:
-    """Those of the run with the most images, the last; where none is finished yet the published
-    ones, so that there is something to move."""
+    """Those of the run with the most images; where none is finished yet the published ones, so that
+    there is something to move."""
     if not runs:
         return stable_diffusion()
-    m = runs[-1].measures
+    m = max(runs, key=lambda run: run.n).measures
     return Ledger(m["parameters"], m["n_images"], 3 * m["image_size"] ** 2)
 
 

@@ -146,5 +146,8 @@ class Session:
             )
         mine = [run for run in self.askable if run.n == (n or ns[0])]
         if not mine:
-            raise ValueError(f"the model of {n:,} images was taken away: reload the page")
+            raise ValueError(
+                f"there is no model of {n or ns[0]} images (any more): ask one of "
+                f"{', '.join(map(str, ns))}; a page that was open before must be reloaded"
+            )
         return next((run for run in mine if run.captions == mode), mine[0])

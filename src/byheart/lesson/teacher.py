@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from byheart.data.decode import FORMATS, opened, resize
 from byheart.lesson.guard import LARGEST_FILE
@@ -124,10 +124,14 @@ def read_picture(file: Path) -> Image.Image:
     try:
         with Image.open(file, formats=FORMATS) as image:
             pixels = image.width * image.height
+    except UnidentifiedImageError:
+        raise ValueError("this is not a picture: send a png, jpg or webp file") from None
     except Image.DecompressionBombError:
         pixels = MOST_PIXELS + 1
-    except Exception:  # Pillow's readers raise nearly anything on a hostile file
-        raise ValueError("this is not a picture: send a png, jpg or webp file") from None
+    except Exception as error:  # Pillow's readers raise nearly anything on a hostile file
+        raise ValueError(
+            f"this picture cannot be read ({type(error).__name__}): send another"
+        ) from error
     if pixels > MOST_PIXELS:
         raise ValueError(
             f"this picture has over {MOST_PIXELS // 10**6} million pixels, which is too many; "

@@ -140,7 +140,10 @@ def at_work(folder: Path) -> bool:
     found = _owner(folder)
     if found is None or found["host"] != socket.gethostname():
         return False
-    return psutil.pid_exists(found["pid"])
+    try:
+        return psutil.pid_exists(found["pid"])
+    except OverflowError:
+        return False
 
 
 def _owner(folder: Path) -> dict[str, Any] | None:

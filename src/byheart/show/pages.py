@@ -189,11 +189,14 @@ def _panel_rows(measures: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return rows | {f"copies, {name}": row for name, row in measures["altered_copies"].items()}
 
 
-def _examples(made: Outputs) -> list[tuple[dict[str, str], Any, Any]]:
+def _examples(made: Outputs) -> list[tuple[dict[str, Any], Any, Any]]:
     """Six outputs under six unseen prompts, the first noise of each, with their nearest image."""
     first = {"condition": "unseen", "noise": "0"}
     chosen = [(k, row) for k, row in enumerate(made.rows) if first.items() <= row.items()][:6]
-    return [(row, made.pixels[k], made.nearest([k])[0]) for k, row in chosen]
+    return [
+        (row | {"rmse": float(row["rmse"])}, made.pixels[k], made.nearest([k])[0])
+        for k, row in chosen
+    ]
 
 
 def shown(image: UInt8[np.ndarray, "s s 3"]) -> str:
