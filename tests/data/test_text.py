@@ -59,6 +59,12 @@ def test_no_prompt_names_a_picture_that_comes_with_the_program(all_emoji: Pictur
 # --------------------------------------------------------------------------------------- minilm
 
 
+def closest(rows: Tensor) -> float:
+    """How far apart the two most alike of the texts are."""
+    flat = rows.flatten(1)
+    return float((torch.cdist(flat, flat) + 9 * torch.eye(len(flat))).min())
+
+
 @pytest.fixture(scope="module")
 def minilm(tmp_path_factory: pytest.TempPathFactory) -> Tensor:
     return embed(TEXTS, text("minilm"), tmp_path_factory.mktemp("minilm"))
@@ -79,6 +85,7 @@ def test_minilm_is_the_last_hidden_state_of_each_token_at_one_length(minilm: Ten
         )
         assert not row[count:].any()  # a prompt says nothing where it has no words
     assert minilm.shape == (4, 32, 384) and minilm.dtype == torch.float32
+    assert closest(minilm) > 0.5
 
 
 def test_other_texts_and_their_order_change_nothing(minilm: Tensor, tmp_path: Path) -> None:
@@ -157,7 +164,7 @@ def test_clip_is_the_pipelines_own_text_encoder(tiny_pipeline: Path, tmp_path: P
         theirs, _ = pipeline.encode_prompt(line, torch.device("cpu"), 1, False)
         assert torch.allclose(row, theirs[0], atol=1e-5)
         assert theirs.std() > 0.1
-    assert rows.shape == (4, 77, 32)
+    assert rows.shape == (4, 77, 32) and closest(rows) > 0.5
 
 
 def test_clip_attends_to_its_padding_and_never_exceeds_its_length(
@@ -165,6 +172,14 @@ def test_clip_attends_to_its_padding_and_never_exceeds_its_length(
 ) -> None:
     rows = embed(TEXTS, text("clip", 200, tiny_pipeline), tmp_path)
     assert rows.shape == (4, 77, 32) and rows[0, -1].any()
+
+
+def test_clip_weights_in_half_precision_say_the_same(tiny_pipeline: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_pipeline, tmp_path / "half"))
+    prompts.clip_parts(str(folder))[1].half().save_pretrained(folder / "text_encoder")
+    rows, full = (embed(TEXTS, text("clip", 77, p), tmp_path) for p in (folder, tiny_pipeline))
+    assert rows.dtype == torch.float32 and not torch.equal(rows, full)
+    assert torch.allclose(rows, full, atol=0.02)
 
 
 def test_changed_weights_behind_the_same_path_are_read_again(

@@ -217,6 +217,19 @@ def test_a_copier_of_constant_quality_scores_the_same_at_every_n(
     assert rates[0.15] >= 0.95  # by the distance alone none of them is
 
 
+def test_adding_a_thousand_images_changes_no_verdict_on_what_is_close(
+    emoji: ImageSet, scale: Reference
+) -> None:
+    # From faithful to hopeless copies of the first image, the verdict turns somewhere between.
+    outputs = torch.cat([noisy(emoji.train[:1], 0.05 + 0.0025 * k, seeded(k)) for k in range(61)])
+    close = against(scale.images, scale.distance)
+    alone = judge(outputs, emoji.train[:1], close)
+    assert 10 < alone.copied.sum() < 51
+    for n in SIZES[1:]:
+        among = judge(outputs, emoji.train[:n], close)
+        assert torch.equal(among.copied, alone.copied) and torch.equal(among.rmse, alone.rmse)
+
+
 def test_real_pictures_the_model_never_saw_are_copied_at_chance(
     emoji: ImageSet, scale: Reference
 ) -> None:

@@ -111,6 +111,20 @@ def test_a_perfect_memorizer_has_no_distance_to_the_ideal() -> None:
                 assert level.held_out > 1 > 1.5 * level.train
 
 
+@pytest.mark.parametrize("prediction", ["v_prediction", "epsilon"])
+def test_all_three_ways_of_saying_it_have_the_same_error(prediction: str) -> None:
+    said, known = (
+        run(Zero(), normal(6), normal(4, seed=1), schedule=schedule(one, exact=False),
+            levels=[0, 300, 600, 990])
+        for one in (prediction, "sample")
+    )  # fmt: skip
+    for level, other in zip(said, known, strict=True):
+        for name in ("ideal_train", "ideal_held_out"):
+            # x_0 from a float32 noise is worth as many digits as there is signal.
+            expected = pytest.approx(getattr(other, name), rel=1e-4, abs=1e-10)
+            assert getattr(level, name) == expected
+
+
 def test_what_the_network_says_becomes_an_image_as_the_papers_say() -> None:
     # Says 0. As v: x_0 = alpha x_t. As noise: x_0 = x_t / alpha. Noise by hand from what it saw.
     t, draws, image = 600, 5, flat(1.5)

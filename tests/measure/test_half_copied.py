@@ -56,6 +56,12 @@ def test_exposures_that_only_mirror_n_are_named_and_left_out() -> None:
     assert found.n == pytest.approx(50, rel=0.02)
 
 
+def test_resamples_of_a_single_n_do_not_let_the_prior_speak() -> None:
+    # They know nothing of how the share falls, and three runs give one in nine of them.
+    found = half_copied([(n, 10**6, 400.0, k, 64) for n, k in ((1, 64), (10, 32), (100, 0))])
+    assert found.n == pytest.approx(10) and 1 < found.low < 10 < found.high < 100
+
+
 def test_a_clean_step_has_finite_slopes_and_an_end_between_its_two_sides() -> None:
     points = [(n, 10**6, 400.0, 64 if n < 50 else 0, 64) for n in (1, 10, 100, 1000)] * 3
     found = half_copied(points)
@@ -68,7 +74,6 @@ def test_a_clean_step_has_finite_slopes_and_an_end_between_its_two_sides() -> No
     [
         # One run of four copied nothing: a third of the resamples leave it out.
         ((1, 10, 20, 100), (64, 64, 64, 0)),
-        # Resamples of a single n know nothing of how the share falls: only the prior would speak.
         ((1, 10, 100), (64, 64, 0)),
         # A share that grows with n falls nowhere.
         ((1, 10, 100, 1000), (20, 30, 45, 60)),

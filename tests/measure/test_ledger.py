@@ -42,7 +42,9 @@ def test_what_is_said_to_depend_on_the_precision_does_and_nothing_else() -> None
     full, half = stable_diffusion(32), stable_diffusion(16)
     changed = {name for name in FIGURES if getattr(full, name) != getattr(half, name)}
     assert changed == set(DEPEND_ON_PRECISION)
+    assert half.parameter_bits == 13_752_335_424 and half.ratio == pytest.approx(1_052_210, abs=1)
     assert half.orders_of_magnitude == pytest.approx(6.0221, abs=1e-4)  # no longer five
+    assert half.parameter_bits_per_image == pytest.approx(5.9793, abs=1e-4)
     marked = {line.key for line in lines(full) if line.depends_on_precision}
     by_text = {
         one.key for one, two in zip(lines(full), lines(half), strict=True) if one.text != two.text
