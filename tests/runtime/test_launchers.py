@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -97,10 +98,18 @@ def table(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the basic launcher leaves."""
+    """What the basic launcher leaves of a run of one image and of a run of two."""
     root = tmp_path_factory.mktemp("alone")
-    finished(root, "-m", "n_images=2")
+    finished(root, "-m", "n_images=1,2")
     return root / "photos-tiny"
+
+
+def same(folder: Path, alone: Path) -> None:
+    runs = [f"{run}/{name}" for run in ("n1-s0", "n2-s0") for name in (
+        "outputs.csv", "trajectory.jsonl",
+    )]  # fmt: skip
+    for name in (*runs, "curve.csv", "report.html", "figures/kinds.svg"):
+        assert (folder / name).read_bytes() == (alone / name).read_bytes(), name
 
 
 # ------------------------------------------------------------------------------------ real runs
@@ -108,18 +117,36 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("word", ["cluster=ray", "hydra/launcher=submitit_local"])
-def test_a_run_elsewhere_gives_the_same_bytes(word: str, alone: Path, tmp_path: Path) -> None:
+def test_a_run_elsewhere_gives_the_same_bytes_and_what_is_finished_is_skipped(
+    word: str, alone: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "runs" / "photos-tiny"
-    done = swept(STORY, tmp_path, "n_images=2", word, typed=SMALL)
+    shutil.copytree(alone / "n1-s0", folder / "n1-s0")
+    before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    done = swept(STORY, tmp_path, "n_images=1,2", word, typed=SMALL)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert table(done) == {"photos-tiny/n2-s0": "finished"}
-    for name in ("n2-s0/outputs.csv", "n2-s0/trajectory.jsonl", "curve.csv", "report.html",
-                 "figures/kinds.svg"):  # fmt: skip
-        assert (folder / name).read_bytes() == (alone / name).read_bytes()
+    rows = [("photos-tiny/n1-s0", "done already"), ("photos-tiny/n2-s0", "finished")]
+    assert [*table(done).items()] == rows
+    same(folder, alone)
+    assert all(file.read_bytes() == content for file, content in before.items())
     one, other = ((path / "n2-s0" / "config.yaml").read_text() for path in (folder, alone))
     assert one.replace("root: runs", f"root: {alone.parent}") == other
     recorded = (folder / "n2-s0" / "environment.json").read_text()
     assert " n_images=2" in recorded and word.split("=")[0] not in recorded
+
+
+@pytest.mark.slow
+def test_the_last_curve_shows_every_run(
+    alone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(alone, tmp_path / "photos-tiny"))
+    # As if the slower of two runs had drawn last, and had not seen the other.
+    lines = (folder / "curve.csv").read_text().splitlines(keepends=True)
+    (folder / "curve.csv").write_text("".join(line for line in lines if "n2-s0" not in line))
+    (folder / "report.html").write_text("")
+    log.draw_curves([Outcome("photos-tiny/n1-s0", "finished", folder=str(folder))])
+    assert capsys.readouterr().out == ""
+    same(folder, alone)
 
 
 def test_the_last_curve_is_drawn_once_where_a_run_was_finished(
