@@ -72,6 +72,7 @@ def test_a_run_tells_what_it_measured(tmp_path: Path, capsys: pytest.CaptureFixt
         (["legder"], "invalid choice: 'legder'"),
         (["ledger"], "type a run's folder, or add --parameters <number> --images <number>"),
         (["ledger", "--precision", "16"], "add --parameters <number>"),
+        (["ledger", *SD[:4]], "numbers are missing: add --size <number>"),
         (["ledger", *SD, "--colour", "3"], "unrecognized arguments: --colour"),
         (["ledger", *SD, "--preci", "16"], "unrecognized arguments"),
         (["ledger", "somewhere", *SD], "type a run or numbers, not both"),
@@ -105,7 +106,9 @@ def test_the_largest_numbers_have_a_ledger(capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize(
     ("measures", "told"),
     [
+        ({"n_images": 1}, "has no ledger yet"),
         ({"ledger": None}, "has no ledger yet"),
+        ({"ledger": {}}, "cannot be read"),
         ({"ledger": {"parameters": "many"}}, "cannot be read"),
         ("{", "measures.json cannot be read"),
         ("[]", "does not hold the numbers of a run"),
@@ -159,7 +162,7 @@ def test_curve_draws_the_folder_again(
     assert drawn == [(tmp_path, against) for against in ("n", "steps", "exposures")]
 
 
-@pytest.mark.parametrize("measures", [{"n_images": 1}, "{"])
+@pytest.mark.parametrize("measures", [{"n_images": 1}, "{", "[]"])
 def test_a_folder_with_a_run_of_another_version_is_one_line(
     measures: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,8 @@ from PIL import Image, ImageOps
 from support.pictures_for_audit import audited, save_all
 
 from byheart.auditing import views
-from byheart.auditing.views import View, gathered, search_views
+from byheart.auditing.views import View, gathered, search_views, views_of
+from byheart.data.decode import opened
 from byheart.data.sources import photos
 
 SIDE = 128
@@ -119,6 +120,20 @@ def test_a_picture_that_a_trainer_took_as_it_is_stored_is_found(
     assert found.measures["all"]["either"]["rate"] == 1
     kinds = found.measures["altered"]["kinds"]
     assert kinds.get("squashed as stored", 0) >= 5, kinds
+
+
+@pytest.mark.parametrize("side", ["left", "top"])
+def test_the_squares_along_a_long_side_go_from_end_to_end(tmp_path: Path, side: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 80, 3), dtype=np.uint8)
+    long = Image.fromarray(pixels if side == "left" else pixels.swapaxes(0, 1))
+    long.save(tmp_path / "long.png")
+    with opened(tmp_path / "long.png") as picture:
+        seen = views_of(picture, picture.rgb(picture.centre), [])
+    greys = {view.name: view.grey for view in seen}
+    for share, at in ((0, 0), (100, 48)):
+        left, upper = (at, 0) if side == "left" else (0, at)
+        end = np.array(long.convert("L").crop((left, upper, left + 32, upper + 32)))
+        assert np.array_equal(greys[f"the square {share} % of the way from the {side}"], end)
 
 
 TURNED = {

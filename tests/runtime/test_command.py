@@ -107,6 +107,7 @@ MISTAKES: list[tuple[str, ...]] = [
     ("unet.widths=[32,64]", "unet.widths=[32, 64]", "two to four"),
     ("fit.ema=0", "fit.ema=0", "evaluate.weights=raw"),
     ("images=folder", "images=folder", "images.path="),
+    ("images=hub", "images=hub", "images.repo="),
     ("codec=sd_vae", "codec=sd_vae", "codec.path="),
     ("text=clip", "text=clip", "text.path="),
     # a folder that leads elsewhere

@@ -71,9 +71,9 @@ def test_a_setting_that_differs_parts_runs_and_is_named(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"seed": 1}, {"run": "other"}, {"threads": 8}, {"fit__accumulate": 4},
-        {"fit__non_finite": 1}, {"checkpoint__every": 5}, {"evaluate__prompts": 2},
-        {"trajectory__points": 0},
+        {"seed": 1}, {"run": "other"}, {"name": "other"}, {"threads": 8}, {"sample__batch": 1},
+        {"fit__accumulate": 4}, {"fit__non_finite": 1}, {"fit__gradient_checkpointing": True},
+        {"checkpoint__every": 5}, {"evaluate__prompts": 2}, {"trajectory__points": 0},
     ],
     ids=lambda changes: next(iter(changes)),
 )  # fmt: skip
