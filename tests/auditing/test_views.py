@@ -174,6 +174,17 @@ def test_pictures_that_were_never_trained_on_pass_no_more_often_than_is_said(
     assert found.measures["all"]["either"]["rate"] == 0
 
 
+def test_line_art_that_is_another_picture_when_reduced_is_one_picture_still(
+    pictures: list[Image.Image], tmp_path: Path
+) -> None:
+    """Reduced at once it differs from its square at the edges, and so has two views."""
+    train, held_out = split(pictures)
+    art = Image.new("RGB", (500, 500), "white")
+    art.paste("black", (100, 100, 400, 400))
+    found = audited(tmp_path, [*train, art], [*held_out[:1], art], [*held_out[1:], art.rotate(45)])
+    assert found.measures["all"]["copied"]["rate"] == 0.5
+
+
 def test_what_a_sheet_among_the_training_pictures_shows_is_found(
     tmp_path: Path, pictures: list[Image.Image]
 ) -> None:

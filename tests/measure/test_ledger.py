@@ -89,7 +89,8 @@ def test_json_and_back() -> None:
 
 
 @pytest.mark.parametrize("broken", [{"parameters": 0}, {"n_images": "5"}, {"memorized": [1]},
-                                    {"dimensions": None}, {"memorized": {"jpeg": {}}}])  # fmt: skip
+                                    {"dimensions": None}, {"memorized": {"jpeg": {}}},
+                                    {"given_back": 6}, {"given_back": 2.5}])  # fmt: skip
 def test_a_broken_record_is_refused(broken: dict[str, Any]) -> None:
     record = Ledger(1000, 5, 12_288).to_json() | broken
     with pytest.raises(ValueError):

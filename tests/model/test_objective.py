@@ -11,7 +11,7 @@ from support.training import SHAPE, compose
 from torch import Tensor
 
 from byheart.model.ideal import IdealDenoiser
-from byheart.model.objective import build_schedule, loss, target
+from byheart.model.objective import build_sampler, build_schedule, loss, target
 
 # --------------------------------------------------------------------------------- the schedule
 
@@ -53,6 +53,23 @@ def test_stable_diffusions_own_betas_can_be_made_to_end_in_pure_noise() -> None:
     line = build_schedule(compose("schedule=exact", "schedule.beta_schedule=scaled_linear"))
     assert sd[-1] > 0.06
     assert torch.allclose(line.alphas_cumprod.double().sqrt(), rescaled(sd), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("steps", "settings", "timestep"),
+    [
+        (61, ["schedule.spacing=trailing"], -1),  # diffusers rounds an end to be left out to 0
+        (4, ["schedule.spacing=leading", "schedule.steps_offset=400"], 1150),
+    ],
+)
+def test_a_sampler_asks_for_no_timestep_that_the_schedule_lacks(
+    steps: int, settings: list[str], timestep: int
+) -> None:
+    schedule = build_schedule(compose(*settings))
+    for name in ("ddpm", "ddim"):
+        assert len(build_sampler(schedule, name, steps - 2).timesteps) == steps - 2
+        with pytest.raises(ValueError, match=f"timestep {timestep} of them.* 0 to 999"):
+            build_sampler(schedule, name, steps)
 
 
 # ----------------------------------------------------------------------------- targets and loss

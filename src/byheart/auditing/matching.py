@@ -129,7 +129,7 @@ def _greys(images: Images) -> Float[Tensor, "k g g"]:
     """Greys in [0, 1], at most 64 pixels a side."""
     weights = torch.tensor(GREY)[:, None, None] / 255
     side = min(SOURCE, images.shape[-1])
-    parts = [(part.float() * weights).sum(1) for part in images.split(256)]
+    parts = ((part.float() * weights).sum(1) for part in images.split(256))
     return torch.cat([resized(part, side) for part in parts])
 
 

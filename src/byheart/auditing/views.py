@@ -250,7 +250,7 @@ def _closest(
     where: Int[Tensor, "s b"],
 ) -> tuple[Matches, list[str]]:
     """The best pairs, compared closely; of each output the nearest."""
-    count = int(outputs.centred.sum())
+    count = len(outputs.of.unique())
     nearest, smallest = [0] * count, [float("inf")] * count
     words, found = [""] * count, [float("inf")] * count
     ways = torch.arange(2 * len(SYMMETRIES))  # 2 symmetry + negative

@@ -31,7 +31,7 @@ from byheart.model.cpu import optimize_for_cpu
 from byheart.model.estimate import choose_threads
 from byheart.model.fit import parts_of
 from byheart.model.ideal import IdealDenoiser
-from byheart.model.objective import build_schedule
+from byheart.model.objective import build_sampler, build_schedule
 from byheart.model.rng import training_seed
 from byheart.model.sample import Conditions
 from byheart.model.unet import build_unet
@@ -110,6 +110,7 @@ def prepare(config: Config, cache: Path, accelerator: Accelerator) -> Setup:
     vectors = embed([*texts], config.text, cache)
     images = replace(images, notes=images.notes + _alike(captions, texts, vectors, config))
     schedule = build_schedule(config)
+    build_sampler(schedule, config.sample.sampler, config.sample.steps)  # refused now as well
     shape, device = (latents.shape[1], latents.shape[2], latents.shape[3]), accelerator.device
     unet = fresh_network(config, shape, vectors.shape[-1], accelerator)
     vectors = widen(vectors, unet.config.cross_attention_dim).to(device)

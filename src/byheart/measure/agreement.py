@@ -7,6 +7,7 @@ where neither copies its own half any more. No torch here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,7 +36,10 @@ def correlation(a: Pixels, b: Pixels) -> Float[np.ndarray, " s"]:
     number for all three colours. 1: the same but for brightness and contrast; nan where an image
     is flat and so has no direction.
     """
-    x, y = (images.reshape(len(images), -1).astype(np.float64) for images in (a, b))
+    if a.shape != b.shape:
+        raise ValueError(f"images of {a.shape} and {b.shape}: give as many of the same size")
+    numbers = math.prod(a.shape[1:])
+    x, y = (images.reshape(len(images), numbers).astype(np.float64) for images in (a, b))
     x, y = x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
     lengths = np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))
     lengths[lengths == 0] = np.nan

@@ -37,7 +37,8 @@ class Ledger:
     """What goes in; all else follows from it.
 
     memorized: by codec the dictionary of `compression.Memorized`. chance_collision: that of
-    `collision.Collision`. ValueError: a number that is no whole number of 1 or more.
+    `collision.Collision`. ValueError: a number that is no whole number of 1 or more, or more
+    images given back than there are.
     """
 
     parameters: int
@@ -55,6 +56,8 @@ class Ledger:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name}={value}: a whole number of 1 or more is needed")
+        if self.given_back is not None and self.given_back not in range(self.n_images + 1):
+            raise ValueError(f"given_back={self.given_back} of {self.n_images} training images")
         kept = {name: _with_rates(one, self.parameters) for name, one in self.memorized.items()}
         object.__setattr__(self, "memorized", kept)
 

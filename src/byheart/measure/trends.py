@@ -108,7 +108,12 @@ def onset(points: Sequence[tuple[int, int, int | None]], seed: int = 0) -> Onset
     runs (one in which fewer than two n copied says nothing and does not count), and the exponents
     whose best likelihood is less by no more than half the 95 % point of chi-squared (Wilks 1938).
     The first knows that runs differ, the second that their looks are coarse.
+
+    ValueError: an n below 1, or looks that are not in order.
     """
+    for n, after, by in points:
+        if n < 1 or after < 0 or (by is not None and by <= after):
+            raise ValueError(f"n = {n}, copied after step {after} and by {by}: no run can have it")
     points = sorted(points, key=lambda p: (p[0], p[1], p[2] is None, p[2] or 0))
     copied = np.array([by is not None for _, _, by in points], dtype=bool)
     sizes = len({n for n, _, by in points if by is not None})
@@ -280,8 +285,14 @@ def half_copied(points: Sequence[tuple[int, int, float, int, int]], seed: int = 
     one run are not independent.
 
     n and its ends are None where fewer than three distinct n were measured, or all outputs are
-    copies, or none is.
+    copies, or none is. ValueError: numbers that no run can have.
     """
+    for n, parameters, exposures, copied, outputs in points:
+        if min(n, parameters, outputs) < 1 or exposures <= 0 or not 0 <= copied <= outputs:
+            raise ValueError(
+                f"n = {n}, {parameters} parameters, {exposures} exposures, {copied} of {outputs} "
+                "outputs copied: no run can have these"
+            )
     points = sorted(points)
     sizes = tuple(sorted({point[0] for point in points}))
     hits, outputs = sum(p[3] for p in points), sum(p[4] for p in points)

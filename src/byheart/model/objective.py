@@ -45,19 +45,35 @@ def build_schedule(config: Config) -> DDIMScheduler:
 Sampler: TypeAlias = DDPMScheduler | DDIMScheduler | DPMSolverMultistepScheduler
 
 
-def build_sampler(schedule: DDIMScheduler, name: str) -> Sampler:
-    """A fresh sampler over the same schedule: Ho et al. 2020's ancestral one (ddpm), DDIM (Song et
-    al. 2021) or DPM-Solver++ (Lu et al. 2022)."""
+def build_sampler(
+    schedule: DDIMScheduler, name: str, steps: int, device: torch.device | str = "cpu"
+) -> Sampler:
+    """A fresh sampler over the same schedule, with its timesteps: Ho et al. 2020's ancestral one
+    (ddpm), DDIM (Song et al. 2021) or DPM-Solver++ (Lu et al. 2022).
+
+    ValueError: timesteps that the schedule lacks, as diffusers' rounding makes of some numbers.
+    """
+    sampler: Sampler
     if name == "ddpm":
-        return DDPMScheduler.from_config(schedule.config, variance_type="fixed_small")
-    if name == "ddim":
-        return DDIMScheduler.from_config(schedule.config)
-    return DPMSolverMultistepScheduler.from_config(
-        schedule.config,
-        algorithm_type="dpmsolver++",
-        # End on the data, not on the last training noise level: the floor would show as error.
-        final_sigmas_type="zero",
-    )
+        sampler = DDPMScheduler.from_config(schedule.config, variance_type="fixed_small")
+    elif name == "ddim":
+        sampler = DDIMScheduler.from_config(schedule.config)
+    else:
+        sampler = DPMSolverMultistepScheduler.from_config(
+            schedule.config,
+            algorithm_type="dpmsolver++",
+            # End on the data, not on the last training noise level: the floor would show as error.
+            final_sigmas_type="zero",
+        )
+    sampler.set_timesteps(steps, device=device)
+    last = len(schedule.alphas_cumprod) - 1
+    for t in sampler.timesteps.tolist():
+        if not 0 <= t <= last:
+            raise ValueError(
+                f"{steps} sampling steps: diffusers makes timestep {t} of them, and the schedule "
+                f"has 0 to {last}: type another number of steps, or schedule.steps_offset=0"
+            )
+    return sampler
 
 
 def target(

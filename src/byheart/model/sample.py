@@ -96,8 +96,7 @@ def _batch(
     watch: Callable[[Tensor, Tensor], object],
 ) -> Float[Tensor, "b c h w"]:
     """Outputs that are computed together."""
-    sampler = build_sampler(given.schedule, config.sampler)
-    sampler.set_timesteps(config.steps, device=device)
+    sampler = build_sampler(given.schedule, config.sampler, config.steps, device)
     noises = [initial_noise(seed, int(k), given.shape) for k in noise_of]
     x = torch.stack(noises).to(device) * sampler.init_noise_sigma
     prompt = given.prompts[prompt_of].to(device)
