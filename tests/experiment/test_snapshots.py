@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from support import training
 from support.composing import composed
 from support.setups import setup_of
+from support.training import Process
 from torch import Tensor
 
 from byheart.config import Config
@@ -28,12 +30,9 @@ from byheart.model.unet import build_unet
 from byheart.runtime.files import Run, append_jsonl, read_jsonl
 from byheart.show.pictures import frames_of
 
-# A UNet of the presets' shape that learns in seconds, 16 px pictures, 12 x 8 x 8 latents.
 NARROW = (
-    "unet.widths=[8,8,16,16]", "unet.heads=[1,1,1,1]", "unet.groups=4", "n_images=2",
-    "unet.cross_attention_dim=8", "text=hash", "images.size=16", "codec.patch=2", "fit.batch=2",
-    "budget.steps=8", "sample.steps=2", "trajectory.points=4", "trajectory.outputs=5",
-    "trajectory.share=1", "live.every=0",
+    *training.NARROW, "n_images=2", "fit.batch=2", "budget.steps=8", "sample.steps=2",
+    "trajectory.points=4", "trajectory.outputs=5", "trajectory.share=1", "live.every=0",
 )  # fmt: skip
 ASKED = [Question("unseen", prompt, k) for prompt in ("a", "b", "c") for k in range(2)]
 
@@ -49,26 +48,6 @@ def one_thread() -> Any:
 def pictures(count: int, seed: int) -> Tensor:
     draws = torch.Generator().manual_seed(seed)
     return torch.randint(256, (count, 3, 16, 16), dtype=torch.uint8, generator=draws)
-
-
-class Sharer(Accelerator):
-    """Process `index` of `world`, in name only; `gather` notes what it is given."""
-
-    num_processes = property(lambda self: self.world)
-    process_index = property(lambda self: self.index)
-    is_main_process = property(lambda self: self.index == 0)
-    device = property(lambda self: torch.device("cpu"))
-
-    def __init__(self, index: int, world: int, of_all: list[Tensor] | None = None) -> None:
-        self.index, self.world, self.of_all = index, world, of_all
-        self.given: list[Tensor] = []
-
-    def autocast(self, *_: Any) -> Any:
-        return nullcontext()
-
-    def gather(self, tensor: Tensor) -> Tensor:
-        self.given.append(tensor)
-        return torch.cat(self.of_all or [tensor] * self.world)
 
 
 class Exact:
@@ -157,7 +136,7 @@ def test_exposures_decide_where_steps_do_not() -> None:
 
 def test_a_row_counts_the_copies(tmp_path: Path) -> None:
     config = composed(*NARROW, "budget.steps=4")
-    looking = snapshots_of(tmp_path, config, Sharer(0, 1))
+    looking = snapshots_of(tmp_path, config, Process(0, 1))
     state = knowing(looking, 0, 0, 0, 0)
     state.answers[3:] = PatchCodec(2).encode(pictures(1, 9))
     look_after(looking, state, 4)
@@ -175,7 +154,7 @@ def test_a_row_counts_the_copies(tmp_path: Path) -> None:
 
 
 def test_between_the_looks_nothing_is_done(tmp_path: Path) -> None:
-    looking = snapshots_of(tmp_path, composed(*NARROW), Sharer(0, 1))
+    looking = snapshots_of(tmp_path, composed(*NARROW), Process(0, 1))
     state = knowing(looking, 0, 0, 0, 0)
     look_after(looking, state, *range(1, 9))
     rows = read_jsonl(tmp_path / "trajectory.jsonl")
@@ -188,18 +167,18 @@ def test_several_processes_give_the_same_row(tmp_path: Path, world: int) -> None
     config = composed(*NARROW, "unet.zero_init=false")
     unet = build_unet(config.unet, 12, 8, 8, 0)
 
-    def rows(folder: str, *processes: Sharer) -> list[dict[str, Any]]:
+    def rows(folder: str, *processes: Process) -> list[dict[str, Any]]:
         for process in processes:
             looking = snapshots_of(tmp_path / folder, config, process)
             looking.look(State(unet, None, torch.optim.SGD(unet.parameters()), 8))
         return read_jsonl(looking.path)
 
-    shares = [Sharer(index, world) for index in range(world)]
+    shares = [Process(index, world) for index in range(world)]
     rows("apart", *shares)
     handed_in = [process.given[0] for process in shares]
-    (alone,) = rows("alone", Sharer(0, 1))
+    (alone,) = rows("alone", Process(0, 1))
     # Only the main process writes; all of them work.
-    (shared,) = rows("shared", *(Sharer(index, world, handed_in) for index in range(world)))
+    (shared,) = rows("shared", *(Process(index, world, handed_in) for index in range(world)))
     assert shared == pytest.approx(alone, abs=1e-6) and shared["step"] == 8
     assert all(process.given[0].abs().sum() > 0 for process in shares)
 
@@ -238,7 +217,7 @@ def test_looking_changes_no_weight(tmp_path: Path) -> None:
 def test_every_look_is_a_frame_of_the_film_and_a_resumed_run_goes_on_from_there(
     tmp_path: Path,
 ) -> None:
-    looking = snapshots_of(tmp_path, composed(*NARROW), Sharer(0, 1))
+    looking = snapshots_of(tmp_path, composed(*NARROW), Process(0, 1))
     state = knowing(looking, 0, 1, 0, 0)
     look_after(looking, state, 1, 2, 4, turn=True)
     film = film_of(tmp_path)
@@ -272,7 +251,7 @@ def test_the_film_of_the_noise_goes_from_the_noise_to_the_outputs(
     tmp_path: Path, steps: int
 ) -> None:
     config = composed(*NARROW, f"sample.steps={steps}", "sample.sampler=ddim")
-    looking = snapshots_of(tmp_path, config, Sharer(0, 1))
+    looking = snapshots_of(tmp_path, config, Process(0, 1))
     codec, given = looking.setup.codec, looking.setup.conditions
     network = Fading(0, knowing(looking, 0, 1, 0, 1).answers)
     looking.denoise(network)
@@ -294,7 +273,7 @@ def test_the_film_of_the_noise_goes_from_the_noise_to_the_outputs(
 
 
 def test_a_frame_whose_row_was_never_written_is_made_again(tmp_path: Path) -> None:
-    looking = snapshots_of(tmp_path, composed(*NARROW), Sharer(0, 1))
+    looking = snapshots_of(tmp_path, composed(*NARROW), Process(0, 1))
     state = knowing(looking, 0, 1, 0, 1)
     look_after(looking, state, 1, 2, 4)
     before = film_of(tmp_path)
@@ -306,7 +285,7 @@ def test_a_frame_whose_row_was_never_written_is_made_again(tmp_path: Path) -> No
 
 
 def test_a_film_that_began_late_is_cut_from_its_end(tmp_path: Path) -> None:
-    looking = snapshots_of(tmp_path, composed(*NARROW), Sharer(0, 1))
+    looking = snapshots_of(tmp_path, composed(*NARROW), Process(0, 1))
     append_jsonl(looking.path, {"step": 1})  # by a version that made no film
     look_after(looking, knowing(looking, 0, 1, 0, 1), 2, 4, 8)
     before = film_of(tmp_path)
@@ -315,12 +294,12 @@ def test_a_film_that_began_late_is_cut_from_its_end(tmp_path: Path) -> None:
 
 
 def test_rows_past_the_resumed_step_are_dropped_by_the_main_process(tmp_path: Path) -> None:
-    looking = snapshots_of(tmp_path, composed(*NARROW), Sharer(0, 1))
+    looking = snapshots_of(tmp_path, composed(*NARROW), Process(0, 1))
     for step in (1, 2, 4, 8):
         append_jsonl(looking.path, {"step": step})
     with looking.path.open("a") as file:
         file.write('{"step": 9')  # cut off by a crash
-    snapshots_of(tmp_path, composed(*NARROW), Sharer(1, 2)).resume(4)
+    snapshots_of(tmp_path, composed(*NARROW), Process(1, 2)).resume(4)
     assert looking.path.read_text().endswith('{"step": 9')
     looking.resume(4)
     lines = looking.path.read_text().splitlines()
